@@ -1,0 +1,154 @@
+"""Findings and measurements, who made them, and what the reader decided."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from medview.core.codes import Code
+
+Point = tuple[float, float, float]
+
+
+def new_uid() -> str:
+    """A fresh identifier for things that DICOM does not name."""
+    return str(uuid.uuid4())
+
+
+def utc_now() -> datetime:
+    """The time now, aware, UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Person:
+    """A reader, by the name they sign with."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError("A person needs a name")
+
+
+@dataclass(frozen=True)
+class ModelAuthor:
+    """A model, by what identifies it beyond doubt."""
+
+    model_id: str
+    version: str
+    weights_sha256: str
+
+
+Author = Person | ModelAuthor
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Who made a thing, when, in which job and from what."""
+
+    author: Author
+    made_at: datetime
+    job_uid: str = ""
+    derived_from: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.made_at.tzinfo is None:
+            raise ValueError("Times carry their zone; this one does not")
+
+
+class ReviewState(StrEnum):
+    """What the reader decided about a proposal."""
+
+    PROPOSED = "proposed"
+    ACCEPTED = "accepted"
+    EDITED = "edited"
+    REJECTED = "rejected"
+
+    @property
+    def counts(self) -> bool:
+        """Whether it may stand in a report: a person has said yes."""
+        return self in (ReviewState.ACCEPTED, ReviewState.EDITED)
+
+
+@dataclass(frozen=True)
+class Review:
+    """The decision, by whom, when and why. A proposal has nobody."""
+
+    state: ReviewState = ReviewState.PROPOSED
+    by: str = ""
+    at: datetime | None = None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.state is not ReviewState.PROPOSED and (not self.by or self.at is None):
+            raise ValueError("A decision names the person and the time")
+
+
+class Laterality(StrEnum):
+    """Side of the body, from patient coordinates, never from the picture."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    BOTH = "both"
+
+
+@dataclass(frozen=True)
+class SegmentRef:
+    """One segment of one segmentation."""
+
+    segmentation_uid: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number with its unit (UCUM) and how it was taken.
+
+    `points_lps_mm` are the points it was drawn with, in LPS millimetres, or pixels
+    (0, row, column) where the image has no patient space; `sop_instance_uid` names the image then.
+    """
+
+    kind: Code
+    value: float
+    unit: str
+    method: str
+    provenance: Provenance
+    name: str = ""
+    points_lps_mm: tuple[Point, ...] = ()
+    sop_instance_uid: str = ""
+    uid: str = field(default_factory=new_uid)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One statement about the patient that a report may carry.
+
+    `probability` is 0-1 and says how sure its author is; `calibrated` whether that number was
+    checked against outcomes. `box_lps_mm` are two opposite corners.
+    """
+
+    label: str
+    code: Code
+    provenance: Provenance
+    site: Code | None = None
+    laterality: Laterality | None = None
+    text: str = ""
+    probability: float | None = None
+    calibrated: bool = False
+    measurements: tuple[Measurement, ...] = ()
+    segment_ref: SegmentRef | None = None
+    location_lps_mm: Point | None = None
+    box_lps_mm: tuple[Point, Point] | None = None
+    review: Review = field(default_factory=Review)
+    uid: str = field(default_factory=new_uid)
+
+    def __post_init__(self) -> None:
+        if self.probability is not None and not 0 <= self.probability <= 1:
+            raise ValueError(f"A probability lies between 0 and 1, not {self.probability}")
+
+    def reviewed(self, review: Review) -> Finding:
+        """The same finding with another decision."""
+        return replace(self, review=review)

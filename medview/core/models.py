@@ -1,0 +1,124 @@
+"""Model cards: what a model is for, what it takes and gives, how good it is, and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from medview.core.codes import ANATOMICAL_STRUCTURE, Code
+
+
+class Task(StrEnum):
+    """What a model does."""
+
+    SEGMENTATION = "segmentation"
+    CLASSIFICATION = "classification"
+    DETECTION = "detection"
+    INSTANCES = "instances"
+    MOTION = "motion"
+    RULES = "rules"
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a model takes: orientation (such as `RAS`), spacing, patch, intensities.
+
+    `intensity` and `localise` are the preprocessing as the model folder states it.
+    """
+
+    orientation: str = ""
+    spacing_mm: tuple[float, float, float] | None = None
+    patch_shape: tuple[int, ...] = ()
+    intensity: Mapping[str, Any] = field(default_factory=dict)
+    localise: str | None = None
+    channels: int = 1
+
+
+@dataclass(frozen=True)
+class OutputChannel:
+    """One thing a model names: its index among the outputs, label, code and colour."""
+
+    index: int
+    label: str
+    code: Code
+    color_rgb: tuple[int, int, int]
+    category: Code = ANATOMICAL_STRUCTURE
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """What a model gives: `kind` is labels, probabilities, boxes or classes."""
+
+    kind: str
+    channels: tuple[OutputChannel, ...]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a model was made for. Empty means: no limit stated."""
+
+    modality: tuple[str, ...] = ()
+    body_part: tuple[str, ...] = ()
+    age_years: tuple[float, float] | None = None
+    spacing_mm: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured figure with its 95 % interval."""
+
+    name: str
+    value: float
+    ci95: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Figures of one evaluation: on which split, of how many cases."""
+
+    split: str
+    count: int
+    values: tuple[Metric, ...]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything a reader should know of a model before believing it.
+
+    `engine` is the adapter as `module:Class`, imported in the worker only. `network` is the
+    network class and its arguments. `weights` is relative to the model folder and checked
+    against `sha256` before use.
+    """
+
+    id: str
+    version: str
+    title: str
+    task: Task
+    engine: str
+    intended_use: str
+    limitations: tuple[str, ...]
+    scope: Scope
+    inputs: InputSpec
+    outputs: OutputSpec
+    weights: str = ""
+    sha256: str = ""
+    network_class: str = ""
+    network_args: Mapping[str, Any] = field(default_factory=dict)
+    threshold: float | None = None
+    temperature: float | None = None
+    license: str = ""
+    data_license: str = ""
+    data_source: str = ""
+    authors: str = ""
+    train_command: str = ""
+    metrics: Metrics | None = None
+    memory_mb: int = 0
+    clinical_use: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.id and self.version and self.engine):
+            raise ValueError("A model needs an id, a version and an engine")
+        if ":" not in self.engine:
+            raise ValueError(f"An engine is named module:Class, not {self.engine}")

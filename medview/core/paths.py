@@ -1,0 +1,50 @@
+"""Where the program's own files are; made once by `app` and handed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """`resources` is shipped and read only; the rest is the profile of this user.
+
+    A profile folder (`--profile DIR`) holds `settings.toml, store.sqlite, models/, cache/, logs/`.
+    """
+
+    resources: Path
+    config: Path
+    data: Path
+    cache: Path
+    logs: Path
+
+    @staticmethod
+    def in_profile(resources: Path, profile: Path) -> Paths:
+        """Everything of one user in one folder."""
+        return Paths(resources, profile, profile, profile / "cache", profile / "logs")
+
+    @property
+    def settings_file(self) -> Path:
+        """Options the reader changed."""
+        return self.config / "settings.toml"
+
+    @property
+    def store_file(self) -> Path:
+        """The reader's work."""
+        return self.data / "store.sqlite"
+
+    @property
+    def shipped_models(self) -> Path:
+        """Model folders that come with the program."""
+        return self.resources / "models"
+
+    @property
+    def own_models(self) -> Path:
+        """Model folders the reader added."""
+        return self.data / "models"
+
+    def create(self) -> None:
+        """Make the folders of the profile, readable by this user only."""
+        for folder in (self.config, self.data, self.cache, self.logs, self.own_models):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)

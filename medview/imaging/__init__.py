@@ -1,0 +1,1 @@
+"""Pure functions on arrays and core types: no files, no state."""

@@ -1,0 +1,41 @@
+"""Bringing the numbers of a scan into the range that a network was trained on."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+
+def percentile_zscore(
+    voxels: npt.ArrayLike, low_percent: float = 0.5, high_percent: float = 99.5
+) -> npt.NDArray[np.float32]:
+    """Clip to two percentiles of the array itself, then subtract the mean and divide by the SD.
+
+    For scans without a scale of their own, such as MR: the result does not change when the scan
+    is multiplied by a positive number or shifted. An array of one value gives zeros; values that
+    are not finite are refused with ValueError.
+    """
+    values = np.asarray(voxels, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("the voxels hold values that are not finite")
+    low, high = np.percentile(values, [low_percent, high_percent])
+    clipped = np.clip(values, low, high)
+    clipped -= clipped.mean()
+    spread = clipped.std()
+    if spread <= 1e-9 * max(abs(low), abs(high)):
+        return np.zeros(values.shape, dtype=np.float32)
+    result: npt.NDArray[np.float32] = (clipped / spread).astype(np.float32)
+    return result
+
+
+def normalise(voxels: npt.ArrayLike, intensity: Mapping[str, object]) -> npt.NDArray[np.float32]:
+    """Apply the `preprocess.intensity` block of a model folder; unknown methods raise ValueError.
+
+    The one method so far: `{"method": "percentile_zscore", "low_percent", "high_percent"}`.
+    """
+    settings = dict(intensity)
+    method = settings.pop("method", None)
+    if method != "percentile_zscore":
+        raise ValueError(f"unknown intensity method {method!r}")
+    percents = {name: float(str(value)) for name, value in settings.items()}
+    return percentile_zscore(voxels, **percents)

@@ -1,0 +1,1 @@
+"""Everything about running models: cards, adapters, the worker process and its client."""

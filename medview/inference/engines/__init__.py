@@ -1,0 +1,1 @@
+"""Adapters, one module a kind of model; imported by name in the worker only."""

@@ -1,0 +1,1 @@
+"""The networks medview trains and ships, in plain torch."""

@@ -1,0 +1,1 @@
+"""Training and evaluation of models; runs in a process of its own."""

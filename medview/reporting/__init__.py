@@ -1,0 +1,1 @@
+"""Findings to words and pages; knows no Qt."""

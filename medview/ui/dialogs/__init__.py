@@ -1,0 +1,1 @@
+"""Preferences, model card, export, crash."""

@@ -1,0 +1,1 @@
+"""Dock panels: studies, segments, findings, report, jobs."""

@@ -35,6 +35,7 @@ class SharedArray:
         self._owner = owner
         self.key = key
         # frombuffer, unlike ndarray(buffer=...), keeps the mapping alive while any view is held.
+        assert block.buf is not None  # noqa: S101  (it is None only after close)
         flat: npt.NDArray[Any] = np.frombuffer(block.buf, np.dtype(key.dtype), math.prod(key.shape))
         self.array = flat.reshape(key.shape)
 

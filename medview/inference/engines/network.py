@@ -1,0 +1,102 @@
+"""A model folder's network: loaded with its checksum checked, and asked about one crop."""
+
+import hashlib
+import importlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+from torch import nn
+
+from medview.core.errors import ModelError
+
+_OUR_NETWORKS = "medview.inference.networks."
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Read `configs/metadata.json` of a model folder; ModelError if it has no medview block."""
+    try:
+        metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        metadata["medview"]["network"]["class"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"The model folder {folder.name} has no usable metadata.", detail=repr(error)
+        ) from error
+    result: dict[str, Any] = metadata
+    return result
+
+
+def build_network(class_name: str, arguments: dict[str, Any]) -> nn.Module:
+    """Make one of our own networks by name; names outside `medview.inference.networks` refused."""
+    if not class_name.startswith(_OUR_NETWORKS):
+        raise ModelError(f"The network {class_name} is not one of medview's own.")
+    module_name, _, name = class_name.rpartition(".")
+    try:
+        network = getattr(importlib.import_module(module_name), name)(**arguments)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"The network {class_name} cannot be built as the model asks.", detail=repr(error)
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise ModelError(f"{class_name} is not a network.")
+    return network
+
+
+def load_network(folder: Path, device: str = "cpu") -> nn.Module:
+    """Build the network of a model folder in float32, in evaluation mode, on `device`.
+
+    Refuses with ModelError: weights whose SHA-256 is not the one the metadata states, weights
+    that do not fit the network, a network that is not ours. No code of the folder is run.
+    """
+    block = read_metadata(folder)["medview"]
+    network = build_network(block["network"]["class"], block["network"].get("args", {}))
+    try:
+        content = (folder / block["weights"]["file"]).read_bytes()
+        stated = block["weights"]["sha256"]
+    except (OSError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"The weights of {folder.name} are missing.", detail=repr(error)
+        ) from error
+    if hashlib.sha256(content).hexdigest() != stated:
+        raise ModelError(
+            f"The weights of {folder.name} are not the ones it was released with.",
+            hint="Install the model again.",
+        )
+    try:
+        tensors = safetensors.torch.load(content)
+        network.load_state_dict({name: value.float() for name, value in tensors.items()})
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            f"The weights of {folder.name} do not fit its network.", detail=str(error)
+        ) from error
+    return network.eval().to(device)
+
+
+def predict(
+    network: nn.Module, crop: npt.NDArray[np.float32], flips: Sequence[int] = ()
+) -> npt.NDArray[np.float32]:
+    """Give class probabilities (C, x, y, z) of one normalised crop (x, y, z).
+
+    The crop's axes are those of the model's `preprocess.orientation`, its spacing the model's.
+    `flips` lists axes along which a mirrored crop is also asked and averaged in. The crop is
+    padded with its own edge to what the network divides by, and the answer cut back.
+    """
+    divisor = int(getattr(network, "divisor", 1))
+    padding = [(0, -size % divisor) for size in crop.shape]
+    padded = np.pad(crop, padding, mode="edge")
+    device = next(network.parameters()).device
+    image = torch.from_numpy(np.ascontiguousarray(padded, dtype=np.float32))[None, None].to(device)
+    views: list[list[int]] = [[], *([axis + 2] for axis in flips)]
+    with torch.inference_mode():
+        total = sum(
+            network(image.flip(axes)).softmax(dim=1).flip(axes) for axes in views
+        )
+    probabilities = (torch.as_tensor(total)[0] / len(views)).float().cpu().numpy()
+    x, y, z = crop.shape
+    result: npt.NDArray[np.float32] = np.ascontiguousarray(probabilities[:, :x, :y, :z])
+    return result

@@ -35,6 +35,10 @@ class ReportError(MedviewError):
     """A report that may not be signed, changed or exported as asked."""
 
 
+class ExportError(MedviewError):
+    """A file that could not be written, or that read back differs from what was asked for."""
+
+
 class StoreError(MedviewError):
     """The reader's work could not be saved or opened."""
 

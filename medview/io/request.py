@@ -1,0 +1,178 @@
+"""What an export is asked to write: plain values that cross to the import worker.
+
+Light on purpose: no DICOM library is imported here, so services may use it at start-up.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medview.core.geometry import Box, Geometry
+from medview.core.report import Report
+from medview.core.segmentation import LabelArray, Segment, Segmentation
+from medview.core.study import Series, Study
+from medview.core.volume import Volume
+
+
+class ExportFormat(StrEnum):
+    """What an export can write. SEGMENTATION is a DICOM SEG, or NIfTI where the source is none."""
+
+    SEGMENTATION = "segmentation"
+    SR = "sr"
+    PDF = "pdf"
+    PDF_DICOM = "pdf_dicom"
+    KEY_IMAGES = "key_images"
+    JSON = "json"
+    CSV = "csv"
+    HTML = "html"
+
+
+ALL_FORMATS = tuple(ExportFormat)
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationExport:
+    """A snapshot of one segmentation as it will stand in its file, numbered 1..n.
+
+    `numbers` leads from the number in the window to the number in the file. `packed` is the
+    zlib-compressed block of labels inside `box`; the rest of the grid is background.
+    """
+
+    uid: str
+    file: str
+    title: str
+    series: Series
+    instance_uids: tuple[str, ...]
+    geometry: Geometry
+    segments: tuple[Segment, ...]
+    numbers: Mapping[int, int]
+    box: Box
+    dtype: str
+    packed: bytes = field(repr=False)
+
+    def labels(self) -> LabelArray:
+        """The labels on the whole grid, numbered as in the file."""
+        whole: npt.NDArray[Any] = np.zeros(self.geometry.shape, dtype=self.dtype)
+        flat: npt.NDArray[Any] = np.frombuffer(zlib.decompress(self.packed), dtype=self.dtype)
+        whole[self.box.slices] = flat.reshape(self.box.shape)
+        return whole
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """One export: where to, of what, in which formats.
+
+    `series` is the one the report speaks of. `result` is the content of result.json as
+    `reporting.tables.result_json` gives it; the export adds the checksums of the source files.
+    `pdf`, `html` and `csv` come rendered; an empty one is left out.
+    `reader` is the person observer of the SR. `password` opens the archive of the source.
+    """
+
+    folder: Path
+    study: Study
+    series: Series
+    report: Report
+    result: Mapping[str, Any]
+    segmentations: tuple[SegmentationExport, ...] = ()
+    pdf: bytes = b""
+    html: str = ""
+    csv: str = ""
+    reader: str = ""
+    formats: tuple[ExportFormat, ...] = ALL_FORMATS
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """One file that was written, read back and found equal to what was asked for."""
+
+    path: Path
+    format: ExportFormat
+    sha256: str
+    sop_instance_uid: str = ""
+
+
+@dataclass(frozen=True)
+class ExportedFiles:
+    """What an export left in its folder; `notes` are worded for the reader."""
+
+    folder: Path
+    files: tuple[ExportedFile, ...]
+    notes: tuple[str, ...] = ()
+
+
+def counts(segment: Segment) -> bool:
+    """Whether a person accepted the segment."""
+    return segment.review.state.counts
+
+
+def gather(
+    segmentations: Sequence[Segmentation],
+    volumes: Mapping[str, Volume],
+    study: Study,
+    *,
+    keep: Callable[[Segment], bool] = counts,
+) -> tuple[SegmentationExport, ...]:
+    """Snapshots of the segmentations of a study with the segments to keep, empty ones left out.
+
+    Structures without a single voxel are left out; so are segmentations without a structure.
+    Files are named segmentation.dcm, segmentation-2.dcm, ... (.nii.gz where the source is no
+    DICOM) in the order given.
+    """
+    found: list[SegmentationExport] = []
+    for segmentation in segmentations:
+        volume = volumes[segmentation.volume_uid]
+        series = study.find_series(volume.series_uid)
+        suffix = "" if not found else f"-{len(found) + 1}"
+        file = f"segmentation{suffix}" + (".dcm" if series.is_dicom else ".nii.gz")
+        snapshot = _snapshot(segmentation, volume, series, file, keep)
+        if snapshot is not None:
+            found.append(snapshot)
+    return tuple(found)
+
+
+def _snapshot(
+    segmentation: Segmentation,
+    volume: Volume,
+    series: Series,
+    file: str,
+    keep: Callable[[Segment], bool],
+) -> SegmentationExport | None:
+    labels = segmentation.labels
+    box = Box.of(labels != 0)
+    if box is None:
+        return None
+    block = labels[box.slices]
+    present = np.bincount(block.reshape(-1), minlength=1)
+    kept = sorted(
+        (s for s in segmentation.segments if keep(s) and s.number < present.size),
+        key=lambda s: s.number,
+    )
+    kept = [segment for segment in kept if present[segment.number]]
+    if not kept:
+        return None
+    numbers = {segment.number: place for place, segment in enumerate(kept, start=1)}
+    table: npt.NDArray[Any] = np.zeros(present.size, dtype=labels.dtype)
+    for old, new in numbers.items():
+        table[old] = new
+    return SegmentationExport(
+        uid=segmentation.uid,
+        file=file,
+        title=segmentation.title,
+        series=series,
+        instance_uids=volume.instance_uids,
+        geometry=segmentation.geometry,
+        segments=tuple(replace(segment, number=numbers[segment.number]) for segment in kept),
+        numbers=numbers,
+        box=box,
+        dtype=labels.dtype.str,
+        packed=zlib.compress(np.ascontiguousarray(table[block]).tobytes(), 1),
+    )

@@ -1,0 +1,86 @@
+"""The protocol a model implements, and what a run offers to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from medview.core.errors import ModelError
+from medview.core.findings import Provenance
+from medview.core.jobs import InferenceResult
+from medview.core.models import ModelCard
+from medview.core.study import Series, Study
+from medview.core.volume import Volume
+
+
+class Context(Protocol):
+    """What one run may use. Lives in the worker; a test makes its own in a few lines."""
+
+    @property
+    def job_uid(self) -> str:
+        """The job this run belongs to; goes into the result."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Author, time and job: goes into every segment, finding and measurement made here."""
+
+    @property
+    def seed(self) -> int:
+        """What every random choice starts from."""
+
+    @property
+    def device(self) -> str:
+        """Where to compute: `cpu`, `cuda:0`; never `auto`."""
+
+    @property
+    def resources(self) -> Path:
+        """The shipped resources (templates beside the models), read only."""
+
+    def progress(self, stage: str, fraction: float | None = None) -> None:
+        """Say what is being done, in the reader's words, and how far (0-1, None while unknown).
+
+        Cheap: call it as often as there is something to say. Raises Cancelled like
+        `check_cancelled`.
+        """
+
+    def check_cancelled(self) -> None:
+        """Raise Cancelled if the reader stopped the run; call it between patches."""
+
+
+class ModelAdapter(Protocol):
+    """One model, loaded. Constructed `Engine(card, folder)`, cheaply, in the worker only.
+
+    Preprocessing, inference and the way back to the source grid are inside. A result has the
+    geometry of `volume` and at most one segmentation; anything the model cannot do raises
+    ModelError, worded for the reader. `fit` before the run is `inference.scope`'s matter; what
+    only the pixels show (no head found) is the adapter's, and refused by ModelError.
+    """
+
+    card: ModelCard
+
+    def load(self, device: str) -> None:
+        """Read the weights and make ready on `device`. Called once before the first run."""
+
+    def run(
+        self, volume: Volume, series: Series | None, study: Study | None, context: Context
+    ) -> InferenceResult:
+        """Look at one volume. `study` and `series` come without names, ids and file paths."""
+
+    def unload(self) -> None:
+        """Let go of weights and memory."""
+
+
+def refuse_not_finite(probabilities: npt.NDArray[Any], card: ModelCard) -> None:
+    """Raise ModelError naming the model if its output holds NaN or infinity.
+
+    Adapters call this on what the network gives, before arg-max hides it.
+    """
+    # One sum finds both: NaN and infinity survive addition, and nothing is allocated.
+    if not np.isfinite(np.sum(probabilities, dtype=np.float64)):
+        raise ModelError(
+            f"{card.title or card.id} gave numbers that are not finite; its result is refused.",
+            hint="Try again on the processor, or another model.",
+        )

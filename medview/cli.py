@@ -1,0 +1,385 @@
+"""`medview` on the command line: the same services without a window."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from medview import __version__
+from medview.core.errors import Cancelled, MedviewError, ModelError, ReadError, ReportError
+from medview.core.paths import Paths
+from medview.services import analysis, bundle, selftest
+from medview.services.bundle import Services
+
+DONE, USAGE, NOTHING_READ, MODEL_FAILED, EXPORT_FAILED, CANCELLED = 0, 2, 3, 4, 5, 130
+
+_EXIT_CODES: tuple[tuple[type[MedviewError], int], ...] = (
+    (Cancelled, CANCELLED),
+    (ModelError, MODEL_FAILED),
+    (ReportError, EXPORT_FAILED),
+    (MedviewError, NOTHING_READ),
+)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments as a namespace; exits with 2 on wrong usage. `command` None: the window."""
+    if _first_word(argv) in _COMMANDS:
+        return _command_parser().parse_args(argv)
+    arguments = _window_parser().parse_args(argv)
+    arguments.command = None
+    return arguments
+
+
+def _first_word(argv: Sequence[str]) -> str | None:
+    """The first argument that is neither an option nor the value of one."""
+    before = ""
+    for word in argv:
+        if not word.startswith("-") and before not in ("--profile", "--script", "--screenshot"):
+            return word
+        before = word
+    return None
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do one sub-command: JSON alone on stdout, words on stderr, the exit code as result."""
+    try:
+        return int(_COMMANDS[arguments.command](arguments))
+    except KeyboardInterrupt:
+        tell("Cancelled")
+        return CANCELLED
+    except MedviewError as error:
+        tell(error.user_text)
+        if error.hint:
+            tell(error.hint)
+        return next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+
+
+def tell(text: str) -> None:
+    """Say something to the person at the terminal."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _profile_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", type=Path, metavar="DIR", help="keep settings and work in DIR")
+
+
+def _window_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="medview",
+        description="A viewer for medical images in which a model proposes and a reader decides.",
+        epilog=f"Sub-commands: {', '.join(_COMMANDS)}. Each has --help.",
+    )
+    parser.add_argument("paths", nargs="*", type=Path, help="folders, files or zips to open")
+    parser.add_argument("--script", type=Path, metavar="FILE.py", help="run in the started window")
+    parser.add_argument("--screenshot", type=Path, metavar="FILE.png", help="save one and quit")
+    parser.add_argument("--version", action="version", version=f"medview {__version__}")
+    _profile_option(parser)
+    return parser
+
+
+def _command_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="medview")
+    _profile_option(parser)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for declare in (_declare_data, _declare_analyze, _declare_models, _declare_learning):
+        declare(commands)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--profile", type=Path, default=argparse.SUPPRESS, metavar="DIR", help=argparse.SUPPRESS
+        )
+    return parser
+
+
+Subparsers = Any  # argparse keeps the class of its sub-parser action to itself
+
+
+def _declare_data(commands: Subparsers) -> None:
+    info = commands.add_parser("info", help="what is in files and folders")
+    info.add_argument("paths", nargs="+", type=Path)
+    info.add_argument("--json", action="store_true", help="as JSON on stdout")
+    info.add_argument("--password", default="", help="of an encrypted archive")
+    convert = commands.add_parser("convert", help="write one series as NIfTI, NRRD or MetaImage")
+    convert.add_argument("path", type=Path)
+    convert.add_argument("--series", required=True, metavar="UID")
+    convert.add_argument("--volume", type=int, default=0, metavar="N")
+    convert.add_argument("--out", required=True, type=Path, metavar="FILE")
+
+
+def _declare_analyze(commands: Subparsers) -> None:
+    analyze = commands.add_parser("analyze", help="run models on studies and export the results")
+    analyze.add_argument("paths", nargs="+", type=Path)
+    analyze.add_argument("--model", required=True, metavar="ID[,ID]")
+    analyze.add_argument("--out", required=True, type=Path, metavar="DIR")
+    analyze.add_argument("--series", metavar="UID")
+    analyze.add_argument("--device", default="auto")
+    analyze.add_argument("--accept-all", action="store_true", help="needs --reader")
+    analyze.add_argument("--reader", default="", metavar="NAME")
+    analyze.add_argument("--json", action="store_true")
+    demo = commands.add_parser("demo", help="the main job on the sample study")
+    demo.add_argument("--out", type=Path, default=Path("out"), metavar="DIR")
+    check = commands.add_parser("selftest", help="check this installation")
+    check.add_argument("--json", action="store_true")
+
+
+def _declare_models(commands: Subparsers) -> None:
+    models = commands.add_parser("models", help="the models that are here")
+    actions = models.add_subparsers(dest="action", required=True)
+    for name, text in (("list", "all of them"), ("verify", "check every weight file")):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("--json", action="store_true")
+    show = actions.add_parser("show", help="the card of one")
+    show.add_argument("id")
+    show.add_argument("--json", action="store_true")
+
+
+def _declare_learning(commands: Subparsers) -> None:
+    train = commands.add_parser("train", help="train a model")
+    train.add_argument("config", type=Path, metavar="CONFIG.toml")
+    train.add_argument("--out", required=True, type=Path, metavar="DIR")
+    train.add_argument("--resume", action="store_true")
+    evaluate = commands.add_parser("evaluate", help="measure a model on labelled data")
+    evaluate.add_argument("model", metavar="MODEL_DIR_OR_ID")
+    evaluate.add_argument("data", type=Path, metavar="DATA_DIR")
+    evaluate.add_argument("--out", required=True, type=Path, metavar="FILE.json")
+    evaluate.add_argument("--split", choices=("test", "val", "train", "all"))
+    evaluate.add_argument("--device", default="auto")
+
+
+def _paths(arguments: argparse.Namespace) -> Paths:
+    return bundle.find_paths(arguments.profile)
+
+
+def _print_json(content: object) -> None:
+    sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    _must_exist(arguments.paths)
+    with bundle.running(_paths(arguments)) as services:
+        target = "medview.io.describe:info"
+        described: dict[str, Any] = services.tasks.wait_import(
+            target, [path.resolve() for path in arguments.paths], arguments.password
+        )
+    if arguments.json:
+        _print_json(described)
+    else:
+        sys.stdout.write(analysis.describe_text(described))
+    return DONE if described["patients"] else NOTHING_READ
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    _must_exist([arguments.path])
+    with bundle.running(_paths(arguments)) as services:
+        services.tasks.wait_import(
+            "medview.io.describe:convert",
+            arguments.path.resolve(),
+            arguments.series,
+            arguments.out.resolve(),
+            arguments.volume,
+        )
+    return DONE
+
+
+def _must_exist(paths: Sequence[Path]) -> None:
+    for path in paths:
+        if not path.exists():
+            raise ReadError(f"There is no file or folder {path}")
+
+
+def _analyze(arguments: argparse.Namespace) -> int:
+    if arguments.accept_all and not arguments.reader.strip():
+        tell("--accept-all needs --reader NAME: somebody has to answer for it")
+        return USAGE
+    _must_exist(arguments.paths)
+    order = analysis.Order(
+        paths=tuple(path.resolve() for path in arguments.paths),
+        models=tuple(name for name in arguments.model.split(",") if name),
+        out=arguments.out.resolve(),
+        series_uid=arguments.series,
+        device=arguments.device,
+        accept_as=arguments.reader.strip() if arguments.accept_all else None,
+    )
+    with bundle.running(_paths(arguments)) as services:
+        results = analysis.analyze(services, order, tell)
+    if arguments.json:
+        _print_json(results[0] if len(results) == 1 else results)
+    tell(f"Results are in {order.out}")
+    return DONE
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    with bundle.running(_paths(arguments)) as services:
+        return _MODEL_ACTIONS[arguments.action](services, arguments)
+
+
+def _list_models(services: Services, arguments: argparse.Namespace) -> int:
+    cards = services.catalog.cards()
+    if arguments.json:
+        _print_json({"models": [services.catalog.metadata(card.id) for card in cards]})
+    else:
+        for card in cards:
+            sys.stdout.write(f"{card.id:24} {card.version:8} {card.task.value:14} {card.title}\n")
+    for problem in services.catalog.problems:
+        tell(problem)
+    return DONE
+
+
+def _show_model(services: Services, arguments: argparse.Namespace) -> int:
+    metadata = services.catalog.metadata(arguments.id)
+    if arguments.json:
+        _print_json(metadata)
+    else:
+        sys.stdout.write(services.catalog.card_text(arguments.id))
+    return DONE
+
+
+def _verify_models(services: Services, arguments: argparse.Namespace) -> int:
+    verdicts = []
+    for card in services.catalog.cards():
+        try:
+            services.catalog.verify(card.id)
+            verdicts.append({"id": card.id, "ok": True, "reason": ""})
+        except ModelError as error:
+            verdicts.append({"id": card.id, "ok": False, "reason": error.user_text})
+    verdicts += [{"id": "", "ok": False, "reason": text} for text in services.catalog.problems]
+    if arguments.json:
+        _print_json({"models": verdicts})
+    else:
+        for verdict in verdicts:
+            state = "ok" if verdict["ok"] else f"refused: {verdict['reason']}"
+            sys.stdout.write(f"{verdict['id']:24} {state}\n")
+    return DONE if all(verdict["ok"] for verdict in verdicts) else MODEL_FAILED
+
+
+_MODEL_ACTIONS: dict[str, Callable[[Services, argparse.Namespace], int]] = {
+    "list": _list_models,
+    "show": _show_model,
+    "verify": _verify_models,
+}
+
+
+def _call_main(module: str, argv: list[str]) -> None:
+    sys.exit(importlib.import_module(module).main(argv))
+
+
+def _in_child(module: str, argv: list[str]) -> int:
+    """Run `main(argv)` of a module in a process of its own: this one never loads torch."""
+    child = multiprocessing.get_context("spawn").Process(target=_call_main, args=(module, argv))
+    child.start()
+    try:
+        child.join()
+    except KeyboardInterrupt:
+        child.join(10)
+        if child.is_alive():
+            child.kill()
+        return CANCELLED
+    code = child.exitcode or 0
+    return code if code >= 0 else MODEL_FAILED
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    argv = [str(arguments.config), "--out", str(arguments.out)]
+    return _in_child("medview.learning.train", argv + ["--resume"] * arguments.resume)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    folder = Path(arguments.model)
+    if not (folder / "configs").is_dir():
+        with bundle.running(_paths(arguments)) as services:
+            folder = services.catalog.folder(arguments.model)
+    argv = [str(folder), str(arguments.data), "--out", str(arguments.out)]
+    argv += ["--device", arguments.device]
+    if arguments.split:
+        argv += ["--split", arguments.split]
+    return _in_child("medview.learning.evaluate", argv)
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    with bundle.running(_paths(arguments)) as services:
+        checks = selftest.run(services)
+    if arguments.json:
+        _print_json(selftest.as_json(checks))
+    else:
+        for check in checks:
+            sys.stdout.write(f"{'ok' if check.ok else 'FAILED':7} {check.name}: {check.text}\n")
+    return DONE if all(check.ok for check in checks) else 1
+
+
+def _own_command() -> list[str]:
+    frozen = getattr(sys, "frozen", False)
+    return [sys.executable] if frozen else [sys.executable, "-m", "medview"]
+
+
+def _has_display() -> bool:
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    out: Path = arguments.out.resolve()
+    paths = _paths(arguments)
+    with bundle.running(paths) as services:
+        sample: Path = services.tasks.wait_import(
+            "medview.io.sample:write_sample", services.paths.cache / "sample"
+        )
+    profile = ["--profile", str(arguments.profile)] if arguments.profile else []
+    if _has_display():
+        tell(f"Opening the sample study {sample}")
+        return subprocess.call([*_own_command(), *profile, str(sample)])
+    tell("There is no display here; the same job runs without a window.")
+    return _headless_demo(sample, out, profile, paths)
+
+
+def _headless_demo(sample: Path, out: Path, profile: list[str], paths: Paths) -> int:
+    study = sample / "mni152"
+    job = ["analyze", str(study), "--model", "hippocampus_mr", "--out", str(out)]
+    code = subprocess.call(
+        [*_own_command(), *profile, *job, "--accept-all", "--reader", "Sample Reader"]
+    )
+    if code != DONE:
+        return code
+    picture = out / "window.png"
+    script = paths.resources / "scripts" / "demo.py"
+    window = [*_own_command(), "--profile", str(out / "profile"), str(study)]
+    window += ["--script", str(script), "--screenshot", str(picture)]
+    code = subprocess.call([*_virtual_display(), *window], env=_off_screen_environment())
+    shutil.rmtree(out / "profile", ignore_errors=True)
+    if code != DONE or not picture.is_file():
+        tell("The window could not be drawn; the results are complete without its picture.")
+        return code or 1
+    tell(f"Report, SEG, SR, PDF and a picture of the window are in {out}")
+    return DONE
+
+
+def _virtual_display() -> list[str]:
+    wrapper = shutil.which("xvfb-run")
+    return [wrapper, "-a", "-s", "-screen 0 1600x1000x24 -nolisten tcp"] if wrapper else []
+
+
+def _off_screen_environment() -> dict[str, str]:
+    if _virtual_display():
+        return dict(os.environ)
+    return {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "info": _info,
+    "convert": _convert,
+    "analyze": _analyze,
+    "models": _models,
+    "train": _train,
+    "evaluate": _evaluate,
+    "selftest": _selftest,
+    "demo": _demo,
+}

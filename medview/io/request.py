@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medview.core.findings import SegmentRef
 from medview.core.geometry import Box, Geometry
 from medview.core.report import Report
 from medview.core.segmentation import LabelArray, Segment, Segmentation
@@ -137,6 +138,15 @@ def gather(
         if snapshot is not None:
             found.append(snapshot)
     return tuple(found)
+
+
+def places(exports: Sequence[SegmentationExport]) -> dict[SegmentRef, tuple[str, int]]:
+    """Where each segment of the window stands in the files: file name and number there."""
+    return {
+        SegmentRef(export.uid, old): (export.file, new)
+        for export in exports
+        for old, new in export.numbers.items()
+    }
 
 
 def _snapshot(

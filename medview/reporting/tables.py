@@ -1,0 +1,190 @@
+"""Findings as tables for other programs: result.json and findings.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from medview.core.codes import Code
+from medview.core.findings import Finding, Measurement, ModelAuthor, SegmentRef
+from medview.core.jobs import InferenceResult
+from medview.core.models import ModelCard
+from medview.core.study import Series, Study
+
+#: Where a segment stands in the exported files: file name and number there.
+SegmentPlaces = Mapping[SegmentRef, tuple[str, int]]
+
+#: A cell that starts like this would be run as a formula by a spreadsheet.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """One run of a model, as result.json names it."""
+
+    id: str
+    version: str
+    weights_sha256: str
+    device: str = ""
+    seconds: float = 0.0
+    fallbacks: tuple[str, ...] = ()
+    out_of_scope: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(card: ModelCard, result: InferenceResult) -> ModelRun:
+        """The run of that model which gave that result."""
+        return ModelRun(
+            id=card.id,
+            version=card.version,
+            weights_sha256=card.sha256,
+            device=result.device,
+            seconds=round(result.seconds, 3),
+            fallbacks=result.fallbacks,
+            out_of_scope=result.out_of_scope,
+        )
+
+
+def result_json(
+    study: Study,
+    series: Series,
+    runs: Sequence[ModelRun],
+    findings: Sequence[Finding],
+    *,
+    places: SegmentPlaces,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The content of result.json (schema: resources/schemas/result.schema.json).
+
+    All findings are told, with their state. `inputs` is empty here: the export, which opens the
+    source files anyway, fills in their checksums.
+    """
+    return {
+        "study_uid": study.uid,
+        "series_uid": series.uid,
+        "models": [_run(run) for run in runs],
+        "findings": [_finding(finding, places) for finding in findings],
+        "inputs": [],
+        "notes": list(notes),
+    }
+
+
+def _run(run: ModelRun) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "version": run.version,
+        "weights_sha256": run.weights_sha256,
+        "device": run.device,
+        "seconds": run.seconds,
+        "fallbacks": list(run.fallbacks),
+        "out_of_scope": list(run.out_of_scope),
+    }
+
+
+def _code(code: Code | None) -> dict[str, str] | None:
+    if code is None:
+        return None
+    return {"value": code.value, "scheme": code.scheme, "meaning": code.meaning}
+
+
+def _finding(finding: Finding, places: SegmentPlaces) -> dict[str, Any]:
+    place = places.get(finding.segment_ref) if finding.segment_ref is not None else None
+    box = finding.box_lps_mm
+    review = finding.review
+    author = finding.provenance.author
+    return {
+        "uid": finding.uid,
+        "label": finding.label,
+        "code": _code(finding.code),
+        "site": _code(finding.site),
+        "laterality": finding.laterality.value if finding.laterality is not None else None,
+        "probability": finding.probability,
+        "calibrated": finding.calibrated,
+        "state": review.state.value,
+        "by": review.by or None,
+        "at": _time(review.at),
+        "reason": review.reason or None,
+        "text": finding.text,
+        "model": author.model_id if isinstance(author, ModelAuthor) else None,
+        "box_lps_mm": [list(corner) for corner in box] if box is not None else None,
+        "measurements": [_measurement(measurement) for measurement in finding.measurements],
+        "segment": {"file": place[0], "number": place[1]} if place is not None else None,
+    }
+
+
+def _measurement(measurement: Measurement) -> dict[str, Any]:
+    return {
+        "name": measurement_name(measurement),
+        "value": measurement.value,
+        "unit": measurement.unit,
+        "method": measurement.method,
+        "code": _code(measurement.kind),
+    }
+
+
+def measurement_name(measurement: Measurement) -> str:
+    """What a measurement is called: its own name or the meaning of its code."""
+    return measurement.name or measurement.kind.meaning
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat(timespec="seconds") if moment is not None else None
+
+
+_COLUMNS = (
+    "study_uid",
+    "finding_uid",
+    "label",
+    "laterality",
+    "state",
+    "by",
+    "at",
+    "probability",
+    "measurement",
+    "value",
+    "unit",
+    "method",
+    "text",
+)
+
+
+def findings_csv(study: Study, findings: Sequence[Finding]) -> str:
+    """One row per measurement (or per finding without one), RFC 4180 with a header row.
+
+    Cells that a spreadsheet would run as a formula are quoted with a leading apostrophe;
+    numbers stay numbers.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(_COLUMNS)
+    for finding in findings:
+        for measurement in finding.measurements or (None,):
+            writer.writerow(_row(study, finding, measurement))
+    return out.getvalue()
+
+
+def _row(study: Study, finding: Finding, measurement: Measurement | None) -> list[str]:
+    review = finding.review
+    text = [
+        study.uid,
+        finding.uid,
+        finding.label,
+        finding.laterality.value if finding.laterality is not None else "",
+        review.state.value,
+        review.by,
+        _time(review.at) or "",
+    ]
+    numbers = ["" if finding.probability is None else repr(finding.probability)]
+    rest = ["", "", "", finding.text]
+    if measurement is not None:
+        rest = [repr(measurement.value), measurement.unit, measurement.method, finding.text]
+    name = measurement_name(measurement) if measurement is not None else ""
+    value, *tail = rest
+    return [*map(_inert, text), *numbers, _inert(name), value, *map(_inert, tail)]
+
+
+def _inert(cell: str) -> str:
+    return "'" + cell if cell.startswith(_FORMULA_STARTS) else cell

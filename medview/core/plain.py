@@ -1,0 +1,178 @@
+"""Dataclasses as plain JSON values and back: for pipes and files that nothing is unpickled from.
+
+What comes back is checked against the declared types, so garbage ends in PlainError instead of
+an object that lies. Known: None, bool, int, float, str, enums of text, aware times, paths,
+tuples, mappings with text keys, unions and dataclasses of these. Arrays are not plain.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from medview.core.errors import MedviewError
+
+T = TypeVar("T")
+_Reader = Callable[[Any], Any]
+
+
+class PlainError(ValueError):
+    """Data that is not what it should be; says where and what was expected."""
+
+
+def to_plain(value: object) -> Any:
+    """The value as None, bool, numbers, text, lists and dictionaries; TypeError for the rest."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str | Path):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(name): to_plain(item) for name, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    raise TypeError(f"{type(value).__name__} is not plain")
+
+
+def from_plain(kind: type[T], data: object) -> T:
+    """The dataclass `kind` made of plain data; PlainError where it does not fit.
+
+    Fields with a default may be missing; unknown ones are refused.
+    """
+    result = _reader(cast(Any, kind))(data)
+    assert isinstance(result, kind)  # noqa: S101  (readers give what they are named for)
+    return result
+
+
+@cache
+def _reader(kind: Any) -> _Reader:
+    """How to read one declared type; made once a type."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return _plain_as_it_is
+    if origin in (Union, UnionType):
+        return _union_reader(arguments)
+    if origin is tuple:
+        return _tuple_reader(arguments)
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping_reader(arguments[1])
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _dataclass_reader(kind)
+    return _scalar_reader(kind)
+
+
+def _scalar_reader(kind: Any) -> _Reader:
+    if kind is float:
+        return _float
+    if kind in (bool, int, str, NoneType):
+        return lambda data: data if type(data) is kind else _refuse(kind.__name__, data)
+    if issubclass(kind, StrEnum) or kind is Path:
+        return lambda data: _made(kind, data)
+    if kind is datetime:
+        return lambda data: _made(datetime.fromisoformat, data)
+    raise TypeError(f"{kind} is not plain")
+
+
+def _float(data: Any) -> float:
+    if type(data) not in (int, float):
+        _refuse("a number", data)
+    return float(data)
+
+
+def _made(make: Callable[[str], Any], data: Any) -> Any:
+    if not isinstance(data, str):
+        _refuse("text", data)
+    try:
+        return make(data)
+    except ValueError as error:
+        raise PlainError(str(error)) from error
+
+
+def _plain_as_it_is(data: Any) -> Any:
+    """Values declared as Any: JSON's own kinds, lists as tuples like everywhere here."""
+    if isinstance(data, list):
+        return tuple(_plain_as_it_is(item) for item in data)
+    if isinstance(data, dict):
+        return {name: _plain_as_it_is(item) for name, item in data.items()}
+    return data
+
+
+def _union_reader(arguments: tuple[Any, ...]) -> _Reader:
+    readers = [_reader(argument) for argument in arguments]
+
+    def read(data: Any) -> Any:
+        reasons = []
+        for reader in readers:
+            try:
+                return reader(data)
+            except PlainError as error:
+                reasons.append(str(error))
+        raise PlainError(" or ".join(reasons))
+
+    return read
+
+
+def _tuple_reader(arguments: tuple[Any, ...]) -> _Reader:
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        item = _reader(arguments[0])
+        return lambda data: tuple(item(part) for part in _list(data))
+    readers = [_reader(argument) for argument in arguments]
+
+    def read(data: Any) -> tuple[Any, ...]:
+        parts = _list(data)
+        if len(parts) != len(readers):
+            raise PlainError(f"expected {len(readers)} items, found {len(parts)}")
+        return tuple(reader(part) for reader, part in zip(readers, parts, strict=True))
+
+    return read
+
+
+def _list(data: Any) -> list[Any]:
+    return data if isinstance(data, list) else _refuse("a list", data)
+
+
+def _mapping_reader(values: Any) -> _Reader:
+    reader = _reader(values)
+
+    def read(data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            _refuse("a mapping", data)
+        return {str(name): reader(item) for name, item in data.items()}
+
+    return read
+
+
+def _dataclass_reader(kind: type) -> _Reader:
+    hints = get_type_hints(kind)
+    fields = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
+
+    def read(data: Any) -> Any:
+        if not isinstance(data, dict) or not data.keys() <= fields.keys():
+            _refuse(kind.__name__, data)
+        values = {}
+        for name, item in data.items():
+            try:
+                values[name] = fields[name](item)
+            except PlainError as error:
+                raise PlainError(f"{kind.__name__}.{name}: {error}") from error
+        try:
+            return kind(**values)
+        except (TypeError, ValueError, MedviewError) as error:
+            raise PlainError(f"{kind.__name__}: {error}") from error
+
+    return read
+
+
+def _refuse(expected: str, data: Any) -> Any:
+    raise PlainError(f"expected {expected}, found {type(data).__name__}")

@@ -38,6 +38,14 @@ class VolumeLoaded:
 
 
 @dataclass(frozen=True)
+class LoadingChanged:
+    """A series is being read: `fraction` 0-1, 1 when it is there or was given up."""
+
+    series_uid: str
+    fraction: float
+
+
+@dataclass(frozen=True)
 class SegmentationChanged:
     """Labels changed inside `box`, or segments, or the whole came or went (box None)."""
 
@@ -96,6 +104,7 @@ Event = (
     StudyOpened
     | StudyClosed
     | VolumeLoaded
+    | LoadingChanged
     | SegmentationChanged
     | FindingChanged
     | ReportChanged

@@ -1,0 +1,163 @@
+"""Accepted findings become a report: sections from a template, and what the models did.
+
+A template is lines of text with `$names` in them (`fields` lists what there is). A line stands
+only where every one of its names is known, so nothing is said that was not found.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from medview.core.errors import ReportError
+from medview.core.findings import Finding, Laterality, ModelAuthor, ReviewState
+from medview.core.models import ModelCard
+from medview.core.report import Report, Section
+from medview.core.study import Series, Study
+from medview.reporting import fields
+from medview.reporting.template import Template, choose
+
+
+def draft(
+    study: Study,
+    series: Series | None,
+    findings: Sequence[Finding],
+    cards: Sequence[ModelCard],
+    *,
+    templates: Sequence[Template],
+    previous: Report | None = None,
+) -> Report:
+    """The report as the findings now stand: all of the study are given, the accepted ones enter.
+
+    From `previous` it keeps identity, version, key images and every section the reader edited.
+    ReportError for a signed one (amend it first) and where no template fits.
+    """
+    if previous is not None and previous.status.is_signed:
+        raise ReportError(
+            "A signed report is not redrafted", "Amend the report; the signed one is kept."
+        )
+    accepted = tuple(finding for finding in findings if finding.review.state.counts)
+    template = choose(templates, study, series, accepted)
+    report = previous if previous is not None else Report(study_uid=study.uid)
+    return replace(
+        report,
+        sections=_sections(template, study, series, accepted, report.sections),
+        findings=accepted,
+        ai_statement=ai_statement(findings, cards),
+    )
+
+
+def _sections(
+    template: Template,
+    study: Study,
+    series: Series | None,
+    accepted: Sequence[Finding],
+    previous: Sequence[Section],
+) -> tuple[Section, ...]:
+    known = _fields(template, study, series, accepted)
+    kept = {section.heading: section for section in previous if section.edited}
+    sections = [
+        kept.pop(part.heading)
+        if part.heading in kept
+        else Section(part.heading, fill(part.text, known))
+        for part in template.sections
+    ]
+    return (*sections, *kept.values())
+
+
+def _fields(
+    template: Template, study: Study, series: Series | None, accepted: Sequence[Finding]
+) -> dict[str, str]:
+    known = fields.study_fields(study, series)
+    for name in template.structures:
+        parts = fields.parts_text(accepted, name)
+        known |= fields.pair_fields(fields.side_pair(accepted, name), parts)
+    others = [f for f in accepted if not _is_in_a_pair(f, template.structures)]
+    for key, chosen in (("findings", accepted), ("other_findings", others)):
+        if chosen:
+            known[key] = "\n".join(fields.sentence(finding) for finding in chosen)
+            known[f"{key}_labels"] = "; ".join(fields.labelled(finding) for finding in chosen)
+    remarks = [fields.sentence(f) for f in accepted if f.text.strip() and f not in others]
+    if remarks:
+        known["remarks"] = "\n".join(remarks)
+    if not accepted:
+        known["no_findings"] = "No finding has been accepted."
+    return known
+
+
+def _is_in_a_pair(finding: Finding, structures: Sequence[str]) -> bool:
+    named = any(name.casefold() in finding.label.casefold() for name in structures)
+    sided = finding.laterality in (Laterality.LEFT, Laterality.RIGHT)
+    return named and sided and fields.volume_of(finding) is not None
+
+
+def fill(text: str, known: Mapping[str, str]) -> str:
+    """The lines of a template whose `$names` are all known, filled; `$$` is a dollar sign.
+
+    Of lines between braces (`{first|second|third}` on one line) the first that can be filled
+    stands. Neighbouring lines form a paragraph; an empty line parts two.
+    """
+    paragraphs = []
+    for paragraph in re.split(r"\n\s*\n", text.strip()):
+        lines = [_fill_line(line.strip(), known) for line in paragraph.splitlines()]
+        told = " ".join(line for line in lines if line)
+        if told:
+            paragraphs.append(told)
+    return "\n\n".join(paragraphs)
+
+
+def _fill_line(line: str, known: Mapping[str, str]) -> str:
+    choices = line[1:-1].split("|") if line.startswith("{") and line.endswith("}") else [line]
+    for choice in choices:
+        template = string.Template(choice)
+        if all(name in known for name in template.get_identifiers()):
+            return template.substitute(known).strip()
+    return ""
+
+
+def ai_statement(findings: Sequence[Finding], cards: Sequence[ModelCard]) -> str:
+    """What models proposed and what the reader made of it, in words; never empty.
+
+    `findings` are all of the study, rejected and undecided ones too.
+    """
+    titles = {card.id: card.title for card in cards}
+    authors = [f.provenance.author for f in findings]
+    models = list(dict.fromkeys(a for a in authors if isinstance(a, ModelAuthor)))
+    told = [_model_statement(model, findings, titles) for model in models]
+    own = sum(not isinstance(author, ModelAuthor) for author in authors)
+    if not models:
+        told.append("No AI model contributed to this report.")
+    elif own:
+        told.append(f"{_plural(own, 'finding was', 'findings were')} added by the reader.")
+    return "\n".join(told)
+
+
+def _model_statement(
+    model: ModelAuthor, findings: Sequence[Finding], titles: Mapping[str, str]
+) -> str:
+    mine = [finding for finding in findings if finding.provenance.author == model]
+    states = Counter(finding.review.state for finding in mine)
+    name = f"{model.model_id} version {model.version}"
+    if model.weights_sha256:
+        name += f", weights sha256 {model.weights_sha256[:12]}"
+    title = titles.get(model.model_id, "")
+    shown = f"{title} ({name})" if title else name
+    corrected = [fields.labelled(f) for f in mine if f.review.state is ReviewState.EDITED]
+    parts = [
+        f"{states[ReviewState.ACCEPTED]} accepted unchanged",
+        f"{len(corrected)} corrected" + (f" ({', '.join(corrected)})" if corrected else ""),
+        f"{states[ReviewState.REJECTED]} rejected",
+    ]
+    if states[ReviewState.PROPOSED]:
+        parts.append(f"{states[ReviewState.PROPOSED]} not decided and not part of this report")
+    proposed = _plural(len(mine), "finding", "findings")
+    readers = sorted({finding.review.by for finding in mine if finding.review.by})
+    by = f" by {', '.join(readers)}" if readers else ""
+    return f"The AI model {shown} proposed {proposed}; reviewed{by}: {'; '.join(parts)}."
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"

@@ -57,10 +57,14 @@ class OutputSpec:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a model was made for. Empty means: no limit stated."""
+    """What a model was made for. Empty means: no limit stated.
+
+    `weighting` names MR contrasts: T1, T2, PD, FLAIR.
+    """
 
     modality: tuple[str, ...] = ()
     body_part: tuple[str, ...] = ()
+    weighting: tuple[str, ...] = ()
     age_years: tuple[float, float] | None = None
     spacing_mm: tuple[float, float] | None = None
 

@@ -163,8 +163,6 @@ def _scope(block: _Block) -> Scope:
 def _inputs(own: _Block, network: _Block) -> InputSpec:
     block = own.block("preprocess")
     arguments = network.block("args")
-        network.read("args", _mapping, _NOTHING), "medview.network.args.", own.faults
-    )
     return InputSpec(
         orientation=block.read("orientation", _matching(_ORIENTATION, "like RAS or LPI"), ""),
         spacing_mm=block.read("spacing_mm", _maybe_triple, None),

@@ -74,7 +74,7 @@ class _Block:
 
     def blocks(self, name: str, *, needed: bool = False) -> list[_Block]:
         """The objects of a list under a key."""
-        items = self.read(name, _list_of(_mapping), (), needed=needed)
+        items = self.items(name, _mapping, needed=needed)
         return [
             _Block(item, f"{self._path}{name}[{position}].", self.faults)
             for position, item in enumerate(items)

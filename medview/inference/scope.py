@@ -1,0 +1,274 @@
+"""Whether a model fits an image: what its card says against what the headers say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from types import MappingProxyType
+
+from medview.core.errors import ModelError
+from medview.core.geometry import Geometry
+from medview.core.models import ModelCard
+from medview.core.study import Series, SeriesKind, Severity, Study
+
+#: Modalities (0008,0060) whose pictures are flat: a model for these alone needs no patient space.
+_FLAT = frozenset(
+    {"CR", "DX", "MG", "IO", "PX", "RG", "XA", "RF", "OP", "XC", "ES", "US", "SM", "GM"}
+)
+_UNSTATED = frozenset({"", "OT", "UN"})
+
+#: Body regions and the words Body Part Examined (0018,0015) has for them.
+_REGIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "head": "HEAD BRAIN SKULL CRANIUM NEURO HEADNECK HIPPOCAMPUS CEREBRUM",
+        "neck": "NECK HEADNECK CSPINE CERVICALSPINE THYROID LARYNX",
+        "chest": "CHEST THORAX LUNG HEART CHESTABDOMEN CHESTABDPELVIS RIB TSPINE",
+        "abdomen": "ABDOMEN LIVER KIDNEY PANCREAS SPLEEN ABDOMENPELVIS CHESTABDOMEN CHESTABDPELVIS"
+        " LSPINE",
+        "pelvis": "PELVIS PROSTATE BLADDER HIP ABDOMENPELVIS CHESTABDPELVIS RECTUM SSPINE",
+        "spine": "SPINE CSPINE TSPINE LSPINE SSPINE CERVICALSPINE THORACICSPINE LUMBARSPINE",
+        "breast": "BREAST MAMMA",
+        "limb": "KNEE ANKLE FOOT LEG THIGH SHOULDER ELBOW WRIST HAND ARM FEMUR TIBIA HUMERUS"
+        " FOREARM EXTREMITY HIP FINGER TOE CALF",
+    }
+)
+_EVERYWHERE = frozenset({"WHOLEBODY", "BODY"})
+
+#: Words of descriptions and protocols that name an MR contrast, the telling ones first.
+_CONTRAST_WORDS: tuple[tuple[str, str], ...] = (
+    ("FLAIR", r"FLAIR|DARK.?FLUID|TIRM"),
+    ("diffusion", r"DWI|DIFF|ADC|DTI|TRACEW"),
+    ("susceptibility", r"SWI|SWAN|T2\*|T2STAR"),
+    ("T1", r"(?<![A-Z0-9])T1|MPRAGE|MP2RAGE|SPGR|BRAVO|MDEFT"),
+    ("T2", r"(?<![A-Z0-9])T2|HASTE|CISS|FIESTA"),
+    ("PD", r"(?<![A-Z])PD(?![A-Z])|PROTON"),
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One way in which an image leaves a model's card: refused, or run with a warning."""
+
+    severity: Severity
+    text: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A series a model could look at, and what speaks against it."""
+
+    study: Study
+    series: Series
+    reasons: tuple[Reason, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing forbids it."""
+        return not refusals(self.reasons)
+
+
+def refusals(reasons: Iterable[Reason]) -> tuple[str, ...]:
+    """The words of those reasons that forbid a run unless the reader insists."""
+    return tuple(reason.text for reason in reasons if reason.severity is Severity.REFUSED)
+
+
+def fit(
+    card: ModelCard, study: Study | None, series: Series | None, geometry: Geometry | None = None
+) -> tuple[Reason, ...]:
+    """What speaks against running the model there; empty if nothing does.
+
+    Without `geometry` (not loaded yet) only the headers are looked at. What the headers do not
+    state is no reason to refuse, but said where it matters. Refused: another modality, region
+    or MR contrast than the card's, no patient space where the model measures in it, a single
+    image for a model of volumes. Cautions: age and spacing outside the card's.
+    """
+    reasons: list[Reason] = []
+    if series is not None:
+        reasons += _modality(card, series)
+        reasons += _region(card, series)
+        reasons += _contrast(card, series)
+        reasons += _content(card, series, geometry)
+    if geometry is not None:
+        reasons += _space(card, geometry)
+    if study is not None and series is not None:
+        reasons += _age(card, study, series)
+    return tuple(reasons)
+
+
+def ranked(card: ModelCard, studies: Iterable[Study]) -> tuple[Candidate, ...]:
+    """All series with pictures, the best-fitting first; ties go to the one with more images."""
+    candidates = [
+        Candidate(study, series, fit(card, study, series))
+        for study in studies
+        for series in study.series
+        if series.kind in (SeriesKind.VOLUME, SeriesKind.IMAGES, SeriesKind.CLIP)
+    ]
+    return tuple(sorted(candidates, key=_badness))
+
+
+def best_series(card: ModelCard, studies: Iterable[Study]) -> Candidate:
+    """The series that fits best by its headers; ModelError with the reasons if none does."""
+    candidates = ranked(card, studies)
+    if candidates and candidates[0].fits:
+        return candidates[0]
+    reasons = {text for candidate in candidates for text in refusals(candidate.reasons)}
+    raise ModelError(
+        f"No series fits {card.title or card.id}.",
+        hint=" ".join(sorted(reasons)) or "There is no series with pictures.",
+    )
+
+
+def contrast_of(series: Series) -> str:
+    """The MR contrast of a series: T1, T2, PD, FLAIR, diffusion, susceptibility; "" if unknown.
+
+    Echo Time (0018,0081), Repetition Time (0018,0080) and Inversion Time (0018,0082) in
+    milliseconds where they are conclusive for spin or gradient echoes, else the words of the
+    description and protocol.
+    """
+    text = " ".join(
+        (series.description, *(series.headers.get(k, "") for k in ("ProtocolName", "SequenceName")))
+    ).upper()
+    words = [name for name, pattern in _CONTRAST_WORDS if re.search(pattern, text)]
+    if words and words[0] in ("FLAIR", "diffusion", "susceptibility"):
+        return words[0]
+    by_times = _contrast_by_times(series)
+    return by_times or (words[0] if len(words) == 1 else "")
+
+
+def _contrast_by_times(series: Series) -> str:
+    echo, repetition, inversion = (
+        _number(series.headers.get(f"{name}Time", ""))
+        for name in ("Echo", "Repetition", "Inversion")
+    )
+    if echo is None or "EP" in series.headers.get("ScanningSequence", "").split("\\"):
+        return ""
+    if echo >= 60:
+        return "FLAIR" if inversion and inversion >= 1500 else "T2"
+    if echo <= 30 and inversion and 300 <= inversion <= 1400:
+        return "T1"
+    if echo <= 30 and repetition and not inversion:
+        return "T1" if repetition <= 1000 else "PD" if repetition >= 2000 else ""
+    return ""
+
+
+def _modality(card: ModelCard, series: Series) -> list[Reason]:
+    allowed = card.scope.modality
+    if not allowed or series.modality in allowed:
+        return []
+    wanted = " or ".join(allowed)
+    if series.modality in _UNSTATED:
+        return [
+            _caution(f"The file does not say how the image was made; the model is for {wanted}.")
+        ]
+    return [_refused(f"The image is {series.modality}; the model is for {wanted}.")]
+
+
+def _region(card: ModelCard, series: Series) -> list[Reason]:
+    stated = re.sub(r"[^A-Z0-9]", "", series.body_part.upper())
+    allowed = {re.sub(r"[^A-Z0-9]", "", part.upper()) for part in card.scope.body_part}
+    if not stated or not allowed or stated in allowed | _EVERYWHERE or allowed & _EVERYWHERE:
+        return []
+    wanted = " or ".join(part.lower() for part in card.scope.body_part)
+    text = f"The image shows the {series.body_part.lower()}; the model is for the {wanted}."
+    here = _regions_of(stated)
+    if not here:
+        return [_caution(text)]
+    return [] if any(here & _regions_of(part) for part in allowed) else [_refused(text)]
+
+
+def _regions_of(word: str) -> set[str]:
+    return {region for region, words in _REGIONS.items() if word in words.split()}
+
+
+def _contrast(card: ModelCard, series: Series) -> list[Reason]:
+    allowed = card.scope.weighting
+    if not allowed or series.modality != "MR":
+        return []
+    found, wanted = contrast_of(series), " or ".join(allowed)
+    if not found:
+        return [
+            _caution(f"The headers do not tell the contrast; the model is for {wanted} images.")
+        ]
+    if found in allowed:
+        return []
+    return [_refused(f"The headers say {found}; the model is for {wanted} images.")]
+
+
+def _content(card: ModelCard, series: Series, geometry: Geometry | None) -> list[Reason]:
+    if series.kind not in (SeriesKind.VOLUME, SeriesKind.IMAGES, SeriesKind.CLIP):
+        return [_refused(f"The series holds no pictures but a {series.kind.replace('_', ' ')}.")]
+    if "LOCALIZER" in series.headers.get("ImageType", "").upper().split("\\"):
+        return [_refused("The series is a localizer.")]
+    frames = geometry.shape[0] if geometry else sum(one.frames for one in series.instances)
+    if series.is_dicom and card.inputs.spacing_mm and 0 < frames < 3:
+        return [_refused(f"The series has {frames} image(s); the model looks at volumes.")]
+    return []
+
+
+def _space(card: ModelCard, geometry: Geometry) -> list[Reason]:
+    if not geometry.in_patient_space:
+        flat = bool(card.scope.modality) and set(card.scope.modality) <= _FLAT
+        text = "The image does not say where in the patient it lies; the model measures there."
+        return [] if flat else [_refused(text)]
+    if card.scope.spacing_mm is None:
+        return []
+    low, high = card.scope.spacing_mm
+    spacing = geometry.spacing_mm
+    if low <= min(spacing) and max(spacing) <= high:
+        return []
+    voxel = " × ".join(f"{size:.2g}" for size in spacing)
+    return [_caution(f"Voxels are {voxel} mm; the model was made for {low:g} to {high:g} mm.")]
+
+
+def _age(card: ModelCard, study: Study, series: Series) -> list[Reason]:
+    if card.scope.age_years is None:
+        return []
+    low, high = card.scope.age_years
+    age = age_years(study, series)
+    if age is None:
+        return [_caution(f"The age is not known; the model is for {low:g} to {high:g} years.")]
+    if low <= age <= high:
+        return []
+    shown = f"{age:.0f}" if age >= 2 else f"{age:.1f}"
+    return [_caution(f"The model is for {low:g} to {high:g} years; this patient is {shown}.")]
+
+
+def age_years(study: Study, series: Series) -> float | None:
+    """Age at the examination: Patient's Age (0010,1010), else from birth date and study date."""
+    stated = re.fullmatch(r"(\d{3})([DWMY])", series.headers.get("PatientAge", "").strip())
+    if stated:
+        days = {"D": 1.0, "W": 7.0, "M": 30.4375, "Y": 365.25}[stated[2]]
+        return int(stated[1]) * days / 365.25
+    born, seen = _date(study.patient.birth_date), _date(study.date)
+    return (seen - born).days / 365.25 if born and seen and seen >= born else None
+
+
+def _date(text: str) -> date | None:
+    digits = text.strip().replace("-", "").replace(".", "")
+    try:
+        return datetime.strptime(digits, "%Y%m%d").date()  # noqa: DTZ007  (a day, not a moment)
+    except ValueError:
+        return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text.split("\\", maxsplit=1)[0])
+    except ValueError:
+        return None
+
+
+def _badness(candidate: Candidate) -> tuple[int, int, int]:
+    cautions = len(candidate.reasons) - len(refusals(candidate.reasons))
+    images = sum(instance.frames for instance in candidate.series.instances)
+    return len(refusals(candidate.reasons)), cautions, -images
+
+
+def _refused(text: str) -> Reason:
+    return Reason(Severity.REFUSED, text)
+
+
+def _caution(text: str) -> Reason:
+    return Reason(Severity.WARNING, text)

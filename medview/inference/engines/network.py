@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from medview.core.errors import ModelError
+from medview.inference.networks.averaging import FlipAverage
 
 _OUR_NETWORKS = "medview.inference.networks."
 
@@ -29,6 +30,14 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         ) from error
     result: dict[str, Any] = metadata
     return result
+
+
+def read_flips(metadata: dict[str, Any]) -> tuple[int, ...]:
+    """Give the axes along which the model is asked about a mirrored crop as well: `medview.flips`.
+
+    They are axes of the crop in the model's `preprocess.orientation`.
+    """
+    return tuple(int(axis) for axis in metadata["medview"].get("flips", ()))
 
 
 def build_network(class_name: str, arguments: dict[str, Any]) -> nn.Module:
@@ -91,12 +100,9 @@ def predict(
     padded = np.pad(crop, padding, mode="edge")
     device = next(network.parameters()).device
     image = torch.from_numpy(np.ascontiguousarray(padded, dtype=np.float32))[None, None].to(device)
-    views: list[list[int]] = [[], *([axis + 2] for axis in flips)]
     with torch.inference_mode():
-        total = sum(
-            network(image.flip(axes)).softmax(dim=1).flip(axes) for axes in views
-        )
-    probabilities = (torch.as_tensor(total)[0] / len(views)).float().cpu().numpy()
+        answer = FlipAverage(network, flips)(image)
+    probabilities = answer[0].float().cpu().numpy()
     x, y, z = crop.shape
     result: npt.NDArray[np.float32] = np.ascontiguousarray(probabilities[:, :x, :y, :z])
     return result

@@ -1,0 +1,254 @@
+"""What every DICOM object written here has in common, and Encapsulated PDF.
+
+Identity is copied from the source: patient and study as they are there, with values that break
+their own format left out. Study, series, frame of reference and image UIDs of the source are
+kept to the letter even where they are no valid UIDs, because a reference that does not match
+points nowhere. Everything new gets a UID under 2.25 (PS3.5 B.2).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from highdicom import ContributingEquipment
+from pydicom import Dataset, FileMetaDataset, config, dcmwrite
+from pydicom.datadict import dictionary_VR
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID, EncapsulatedPDFStorage, ExplicitVRLittleEndian
+from pydicom.valuerep import PersonName, validate_value
+
+from medview import __version__
+from medview.core.errors import ExportError
+from medview.core.findings import ModelAuthor
+from medview.core.study import Instance
+from medview.io.sources import Sources
+
+MANUFACTURER = "medview"
+MODEL_NAME = "medview"
+NOT_CLINICAL = "Not for clinical use"
+UTF8 = "ISO_IR 192"
+
+#: Patient (PS3.3 C.7.1.1), General Study (C.7.2.1) and Patient Study (C.7.2.2), type 2 first.
+_TYPE_2 = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+           "ReferringPhysicianName", "StudyID", "AccessionNumber")  # fmt: skip
+_OPTIONAL = ("IssuerOfPatientID", "PatientIdentityRemoved", "DeidentificationMethod",
+             "StudyDescription", "PatientAge", "PatientSize", "PatientWeight")  # fmt: skip
+_ACQUISITION = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber",
+                "InstitutionName", "StationName")  # fmt: skip
+
+
+def new_dicom_uid() -> str:
+    """A UID that exists nowhere else: 2.25 and a random UUID as a decimal number."""
+    return f"2.25.{uuid.uuid4().int}"
+
+
+def dicom_uid_of(identifier: str) -> str:
+    """The UID that always stands for one of our identifiers: the same UUID under 2.25."""
+    try:
+        number = uuid.UUID(identifier).int
+    except ValueError:
+        number = uuid.uuid5(uuid.NAMESPACE_OID, identifier).int
+    return f"2.25.{number}"
+
+
+@contextmanager
+def foreign_values() -> Iterator[None]:
+    """Let values of the source through as they are; `identity_of` has judged them already."""
+    with config.disable_value_validation():
+        yield
+
+
+def identity_of(sources: Sources) -> Dataset:
+    """Patient and study of the source, in UTF-8, as a new object may carry them.
+
+    Values that break the format of their attribute (a date in words, a sex of `male`) are left
+    empty. Numbers of zero for size and weight are left out.
+    """
+    source, identity = sources.first, Dataset()
+    identity.SpecificCharacterSet = UTF8
+    with foreign_values():
+        for keyword in _TYPE_2:
+            setattr(identity, keyword, _valid_text(source, keyword))
+        for keyword in (*_OPTIONAL, *_ACQUISITION):
+            text = _valid_text(source, keyword)
+            if text and not (keyword in ("PatientSize", "PatientWeight") and float(text) == 0):
+                setattr(identity, keyword, text)
+        identity.StudyInstanceUID = UID(source.StudyInstanceUID)
+    return identity
+
+
+def _valid_text(source: Dataset, keyword: str) -> str:
+    value = source.get(keyword)
+    if value is None:
+        return ""
+    parts = [value] if isinstance(value, str | PersonName) or not _many(value) else list(value)
+    text = str(parts[0]).strip() if parts else ""
+    if keyword == "PatientSex" and text not in ("M", "F", "O"):
+        return ""
+    try:
+        validate_value(dictionary_VR(keyword), text, config.RAISE)
+    except ValueError:
+        return ""
+    return text
+
+
+def _many(value: object) -> bool:
+    return isinstance(value, Sequence)
+
+
+def ill_formed_references(sources: Sources) -> tuple[str, ...]:
+    """Words about UIDs of the source that are kept although they break the UID format."""
+    pairs = {
+        "study": str(sources.first.get("StudyInstanceUID", "")),
+        "series": str(sources.first.get("SeriesInstanceUID", "")),
+        "frame of reference": str(sources.first.get("FrameOfReferenceUID", "")),
+        "image": sources.instances[0].sop_instance_uid,
+    }
+    bad = [name for name, uid in pairs.items() if uid and not UID(uid).is_valid]
+    if not bad:
+        return ()
+    return (
+        f"The source has ill-formed UIDs ({', '.join(bad)}); they were kept as they are so that "
+        "the new objects still refer to it. Strict receivers may refuse them.",
+    )
+
+
+def models_as_equipment(models: Sequence[ModelAuthor]) -> list[ContributingEquipment]:
+    """The models that took part, as Contributing Equipment (PS3.3 C.12.1)."""
+    return [
+        ContributingEquipment(
+            manufacturer=MANUFACTURER,
+            purpose_of_reference=codes.DCM.ProcessingEquipment,
+            manufacturer_model_name=model.model_id[:64],
+            software_versions=model.version[:64],
+            contribution_description=f"AI model, weights sha256 {model.weights_sha256}"
+            if model.weights_sha256
+            else "AI model",
+        )
+        for model in models
+    ]
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a file that appears under its name whole or not at all.
+
+    Temporary file in the same folder, fsync, rename, fsync of the folder. An earlier file of
+    that name stays until the new one is safe. ExportError names the path.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ExportError(
+            f"{path} could not be written ({error.strerror or error})",
+            "Choose another folder or make room on the disk, then export again.",
+            str(error),
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_dataset(dataset: Dataset, path: Path) -> str:
+    """Write one object as a DICOM file (PS3.10) and give back its SOP Instance UID."""
+    with foreign_values():
+        write_file(path, lambda file: dcmwrite(file, dataset, enforce_file_format=True))
+    return str(dataset.SOPInstanceUID)
+
+
+def add_equipment(dataset: Dataset, models: Sequence[ModelAuthor]) -> None:
+    """Enhanced General Equipment (PS3.3 C.7.5.2): this program, and the models it ran."""
+    dataset.Manufacturer = MANUFACTURER
+    dataset.ManufacturerModelName = MODEL_NAME
+    dataset.SoftwareVersions = __version__
+    dataset.DeviceSerialNumber = __version__
+    if models:
+        dataset.ContributingEquipmentSequence = models_as_equipment(models)
+
+
+def write_pdf(
+    pdf: bytes,
+    sources: Sources,
+    path: Path,
+    *,
+    title: str,
+    models: Sequence[ModelAuthor] = (),
+    now: datetime,
+) -> str:
+    """A PDF as Encapsulated PDF (PS3.3 A.45.1) of the study; returns its SOP Instance UID."""
+    document = identity_of(sources)
+    for keyword in _ACQUISITION:
+        document.pop(keyword, None)
+    document.SOPClassUID = EncapsulatedPDFStorage
+    document.SOPInstanceUID = new_dicom_uid()
+    document.InstanceCreationDate, document.InstanceCreationTime = _date_time(now)
+    document.Modality = "DOC"
+    document.SeriesInstanceUID = new_dicom_uid()
+    document.SeriesNumber = 9903
+    document.SeriesDescription = f"Report (PDF). {NOT_CLINICAL}"
+    document.SeriesDate, document.SeriesTime = _date_time(now)
+    add_equipment(document, models)
+    document.ConversionType = "WSD"
+    document.InstanceNumber = 1
+    document.ContentDate, document.ContentTime = _date_time(now)
+    document.AcquisitionDateTime = now.strftime("%Y%m%d%H%M%S")
+    document.BurnedInAnnotation = "YES"
+    document.SourceInstanceSequence = [_reference(one) for one in sources.instances]
+    document.DocumentTitle = title
+    document.ConceptNameCodeSequence = [_coded("18748-4", "LN", "Diagnostic imaging report")]
+    document.VerificationFlag = "UNVERIFIED"
+    document.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    document.EncapsulatedDocumentLength = len(pdf)
+    document.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+    document.file_meta = _file_meta(EncapsulatedPDFStorage, document.SOPInstanceUID)
+    return write_dataset(document, path)
+
+
+def _date_time(moment: datetime) -> tuple[str, str]:
+    return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+
+
+def _reference(instance: Instance) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = instance.sop_class_uid
+    item.ReferencedSOPInstanceUID = instance.sop_instance_uid
+    return item
+
+
+def _coded(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def _file_meta(sop_class_uid: str, sop_instance_uid: str) -> FileMetaDataset:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return meta

@@ -1,0 +1,383 @@
+"""Segmentation -> DICOM SEG (PS3.3 A.51), binary, on the grid of its source."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from highdicom import (
+    AlgorithmIdentificationSequence,
+    PixelMeasuresSequence,
+    PlaneOrientationSequence,
+    PlanePositionSequence,
+)
+from highdicom.color import CIELabColor
+from highdicom.seg import Segmentation as SegmentationObject
+from highdicom.seg import SegmentationTypeValues, SegmentDescription
+from highdicom.sr import CodedConcept
+from pydicom import Dataset, dcmread
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID
+
+from medview import __version__
+from medview.core.codes import BOTH, LEFT, RIGHT, Code
+from medview.core.errors import ExportError
+from medview.core.findings import (
+    Laterality,
+    ModelAuthor,
+    Person,
+    Provenance,
+    Review,
+    ReviewState,
+)
+from medview.core.geometry import FloatArray, Geometry
+from medview.core.segmentation import Segment
+from medview.io.dicom_write import (
+    MANUFACTURER,
+    MODEL_NAME,
+    NOT_CLINICAL,
+    UTF8,
+    dicom_uid_of,
+    foreign_values,
+    identity_of,
+    models_as_equipment,
+    new_dicom_uid,
+    write_dataset,
+)
+from medview.io.request import SegmentationExport
+from medview.io.sources import SourceFrame, Sources
+
+SIDES: Mapping[Laterality, Code] = {
+    Laterality.LEFT: LEFT,
+    Laterality.RIGHT: RIGHT,
+    Laterality.BOTH: BOTH,
+}
+
+
+@dataclass(frozen=True)
+class SegmentTracking:
+    """What ties a segment to its finding: identifier, side, and the reader's decision."""
+
+    uid: str
+    identifier: str
+    laterality: Laterality | None = None
+
+
+@dataclass(frozen=True)
+class SegOptions:
+    """`tracking` by segment number in the file. `creator` is the person at the desk."""
+
+    now: datetime
+    tracking: Mapping[int, SegmentTracking] = field(default_factory=dict)
+    creator: str = ""
+    series_number: int = 9901
+    instance_number: int = 1
+    series_uid: str = ""
+
+
+def write_segmentation(
+    export: SegmentationExport, sources: Sources, path: Path, options: SegOptions
+) -> str:
+    """Write one SEG, read it back, compare; returns its SOP Instance UID.
+
+    Positions and spacing come from the grid, never from Spacing Between Slices of the source.
+    ExportError if the source has no place in the patient (unless it is a single image) or if
+    what was read back differs in any voxel.
+    """
+    dataset = build_segmentation(export, sources, options)
+    uid = write_dataset(dataset, path)
+    verify_segmentation(export, path)
+    return uid
+
+
+def build_segmentation(
+    export: SegmentationExport, sources: Sources, options: SegOptions
+) -> SegmentationObject:
+    """The SEG as a data set."""
+    geometry = export.geometry
+    if not geometry.in_patient_space and geometry.shape[0] > 1:
+        raise ExportError(
+            "The segmentation cannot be written as DICOM: its images have no place in the patient",
+            "Export it as NIfTI or as pictures.",
+        )
+    stand_ins = _stand_ins(export, sources)
+    models = [s.provenance.author for s in export.segments]
+    with foreign_values(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        dataset = SegmentationObject(
+            source_images=stand_ins,
+            pixel_array=export.labels(),
+            segmentation_type=SegmentationTypeValues.BINARY,
+            segment_descriptions=[_description(s, options.tracking) for s in export.segments],
+            series_instance_uid=options.series_uid or new_dicom_uid(),
+            series_number=options.series_number,
+            sop_instance_uid=new_dicom_uid(),
+            instance_number=options.instance_number,
+            manufacturer=MANUFACTURER,
+            manufacturer_model_name=MODEL_NAME,
+            software_versions=__version__,
+            device_serial_number=__version__,
+            content_label="SEGMENTATION",
+            content_description=(export.title or "Segmentation")[:64],
+            content_creator_name=options.creator.replace("\\", " ") or None,
+            series_description=_series_description(export),
+            specific_character_set=UTF8,
+            contributing_equipment=models_as_equipment(
+                list(dict.fromkeys(m for m in models if isinstance(m, ModelAuthor)))
+            ),
+            **_placement(geometry, sources),
+        )
+    dataset.BurnedInAnnotation = "NO"
+    return dataset
+
+
+def _series_description(export: SegmentationExport) -> str:
+    reviewed = all(segment.review.state.counts for segment in export.segments)
+    state = "Segmentation" if reviewed else "Segmentation, proposed by AI, not reviewed"
+    return f"{state}. {NOT_CLINICAL}"[:64]
+
+
+# -- places ----------------------------------------------------------------------------------
+
+
+def _placement(geometry: Geometry, sources: Sources) -> dict[str, object]:
+    """Position of each slice, directions and distances, all from the grid."""
+    if not geometry.in_patient_space:
+        return {}
+    origins = [geometry.to_lps_mm((k, 0, 0)) for k in range(geometry.shape[0])]
+    spacing, thickness, between = _distances(geometry, sources)
+    return {
+        "plane_positions": [
+            PlanePositionSequence("PATIENT", [float(value) for value in origin])
+            for origin in origins
+        ],
+        "plane_orientation": PlaneOrientationSequence("PATIENT", _cosines(geometry)),
+        "pixel_measures": PixelMeasuresSequence(
+            pixel_spacing=spacing, slice_thickness=thickness, spacing_between_slices=between
+        ),
+    }
+
+
+def _cosines(geometry: Geometry) -> list[float]:
+    """(0020,0037): direction of growing column index, then of growing row index."""
+    across, down = geometry.affine[:3, 2], geometry.affine[:3, 1]
+    both = np.concatenate([across / np.linalg.norm(across), down / np.linalg.norm(down)])
+    return [float(value) for value in both]
+
+
+def _distances(
+    geometry: Geometry, sources: Sources
+) -> tuple[tuple[float, float], float, float | None]:
+    """Pixel Spacing (row, column), Slice Thickness, distance of slices along their normal."""
+    _, rows_mm, columns_mm = geometry.spacing_mm
+    normal = np.cross(geometry.affine[:3, 2], geometry.affine[:3, 1])
+    normal /= np.linalg.norm(normal)
+    between = float(abs(geometry.affine[:3, 0] @ normal))
+    if geometry.shape[0] > 1:
+        return (rows_mm, columns_mm), between, between
+    return (rows_mm, columns_mm), _thickness(sources) or between, None
+
+
+def _thickness(sources: Sources) -> float:
+    try:
+        return max(0.0, float(sources.first.get("SliceThickness") or 0))
+    except ValueError:
+        return 0.0
+
+
+def _stand_ins(export: SegmentationExport, sources: Sources) -> list[Dataset]:
+    """Sources as the grid sees them: references to the real images, places from the grid."""
+    geometry = export.geometry
+    volumes_frames = sources.slices_of(geometry) if geometry.in_patient_space else {}
+    multi = [f for f in volumes_frames.values() if f.number is not None]
+    if multi:
+        return [_multi_frame_stand_in(geometry, sources, multi[0], volumes_frames)]
+    placed = {f.instance.sop_instance_uid: k for k, f in volumes_frames.items()}
+    uids = [uid for uid in dict.fromkeys(export.instance_uids) if uid]
+    found = {one.sop_instance_uid: one for one in sources.instances}
+    chosen = [found[uid] for uid in uids if uid in found] or list(sources.instances)
+    positions = {
+        f.instance.sop_instance_uid: f.position_lps_mm for f in sources.frames if f.number is None
+    }
+    stand_ins = []
+    for instance in chosen:
+        uid = instance.sop_instance_uid
+        place: FloatArray | None = positions.get(uid)
+        if uid in placed:
+            place = geometry.to_lps_mm((placed[uid], 0, 0))
+        stand_in = _stand_in(geometry, sources, uid, instance.sop_class_uid)
+        if geometry.in_patient_space:
+            default = geometry.to_lps_mm((0, 0, 0)) if place is None else place
+            stand_in.ImagePositionPatient = [float(value) for value in default]
+        stand_ins.append(stand_in)
+    return stand_ins
+
+
+def _stand_in(geometry: Geometry, sources: Sources, uid: str, sop_class_uid: str) -> Dataset:
+    stand_in = identity_of(sources)
+    with foreign_values():
+        stand_in.SOPClassUID = UID(sop_class_uid)
+        stand_in.SOPInstanceUID = UID(uid)
+        stand_in.SeriesInstanceUID = UID(sources.first.SeriesInstanceUID)
+        stand_in.Modality = sources.first.get("Modality", "OT")
+        stand_in.Rows, stand_in.Columns = geometry.shape[1], geometry.shape[2]
+        if geometry.in_patient_space:
+            spacing, thickness, _ = _distances(geometry, sources)
+            stand_in.FrameOfReferenceUID = _frame_of_reference(geometry, sources)
+            stand_in.PositionReferenceIndicator = ""
+            stand_in.ImageOrientationPatient = _cosines(geometry)
+            stand_in.PixelSpacing = list(spacing)
+            stand_in.SliceThickness = thickness
+    return stand_in
+
+
+def _frame_of_reference(geometry: Geometry, sources: Sources) -> UID:
+    """That of the source; where it names none, one that stands for its series."""
+    own = geometry.frame_of_reference_uid or str(sources.first.get("FrameOfReferenceUID", ""))
+    return UID(own or dicom_uid_of(str(sources.first.SeriesInstanceUID)))
+
+
+def _multi_frame_stand_in(
+    geometry: Geometry,
+    sources: Sources,
+    frame: SourceFrame,
+    slices: Mapping[int, SourceFrame],
+) -> Dataset:
+    instance = frame.instance
+    stand_in = _stand_in(geometry, sources, instance.sop_instance_uid, instance.sop_class_uid)
+    own = [f for f in sources.frames if f.instance.sop_instance_uid == instance.sop_instance_uid]
+    places = {f.number: k for k, f in slices.items()}
+    spacing, thickness, between = _distances(geometry, sources)
+    shared = Dataset()
+    shared.PlaneOrientationSequence = PlaneOrientationSequence("PATIENT", _cosines(geometry))
+    shared.PixelMeasuresSequence = PixelMeasuresSequence(spacing, thickness, between)
+    stand_in.SharedFunctionalGroupsSequence = [shared]
+    groups = []
+    for one in sorted(own, key=lambda f: f.number or 0):
+        k = places.get(one.number)
+        # A frame of another stack or phase must not be taken for one of ours: it is put aside.
+        aside = geometry.to_lps_mm((-10.0 * geometry.shape[0], 0, 0))
+        place = aside if k is None else geometry.to_lps_mm((k, 0, 0))
+        group = Dataset()
+        group.PlanePositionSequence = PlanePositionSequence("PATIENT", [float(v) for v in place])
+        groups.append(group)
+    stand_in.PerFrameFunctionalGroupsSequence = groups
+    stand_in.NumberOfFrames = len(groups)
+    return stand_in
+
+
+# -- segments --------------------------------------------------------------------------------
+
+
+def algorithm_type(provenance: Provenance, review: Review) -> str:
+    """(0062,0008): AUTOMATIC, SEMIAUTOMATIC once a person changed it, MANUAL when drawn."""
+    if isinstance(provenance.author, Person):
+        return "SEMIAUTOMATIC" if provenance.derived_from else "MANUAL"
+    return "SEMIAUTOMATIC" if review.state is ReviewState.EDITED else "AUTOMATIC"
+
+
+def _description(segment: Segment, tracking: Mapping[int, SegmentTracking]) -> SegmentDescription:
+    kind = algorithm_type(segment.provenance, segment.review)
+    known = tracking.get(segment.number)
+    item = SegmentDescription(
+        segment_number=segment.number,
+        segment_label=segment.label[:64],
+        segmented_property_category=_concept(segment.category),
+        segmented_property_type=_concept(segment.type),
+        algorithm_type=kind,
+        algorithm_identification=None if kind == "MANUAL" else _algorithm(segment),
+        tracking_uid=dicom_uid_of(known.uid) if known is not None else None,
+        tracking_id=known.identifier[:64] if known is not None else None,
+        display_color=CIELabColor.from_rgb(*segment.color_rgb),
+    )
+    if known is not None and known.laterality is not None:
+        side = _concept(SIDES[known.laterality])
+        item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
+    item.SegmentDescription = _history(segment)
+    return item
+
+
+def _history(segment: Segment) -> str:
+    review = segment.review
+    if review.state.counts and review.at is not None:
+        return f"{review.state} by {review.by} on {review.at:%Y-%m-%d %H:%M} UTC"
+    return str(review.state)
+
+
+def _algorithm(segment: Segment) -> AlgorithmIdentificationSequence:
+    author = segment.provenance.author
+    if not isinstance(author, ModelAuthor):
+        return AlgorithmIdentificationSequence(
+            name="segment editor",
+            family=codes.DCM.ArtificialIntelligence,
+            version=__version__,
+            source=MANUFACTURER,
+        )
+    parameters = {"weights_sha256": author.weights_sha256} if author.weights_sha256 else None
+    return AlgorithmIdentificationSequence(
+        name=author.model_id[:64],
+        family=codes.DCM.ArtificialIntelligence,
+        version=author.version[:64],
+        source=MANUFACTURER,
+        parameters=parameters,
+    )
+
+
+def _concept(code: Code) -> CodedConcept:
+    return CodedConcept(code.value, code.scheme, code.meaning[:64])
+
+
+# -- reading back ----------------------------------------------------------------------------
+
+
+def verify_segmentation(export: SegmentationExport, path: Path) -> None:
+    """Read the file and compare every voxel in its place; ExportError if one differs."""
+    with foreign_values():
+        dataset = dcmread(path)
+    wanted = export.labels()
+    seen = np.zeros_like(wanted)
+    bits = np.frombuffer(dataset.PixelData, dtype=np.uint8)
+    plane_shape = wanted.shape[1:]
+    for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        plane = _frame(bits, number, plane_shape)
+        seen[_slice_of(group, export.geometry)][plane] = _segment_of(group, dataset)
+    if not np.array_equal(seen, wanted):
+        wrong = int(np.count_nonzero(seen != wanted))
+        raise ExportError(
+            f"{path.name} does not read back as it was written ({wrong} voxels differ)",
+            "Nothing was lost; export again, and report this.",
+        )
+
+
+def _frame(
+    bits: npt.NDArray[np.uint8], number: int, shape: tuple[int, ...]
+) -> npt.NDArray[np.bool_]:
+    """One frame of packed bits: frames follow each other without a gap (PS3.5 8.1.1)."""
+    count = math.prod(shape)
+    first = number * count
+    packed = bits[first // 8 : (first + count + 7) // 8]
+    frame = np.unpackbits(packed, bitorder="little")[first % 8 : first % 8 + count]
+    return frame.astype(np.bool_).reshape(shape)
+
+
+def _slice_of(group: Dataset, geometry: Geometry) -> int:
+    if "PlanePositionSequence" not in group:
+        return 0
+    position = [float(v) for v in group.PlanePositionSequence[0].ImagePositionPatient]
+    k, j, i = geometry.to_index(position)
+    if max(abs(k - round(k)), abs(j), abs(i)) > 0.01 or not 0 <= round(k) < geometry.shape[0]:
+        raise ExportError("A slice of the exported segmentation lies beside its grid")
+    return round(k)
+
+
+def _segment_of(group: Dataset, dataset: Dataset) -> int:
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    holder = group if "SegmentIdentificationSequence" in group else shared
+    number: int = holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+    return number

@@ -1,0 +1,200 @@
+"""Lanes of background work: threads that take calls from a queue, some with a process at hand."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from medview.core.errors import Cancelled, ReadError
+from medview.services.import_worker import Terms, serve
+
+#: How often a lane looks up from a running call to see whether it is still wanted.
+_LOOK_UP_S = 0.05
+
+Deliver = Callable[[Any, BaseException | None], None]
+
+
+def _undelivered(_result: Any, _error: BaseException | None) -> None:
+    """Until the call is submitted."""
+
+
+@dataclass(eq=False)
+class Call:
+    """One call: a function for a thread, or a target `module:function` for a process."""
+
+    arguments: tuple[Any, ...]
+    function: Callable[..., Any] | None = None
+    target: str = ""
+    timeout_s: float = 0.0
+    deliver: Deliver = _undelivered
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+#: Calls by priority and order of coming; None tells all lanes of the queue to end.
+Calls = queue.PriorityQueue[tuple[int, int, Call | None]]
+_END = (-1_000, -1, None)
+
+
+def start_thread(function: Callable[[], None], name: str) -> Callable[[], None]:
+    """Run a function on a thread of its own; gives what waits for its end."""
+    # The room for threads: whoever wants one asks services.tasks.
+    thread = threading.Thread(target=function, name=name, daemon=True)  # noqa: TID251
+    thread.start()
+    return thread.join
+
+
+class Lane:
+    """A thread that works through a queue of calls until it is stopped."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._stopping = threading.Event()
+        self._join: Callable[[], None] | None = None
+
+    def start(self) -> None:
+        """Start the thread, once."""
+        if self._join is None:
+            self._join = start_thread(self._work, "lane")
+
+    def stop(self) -> None:
+        """Ask the thread to end after the call at hand, and all others on the same queue."""
+        self._stopping.set()
+        self._calls.put(_END)
+
+    def join(self) -> None:
+        """Wait for the thread."""
+        if self._join is not None:
+            self._join()
+
+    def _work(self) -> None:
+        self._begin()
+        while True:
+            _, _, call = self._calls.get()
+            if call is None:
+                self._calls.put(_END)
+                break
+            if call.cancelled.is_set():
+                call.deliver(None, Cancelled())
+                continue
+            self._perform(call)
+        self._end()
+
+    def _begin(self) -> None:
+        """Before the first call."""
+
+    def _perform(self, call: Call) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        """After the last call."""
+
+
+class PoolLane(Lane):
+    """Runs functions on its thread."""
+
+    def _perform(self, call: Call) -> None:
+        if call.function is None:
+            raise TypeError("A call for a thread needs a function")
+        try:
+            result = call.function(*call.arguments)
+        except BaseException as error:  # noqa: BLE001  (the worker loop: told on the owner's thread)
+            call.deliver(None, error)
+        else:
+            call.deliver(result, None)
+
+
+class ImportLane(Lane):
+    """Keeps one worker process and gives it calls; replaces one that died or was stopped."""
+
+    def __init__(self, calls: Calls, terms: Terms) -> None:
+        super().__init__(calls)
+        self._terms = terms
+        self._process: BaseProcess | None = None
+        self._connection: Connection | None = None
+
+    def _begin(self) -> None:
+        self._process_at_hand()
+
+    def _perform(self, call: Call) -> None:
+        process, connection = self._process_at_hand()
+        try:
+            connection.send((call.target, call.arguments))
+        except OSError:
+            self._bury()
+            call.deliver(None, _died(call, None))
+            return
+        except BaseException as error:  # noqa: BLE001  (arguments that cannot be sent: a bug)
+            call.deliver(None, error)
+            return
+        call.deliver(*self._listen(call, process, connection))
+
+    def _listen(
+        self, call: Call, process: BaseProcess, connection: Connection
+    ) -> tuple[Any, BaseException | None]:
+        """The answer to a call, or the error that takes its place."""
+        end = time.monotonic() + call.timeout_s
+        while not wait([connection, process.sentinel], _LOOK_UP_S):
+            if self._stopping.is_set() or call.cancelled.is_set():
+                self._bury()
+                return None, Cancelled()
+            if time.monotonic() > end:
+                self._bury()
+                return None, ReadError(
+                    f"Reading took longer than {call.timeout_s:g} s and was stopped",
+                    "The file may be damaged. The other files are not affected.",
+                    f"timeout in {call.target}",
+                )
+        try:
+            worked, value = connection.recv()
+        except (EOFError, OSError):
+            return None, _died(call, self._bury())
+        return (value, None) if worked else (None, value)
+
+    def _process_at_hand(self) -> tuple[BaseProcess, Connection]:
+        if self._process is None or self._connection is None or not self._process.is_alive():
+            self._bury()
+            # Spawned, not forked: a fork would copy the window's threads in mid-step.
+            context = multiprocessing.get_context("spawn")
+            here, there = context.Pipe()
+            process = context.Process(
+                target=serve,
+                args=(there, self._terms),
+                name="medview import worker",
+                daemon=True,
+            )
+            process.start()
+            there.close()
+            self._process, self._connection = process, here
+        return self._process, self._connection
+
+    def _bury(self) -> int | None:
+        """Stop the process if it still runs and clean up after it; its exit code."""
+        process, connection = self._process, self._connection
+        self._process = self._connection = None
+        if connection is not None:
+            connection.close()
+        if process is None:
+            return None
+        process.kill()
+        process.join()
+        code = process.exitcode
+        process.close()
+        return code
+
+    def _end(self) -> None:
+        self._bury()
+
+
+def _died(call: Call, code: int | None) -> ReadError:
+    return ReadError(
+        "The process reading the file stopped: the file is damaged or needs too much memory",
+        "Reading went on in a new process; the other files are not affected.",
+        f"exit code {code} in {call.target}",
+    )

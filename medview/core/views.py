@@ -34,6 +34,8 @@ class ViewState:
     window_width: float = 1.0
     thickness_mm: float = 0.0
     inverted: bool = False
+    flipped_horizontally: bool = False
+    flipped_vertically: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,238 @@
+"""Changing labels by hand: brush strokes, erasing, filling holes, taking a segment away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medview.core.geometry import Box, FloatArray, Geometry
+from medview.core.segmentation import LabelEdit, Segmentation
+from medview.core.volume import Volume
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """A set of voxels: a mask over an index box. The mask has the shape of the box."""
+
+    box: Box
+    mask: Mask
+
+    def __post_init__(self) -> None:
+        if self.mask.shape != self.box.shape:
+            raise ValueError(f"A mask {self.mask.shape} does not fit the box {self.box.shape}")
+
+    def union(self, other: Patch) -> Patch:
+        """The voxels of either."""
+        box = self.box.union(other.box)
+        if box == self.box:
+            mask = self.mask.copy()
+        else:
+            mask = np.zeros(box.shape, dtype=np.bool_)
+            mask[_within(self.box, box)] = self.mask
+        mask[_within(other.box, box)] |= other.mask
+        return Patch(box, mask)
+
+
+def _within(inner: Box, outer: Box) -> tuple[slice, slice, slice]:
+    """Where one box lies in the array of another."""
+    offsets = tuple(
+        slice(a - o, b - o) for a, b, o in zip(inner.start, inner.stop, outer.start, strict=True)
+    )
+    return offsets[0], offsets[1], offsets[2]
+
+
+@dataclass(frozen=True)
+class Brush:
+    """A round brush: a ball of `radius_mm`, or a disc in the slices across grid axis `normal`.
+
+    With `normal` None it is a ball. The radius is true millimetres on every grid.
+    """
+
+    radius_mm: float
+    normal: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.radius_mm) and self.radius_mm > 0):
+            raise ValueError(f"A brush needs a radius, not {self.radius_mm}")
+
+
+def stroke(geometry: Geometry, points_lps_mm: npt.ArrayLike, brush: Brush) -> Patch | None:
+    """The voxels whose centre is within the brush along a path; None beside the grid.
+
+    `points_lps_mm` is (n, 3) or one point. A disc paints only the slice nearest to the first
+    point. The voxel nearest to each point is always painted, however thin the brush.
+    """
+    points = geometry.to_index(np.atleast_2d(np.asarray(points_lps_mm, dtype=np.float64)))
+    if brush.normal is not None:
+        points[:, brush.normal] = np.floor(points[0, brush.normal] + 0.5)
+    pairs = [(points[0], points[0])] if len(points) == 1 else list(pairwise(points))
+    patch: Patch | None = None
+    for start, stop in pairs:
+        piece = _capsule(geometry, start, stop, brush)
+        if piece is not None:
+            patch = piece if patch is None else patch.union(piece)
+    return patch
+
+
+def _capsule(geometry: Geometry, start: FloatArray, stop: FloatArray, brush: Brush) -> Patch | None:
+    """Voxels within the radius of the line between two indices."""
+    reach = _reach(geometry, brush)
+    low = np.floor(np.minimum(start, stop) - reach).astype(int)
+    high = np.ceil(np.maximum(start, stop) + reach).astype(int) + 1
+    low, high = np.maximum(low, 0), np.minimum(high, geometry.shape)
+    if (high <= low).any():
+        return None
+    box = Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+    mask = _near_line(geometry.affine[:3, :3], box, start, stop, brush.radius_mm)
+    for index in (start, stop):
+        voxel = np.floor(index + 0.5).astype(int)
+        if (voxel >= low).all() and (voxel < high).all():
+            mask[tuple(voxel - low)] = True
+    return Patch(box, mask) if mask.any() else None
+
+
+def _reach(geometry: Geometry, brush: Brush) -> FloatArray:
+    """How far the brush extends along each grid axis, in steps of the index.
+
+    The rows of the inverse affine are the gradients of the index: their length times the
+    radius is the largest index change inside a ball, on sheared grids too. A disc stays in its
+    slice, where the gradients are those of the two remaining axes alone.
+    """
+    if brush.normal is None:
+        return np.asarray(np.linalg.norm(geometry.inverse[:3, :3], axis=1) * brush.radius_mm)
+    axes = [axis for axis in range(3) if axis != brush.normal]
+    gradients = np.linalg.pinv(geometry.affine[:3, axes])
+    reach = np.zeros(3)
+    reach[axes] = np.linalg.norm(gradients, axis=1) * brush.radius_mm
+    return reach
+
+
+def _near_line(
+    steps: FloatArray, box: Box, start: FloatArray, stop: FloatArray, radius_mm: float
+) -> Mask:
+    """Voxels of a box whose distance in mm to the line from `start` to `stop` is at most that.
+
+    With u the index offset from `start`, |A u|^2 is a quadratic form, added up axis by axis.
+    """
+    metric = (steps.T @ steps).astype(np.float32)
+    offsets = [
+        np.arange(a, b, dtype=np.float32) - np.float32(s)
+        for a, b, s in zip(box.start, box.stop, start, strict=True)
+    ]
+    k, j, i = offsets[0][:, None, None], offsets[1][:, None], offsets[2]
+    squared = metric[0, 0] * k * k + (metric[1, 1] * j * j + metric[2, 2] * i * i)
+    for a, b, first, second in ((0, 1, k, j), (0, 2, k, i), (1, 2, j, i)):
+        if abs(metric[a, b]) > 1e-7 * metric.trace():
+            squared = squared + 2 * metric[a, b] * first * second
+    line = (stop - start).astype(np.float32)
+    length = float(line @ metric @ line)
+    if length > 0:
+        pull = metric @ line
+        along = pull[0] * k + (pull[1] * j + pull[2] * i)
+        part = np.clip(along / np.float32(length), 0, 1)
+        squared = squared - part * (2 * along - part * np.float32(length))
+    mask: Mask = squared <= np.float32(radius_mm * radius_mm)
+    return mask
+
+
+def within_values(volume: Volume, patch: Patch, low: float, high: float) -> Patch:
+    """The part of a patch whose real-world values lie from `low` to `high`, both included."""
+    values = volume.value_of(volume.voxels[patch.box.slices])
+    return Patch(patch.box, patch.mask & (values >= low) & (values <= high))
+
+
+def paint(
+    segmentation: Segmentation, patch: Patch, number: int, *, over: bool = True
+) -> LabelEdit | None:
+    """The edit that gives the voxels of a patch to a segment; None if they all are already.
+
+    With `over` False, voxels of other segments are spared. KeyError for an unknown segment.
+    """
+    label = segmentation.find_segment(number).label
+    old = segmentation.labels[patch.box.slices]
+    mask = patch.mask if over else patch.mask & (old == 0)
+    after = np.where(mask, segmentation.labels.dtype.type(number), old)
+    return LabelEdit.between(segmentation, patch.box, after, f"Paint: {label}")
+
+
+def erase(segmentation: Segmentation, patch: Patch, number: int | None = None) -> LabelEdit | None:
+    """The edit that clears a patch of one segment, or of all with None; None if it is clear."""
+    title = "Erase" if number is None else f"Erase: {segmentation.find_segment(number).label}"
+    old = segmentation.labels[patch.box.slices]
+    mask = patch.mask if number is None else patch.mask & (old == number)
+    after = np.where(mask, segmentation.labels.dtype.type(0), old)
+    return LabelEdit.between(segmentation, patch.box, after, title)
+
+
+def delete_segment(segmentation: Segmentation, number: int) -> LabelEdit | None:
+    """The edit that clears every voxel of a segment; None if it has none."""
+    label = segmentation.find_segment(number).label
+    box = segment_box(segmentation, number)
+    if box is None:
+        return None
+    old = segmentation.labels[box.slices]
+    after = np.where(old == number, segmentation.labels.dtype.type(0), old)
+    return LabelEdit.between(segmentation, box, after, f"Delete: {label}")
+
+
+def fill_holes(
+    segmentation: Segmentation, number: int, axis: int = 0, only: int | None = None
+) -> LabelEdit | None:
+    """The edit that fills what a segment encloses in slices across a grid axis.
+
+    A hole is background that cannot reach the rim of the slice through background
+    or other segments by steps to the four neighbours; other segments inside a hole are spared.
+    `only` names one slice. None if there is no hole.
+    """
+    label = segmentation.find_segment(number).label
+    box = segment_box(segmentation, number)
+    if box is None:
+        return None
+    old = segmentation.labels[box.slices]
+    after = old.copy()
+    for index in range(box.start[axis], box.stop[axis]):
+        if only is None or index == only:
+            place = (slice(None),) * axis + (index - box.start[axis],)
+            hole = _enclosed(old[place] == number)
+            after[place][hole & (old[place] == 0)] = number
+    return LabelEdit.between(segmentation, box, after, f"Fill holes: {label}")
+
+
+def _enclosed(mask: Mask) -> Mask:
+    """Places outside a 2D mask from which no path of four-neighbours leads to the rim."""
+    padded = np.pad(mask, 1)
+    free = ~padded
+    reached = np.zeros_like(free)
+    reached[0] = reached[-1] = True
+    reached[:, 0] = reached[:, -1] = True
+    count = 0
+    while (now := int(reached.sum())) != count:
+        count = now
+        for view, room in ((reached, free), (reached.T, free.T)):
+            for order in (range(1, len(view)), range(len(view) - 2, -1, -1)):
+                step = order.step
+                for line in order:
+                    view[line] |= view[line - step] & room[line]
+    inner: Mask = (free & ~reached)[1:-1, 1:-1]
+    return inner
+
+
+def segment_box(segmentation: Segmentation, number: int) -> Box | None:
+    """The box around a segment; None if it has no voxel. Looks slice by slice."""
+    bounds: Box | None = None
+    labels: npt.NDArray[Any] = segmentation.labels
+    for k in range(labels.shape[0]):
+        hit = labels[k] == number
+        if not hit.any():
+            continue
+        flat = Box.of(hit[None])
+        assert flat is not None  # noqa: S101  (something was hit)
+        here = Box((k, *flat.start[1:]), (k + 1, *flat.stop[1:]))
+        bounds = here if bounds is None else bounds.union(here)
+    return bounds

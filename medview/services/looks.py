@@ -1,0 +1,103 @@
+"""How one volume is looked at: values that `Viewing` keeps for each and replaces as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from medview.core.findings import Point
+from medview.core.views import Plane, ViewState
+from medview.core.volume import Volume, Window
+from medview.imaging.reslice import PlaneFrame, acquired_plane, plane_frame
+from medview.imaging.windowing import SUV_WINDOW, dynamic_range, initial_window
+
+#: Zoom 1 fits the image into the view.
+_ZOOM_LIMITS = (0.1, 60.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One volume, its planes as they lie on the screen, and what the reader set for it."""
+
+    volume: Volume
+    window: Window
+    dynamic_range: float
+    inverted: bool = False
+    frames: Mapping[Plane, PlaneFrame] = field(default_factory=dict)
+    views: Mapping[Plane, ViewState] = field(default_factory=dict)
+
+    def view(self, plane: Plane) -> ViewState:
+        """The state of one plane, with the window that all planes share."""
+        center = self.volume.geometry.center_lps_mm
+        at = (float(center[0]), float(center[1]), float(center[2]))
+        known = self.views.get(plane, ViewState(plane, at))
+        return replace(
+            known,
+            window_center=self.window.center,
+            window_width=self.window.width,
+            inverted=self.inverted,
+        )
+
+    def with_view(self, state: ViewState) -> Look:
+        """With another state of one plane; its zoom is held to what can be shown."""
+        low, high = _ZOOM_LIMITS
+        held = replace(state, zoom=min(max(state.zoom, low), high))
+        flips = held.flipped_horizontally, held.flipped_vertically
+        old = self.view(held.orientation)
+        frames = self.frames
+        if flips != (old.flipped_horizontally, old.flipped_vertically):
+            frame = plane_frame(
+                self.volume.geometry,
+                held.orientation,
+                flip_horizontal=flips[0],
+                flip_vertical=flips[1],
+            )
+            frames = MappingProxyType({**frames, held.orientation: frame})
+        views = MappingProxyType({**self.views, held.orientation: held})
+        return replace(self, views=views, frames=frames)
+
+    def clamped(self, point_lps_mm: Point) -> Point:
+        """The nearest point of the grid."""
+        geometry = self.volume.geometry
+        index = geometry.to_index(point_lps_mm)
+        last = [count - 1 for count in geometry.shape]
+        if all(0 <= value <= end for value, end in zip(index, last, strict=True)):
+            return point_lps_mm
+        held = [min(max(float(v), 0.0), end) for v, end in zip(index, last, strict=True)]
+        x, y, z = geometry.to_lps_mm(held)
+        return float(x), float(y), float(z)
+
+    def at_slice(self, plane: Plane, point_lps_mm: Point, number: int) -> Point:
+        """The point moved along the grid to slice `number` of a plane, held to the volume."""
+        frame = self.frames[plane]
+        index = frame.geometry.to_index(point_lps_mm)
+        index[frame.normal] = min(max(number, 0), frame.count - 1)
+        x, y, z = frame.geometry.to_lps_mm(index)
+        return float(x), float(y), float(z)
+
+
+def fresh_look(volume: Volume, sibling: Look | None = None) -> Look:
+    """How a volume is shown at first: its own window, everything in view.
+
+    A volume on the same grid as its `sibling` (the next of a series over time) takes over
+    window, zoom and place.
+    """
+    if sibling is not None and sibling.volume.geometry.agrees_with(volume.geometry):
+        return replace(sibling, volume=volume)
+    planes = [Plane.ACQUIRED]
+    if volume.geometry.in_patient_space:
+        planes += [Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL]
+    window = initial_window(volume)
+    return Look(
+        volume=volume,
+        window=window,
+        dynamic_range=dynamic_range(volume),
+        inverted=window is SUV_WINDOW,
+        frames=MappingProxyType({plane: plane_frame(volume.geometry, plane) for plane in planes}),
+    )
+
+
+def reading_plane(volume: Volume) -> Plane:
+    """The plane a volume was taken in, named after the body where that is known."""
+    return acquired_plane(volume.geometry)

@@ -1,0 +1,85 @@
+"""What the mouse does in a picture: a tool for each button, and the brush."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from medview.services.settings import Settings
+
+
+class MouseButton(StrEnum):
+    """The buttons that carry a tool each."""
+
+    LEFT = "left"
+    MIDDLE = "middle"
+    RIGHT = "right"
+
+
+class ToolKind(StrEnum):
+    """What dragging with a button does."""
+
+    WINDOW = "window"
+    PAN = "pan"
+    ZOOM = "zoom"
+    CROSSHAIR = "crosshair"
+    BRUSH = "brush"
+    ERASER = "eraser"
+
+
+@dataclass(frozen=True)
+class BrushOptions:
+    """How the brush paints.
+
+    `sphere` paints a ball through the slices, else a disc in the slice. `within` limits it to
+    voxels whose real-world values lie in that closed range. With `over_others` False voxels of
+    other segments are spared; `erase_all` lets the eraser clear every segment, not the active
+    one alone.
+    """
+
+    radius_mm: float = 5.0
+    sphere: bool = False
+    within: tuple[float, float] | None = None
+    over_others: bool = True
+    erase_all: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.radius_mm <= 200:
+            raise ValueError(f"A brush radius lies between 0.1 and 200 mm, not {self.radius_mm}")
+
+
+class Toolbox:
+    """The tool on each mouse button and the brush; `changed` is called after every change."""
+
+    def __init__(self, settings: Settings, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._brush = BrushOptions(settings.number("segment.brush_radius_mm"))
+        self._tools = {
+            MouseButton.LEFT: ToolKind.WINDOW,
+            MouseButton.MIDDLE: ToolKind.PAN,
+            MouseButton.RIGHT: ToolKind.ZOOM,
+        }
+
+    def tool(self, button: MouseButton = MouseButton.LEFT) -> ToolKind:
+        """What dragging with a button does."""
+        return self._tools[button]
+
+    def choose(self, tool: ToolKind, button: MouseButton = MouseButton.LEFT) -> None:
+        """Put a tool on a button."""
+        if self._tools[button] is not tool:
+            self._tools[button] = tool
+            self._changed()
+
+    @property
+    def brush(self) -> BrushOptions:
+        """How the brush paints."""
+        return self._brush
+
+    def set_brush(self, **changes: Any) -> None:
+        """Change fields of the brush; ValueError for a radius that makes no sense."""
+        brush = replace(self._brush, **changes)
+        if brush != self._brush:
+            self._brush = brush
+            self._changed()

@@ -1,0 +1,334 @@
+"""Viewing: what is looked at and how, apart from what it is, and apart from any window."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from medview.core.errors import CommandError
+from medview.core.events import ViewChanged
+from medview.core.findings import Point
+from medview.core.study import Study
+from medview.core.views import LAYOUTS, Layout, Plane, ViewState
+from medview.core.volume import Volume, Window
+from medview.imaging.reslice import PlaneFrame
+from medview.imaging.windowing import (
+    PRESETS,
+    dragged,
+    full_window,
+    initial_window,
+)
+from medview.services.looks import Look, fresh_look, reading_plane
+from medview.services.overlay import Overlay
+from medview.services.settings import Settings
+from medview.services.toolbox import Toolbox
+from medview.services.workspace import Workspace
+
+HOUNSFIELD = "[hnsf'U]"
+SUV = "g/ml{SUVbw}"
+#: Steps into which a drag divides the dynamic range of an image, one for each pixel.
+_DRAG_STEPS = 1024
+
+
+class Viewing:
+    """The series on show, the crosshair all planes share, window, zoom and layout.
+
+    `overlay` is how its segments are drawn and which one is painted, `toolbox` what the mouse
+    does. Every change sends one ViewChanged. What is remembered belongs to a volume and comes back
+    with it; the crosshair belongs to a frame of reference, so that series of one examination
+    stay in step. Methods that need an image raise CommandError where none is shown.
+    """
+
+    def __init__(self, workspace: Workspace, settings: Settings | None = None) -> None:
+        self.workspace = workspace
+        self._settings = Settings(None) if settings is None else settings
+        self._series_uid = ""
+        self._volume_of_series: dict[str, str] = {}
+        self._looks: dict[str, Look] = {}
+        self._crosshairs: dict[str, Point] = {}
+        self._layout: Layout | None = None
+        self._maximised: Plane | None = None
+        self._active_plane: Plane | None = None
+        self.overlay = Overlay(self, self._settings, self._changed)
+        self.toolbox = Toolbox(self._settings, self._changed)
+
+    # What is shown
+
+    @property
+    def series_uid(self) -> str:
+        """The series on show, or "" for none; its volume may still be loading."""
+        return self._series_uid if self.study is not None else ""
+
+    @property
+    def volume(self) -> Volume | None:
+        """The volume on show; None while there is none."""
+        volumes = self.workspace.volumes_of(self._series_uid)
+        chosen = self._volume_of_series.get(self._series_uid, "")
+        return next((v for v in volumes if v.uid == chosen), volumes[0] if volumes else None)
+
+    @property
+    def study(self) -> Study | None:
+        """The study of the series on show: whose name stands on the pictures."""
+        if not self._series_uid:
+            return None
+        try:
+            return self.workspace.study_of(self._series_uid)
+        except KeyError:
+            return None
+
+    def show_series(self, series_uid: str) -> None:
+        """Show a series, as it was left the last time; KeyError if it is not open."""
+        self.workspace.study_of(series_uid)
+        if series_uid != self._series_uid:
+            self._series_uid = series_uid
+            self._maximised = None
+            self._changed()
+
+    def show_volume(self, volume_uid: str) -> None:
+        """Show one volume of a series; KeyError if it is not loaded."""
+        series_uid = self.workspace.volumes[volume_uid].series_uid
+        if (series_uid, volume_uid) != (self._series_uid, self._volume_of_series.get(series_uid)):
+            self._volume_of_series[series_uid] = volume_uid
+            self._series_uid = series_uid
+            self._changed()
+
+    def step_volume(self, steps: int) -> None:
+        """Go on in a series of several volumes (over time, or by echo), held to its ends."""
+        shown = self._look().volume
+        volumes = self.workspace.volumes_of(shown.series_uid)
+        at = [volume.uid for volume in volumes].index(shown.uid)
+        self.show_volume(volumes[min(max(at + steps, 0), len(volumes) - 1)].uid)
+
+    # Planes
+
+    def shown_plane(self, slot: Plane) -> Plane:
+        """The plane that the view standing in the layout as `slot` shows.
+
+        Images without patient space are shown as acquired; a single view shows the plane the
+        images were taken in.
+        """
+        volume = self.volume
+        if volume is None:
+            return slot
+        if not volume.geometry.in_patient_space:
+            return Plane.ACQUIRED
+        single = self._maximised is None and self.layout.name == "one"
+        return reading_plane(volume) if single else slot
+
+    def frame(self, plane: Plane) -> PlaneFrame:
+        """Where the slices of a plane are and how they lie on the screen."""
+        return self._look().frames[self.shown_plane(plane)]
+
+    def view(self, plane: Plane) -> ViewState:
+        """Centre, zoom, window and flips of a plane."""
+        return self._look().view(self.shown_plane(plane))
+
+    def slice_number(self, plane: Plane) -> int:
+        """Grid index of the slice of a plane that the crosshair is in."""
+        return self.frame(plane).slice_number(self.crosshair_lps_mm)
+
+    @property
+    def active_plane(self) -> Plane:
+        """The view that keys act on: the last one touched."""
+        slots = [name for row in self.layout.rows for name in row if name != "volume"]
+        if self._active_plane is not None and self._active_plane.value in slots:
+            return self._active_plane
+        return Plane(slots[0]) if slots else Plane.AXIAL
+
+    def set_active_plane(self, plane: Plane) -> None:
+        """Let keys act on this view."""
+        if plane is not self._active_plane:
+            self._active_plane = plane
+            self._changed()
+
+    @property
+    def layout(self) -> Layout:
+        """Which views stand where: the reader's choice, or what suits the volume."""
+        if self._maximised is not None:
+            return Layout("maximised", "One view", ((self._maximised.value,),))
+        if self._layout is not None and self._layout.name == "volume":
+            return self._layout
+        volume = self.volume
+        flat = volume is not None and (
+            not volume.geometry.in_patient_space or volume.geometry.shape[0] == 1
+        )
+        if flat:
+            return _layout("one")
+        chosen = self._settings.text("view.layout")
+        return self._layout or _layout("mpr" if chosen == "auto" else chosen)
+
+    def set_layout(self, name: str) -> None:
+        """Choose a layout by name; CommandError for an unknown one."""
+        self._layout, self._maximised = _layout(name), None
+        self._changed()
+
+    def toggle_maximised(self, plane: Plane) -> None:
+        """Let one view fill the window, or go back to the layout."""
+        self._maximised = plane if self._maximised is None else None
+        self._changed()
+
+    # Place
+
+    @property
+    def crosshair_lps_mm(self) -> Point:
+        """The point where the planes cut each other."""
+        look = self._look()
+        center = look.volume.geometry.center_lps_mm
+        at = self._crosshairs.get(_space(look.volume))
+        if at is None:
+            index = np.floor(look.volume.geometry.to_index(center) + 0.5)
+            x, y, z = look.volume.geometry.to_lps_mm(index)
+            at = (float(x), float(y), float(z))
+        return look.clamped(at)
+
+    def set_crosshair(self, point_lps_mm: Point) -> None:
+        """Move the crosshair, held to the volume; all planes follow."""
+        look = self._look()
+        x, y, z = (float(value) for value in point_lps_mm)
+        point = look.clamped((x, y, z))
+        if point != self.crosshair_lps_mm:
+            self._crosshairs[_space(look.volume)] = point
+            self._changed()
+
+    def scroll(self, plane: Plane, steps: int) -> None:
+        """Go `steps` images on in a plane, back when negative, held to the first and last."""
+        frame = self.frame(plane)
+        self._go_to(plane, self.slice_number(plane) + steps * frame.next_sign)
+
+    def scroll_to_end(self, plane: Plane, *, last: bool) -> None:
+        """Go to the first or last image of a plane."""
+        frame = self.frame(plane)
+        self._go_to(plane, frame.count - 1 if last == (frame.next_sign > 0) else 0)
+
+    def _go_to(self, plane: Plane, number: int) -> None:
+        shown = self.shown_plane(plane)
+        self.set_crosshair(self._look().at_slice(shown, self.crosshair_lps_mm, number))
+
+    def set_view(
+        self, plane: Plane, *, center_lps_mm: Point | None = None, zoom: float | None = None
+    ) -> None:
+        """Pan and zoom a plane: the point in the middle of the view, and 1 where all fits."""
+        state = self.view(plane)
+        center = state.center_lps_mm if center_lps_mm is None else center_lps_mm
+        self._put(replace(state, center_lps_mm=center, zoom=state.zoom if zoom is None else zoom))
+
+    def fit(self, plane: Plane) -> None:
+        """Show all of the image in a plane again."""
+        x, y, z = self._look().volume.geometry.center_lps_mm
+        self.set_view(plane, center_lps_mm=(float(x), float(y), float(z)), zoom=1.0)
+
+    def flip(self, plane: Plane, *, vertically: bool = False) -> None:
+        """Mirror a plane; the letters at its edges follow."""
+        state = self.view(plane)
+        if vertically:
+            self._put(replace(state, flipped_vertically=not state.flipped_vertically))
+        else:
+            self._put(replace(state, flipped_horizontally=not state.flipped_horizontally))
+
+    def _put(self, state: ViewState) -> None:
+        look = self._look()
+        if state != look.view(state.orientation):
+            self._looks[look.volume.uid] = look.with_view(state)
+            self._changed()
+
+    def reset(self) -> None:
+        """Window, zoom, place, flips and inversion as at first."""
+        look = self._look()
+        self._looks[look.volume.uid] = fresh_look(look.volume)
+        self._crosshairs.pop(_space(look.volume), None)
+        self._changed()
+
+    # Grey
+
+    @property
+    def window(self) -> Window:
+        """The grey-scale window of the volume on show."""
+        return self._look().window
+
+    @property
+    def inverted(self) -> bool:
+        """Whether the reader turned the greys round."""
+        return self._look().inverted
+
+    def set_window(self, window: Window) -> None:
+        """Show the volume in another window."""
+        look = self._look()
+        if window != look.window:
+            self._looks[look.volume.uid] = replace(look, window=window)
+            self._changed()
+
+    def drag_window(self, right_px: float, up_px: float) -> None:
+        """Widen and brighten the window by a drag.
+
+        A pixel is 1/1024 of the dynamic range of the middle slice. Uptake in PET keeps its
+        lower end. The setting `view.window_drag_up` says what dragging up does.
+        """
+        look = self._look()
+        step = look.dynamic_range / _DRAG_STEPS
+        sense = 1 if self._settings.text("view.window_drag_up") == "brighter" else -1
+        uptake = look.volume.unit == SUV
+        window = dragged(look.window, right_px * step, sense * up_px * step, upper_only=uptake)
+        self.set_window(window)
+
+    def windows(self) -> tuple[Window, ...]:
+        """The windows on keys 1 to 9: presets for CT, the image's own for others."""
+        volume = self.volume
+        if volume is None:
+            return ()
+        if volume.unit == HOUNSFIELD:
+            return tuple(preset.window for preset in PRESETS)
+        return volume.default_windows[:9]
+
+    def preset(self, number: int) -> None:
+        """Window of a number key; 0 is the image's own. CommandError where there is none."""
+        if number == 0:
+            self.set_window(initial_window(self._look().volume))
+            return
+        windows = self.windows()
+        if not 1 <= number <= len(windows):
+            raise CommandError(
+                f"This image has no window {number}",
+                "Window presets are for CT; other images bring their own or none.",
+            )
+        self.set_window(windows[number - 1])
+
+    def full_range(self) -> None:
+        """From the smallest to the largest value."""
+        self.set_window(full_window(self._look().volume))
+
+    def toggle_inverted(self) -> None:
+        """Turn the greys round, or back."""
+        look = self._look()
+        self._looks[look.volume.uid] = replace(look, inverted=not look.inverted)
+        self._changed()
+
+    # Inside
+
+    def _look(self) -> Look:
+        volume = self.volume
+        if volume is None:
+            raise CommandError("No image is shown", "Open a study and choose a series first.")
+        look = self._looks.get(volume.uid)
+        if look is None or look.volume is not volume:
+            series = [o for o in self._looks.values() if o.volume.series_uid == volume.series_uid]
+            look = fresh_look(volume, series[-1] if series else None)
+            self._looks[volume.uid] = look
+        return look
+
+    def _changed(self) -> None:
+        self.workspace.emit(ViewChanged())
+
+
+def _space(volume: Volume) -> str:
+    """What shares one crosshair: a frame of reference, or the volume alone where none is known."""
+    known = volume.geometry.in_patient_space
+    return (known and volume.geometry.frame_of_reference_uid) or volume.uid
+
+
+def _layout(name: str) -> Layout:
+    for layout in LAYOUTS:
+        if layout.name == name:
+            return layout
+    names = ", ".join(layout.name for layout in LAYOUTS)
+    raise CommandError(f"There is no layout {name}", f"There are: {names}.")

@@ -76,14 +76,27 @@ def load_network(folder: Path, device: str = "cpu") -> nn.Module:
             f"The weights of {folder.name} are not the ones it was released with.",
             hint="Install the model again.",
         )
+    _put_weights(network, content, folder.name)
+    return network.eval().to(device)
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Put the tensors of a safetensors file into a network; ModelError if they do not fit."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"The weights {path.name} are missing.", detail=str(error)) from error
+    _put_weights(network, content, path.name)
+
+
+def _put_weights(network: nn.Module, content: bytes, name: str) -> None:
     try:
         tensors = safetensors.torch.load(content)
-        network.load_state_dict({name: value.float() for name, value in tensors.items()})
+        network.load_state_dict({key: value.float() for key, value in tensors.items()})
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise ModelError(
-            f"The weights of {folder.name} do not fit its network.", detail=str(error)
+            f"The weights of {name} do not fit its network.", detail=str(error)
         ) from error
-    return network.eval().to(device)
 
 
 def predict(

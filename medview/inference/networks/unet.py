@@ -1,6 +1,7 @@
 """Residual U-Nets in plain torch."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -57,7 +58,7 @@ class UNet3d(nn.Module):
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
         self.merge = nn.ModuleList()
-        for level, (narrow, wide) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for level, (narrow, wide) in enumerate(pairwise(widths)):
             self.down.append(_ResidualBlock(narrow, wide, stride=2))
             self.up.append(nn.ConvTranspose3d(wide, narrow, 2, 2))
             self.merge.append(

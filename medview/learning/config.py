@@ -1,0 +1,242 @@
+"""The training configuration: a TOML file turned into frozen dataclasses, or refused."""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medview.core.errors import ReadError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which cases to learn from and how they are cut.
+
+    `folds` = 0 takes the splits of the index; otherwise the patients of train and val are dealt
+    into that many folds and number `fold` validates. `patch` is in voxels of `spacing_mm`.
+    """
+
+    folder: str
+    folds: int = 0
+    fold: int = 0
+    cache: bool = True
+    patch: tuple[int, ...] = (32, 48, 40)
+    spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
+    intensity: dict[str, Any] = field(
+        default_factory=lambda: {
+            "method": "percentile_zscore",
+            "low_percent": 0.5,
+            "high_percent": 99.5,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network by its import name, its arguments, and a safetensors file to start from."""
+
+    class_name: str = field(metadata={"key": "class"})
+    args: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The loss by name; `class_weights` has one number per class, background first."""
+
+    name: str = "dice_ce"
+    class_weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """The optimiser by name; momentum and nesterov belong to sgd."""
+
+    name: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    nesterov: bool = True
+    clip_norm: float = 12.0
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How the learning rate moves; `warmup` counts epochs."""
+
+    name: str = "one_cycle"
+    epochs: int = 100
+    warmup: float = 5.0
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Largest amounts of each random change; zero, an empty list or [1, 1] turns one off.
+
+    `scale` is a fraction, `translate_mm` and `elastic_mm` are in voxels of the training spacing
+    (1 mm for whole millimetres), `flip` lists array axes, `noise` is in standard deviations of
+    the normalised image, `coarsen` is the largest factor of lost resolution, `bias` the largest
+    log-amplitude of a slow shading, `clip` the largest share of the range cut from each end.
+    """
+
+    rotate_deg: float = 15.0
+    scale: float = 0.15
+    translate_mm: float = 3.0
+    elastic_mm: float = 0.0
+    flip: tuple[int, ...] = ()
+    noise: float = 0.1
+    gamma: tuple[float, ...] = (0.7, 1.5)
+    bias: float = 0.0
+    coarsen: float = 1.0
+    clip: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How the run goes; `early_stop` (0: never) and `validate_every` count epochs.
+
+    `batch` is shared out among `processes`, for processors without an accelerator.
+    """
+
+    seed: int = 0
+    batch: int = 4
+    amp: str = "auto"
+    ema: float = 0.999
+    accumulate: int = 1
+    early_stop: int = 0
+    validate_every: int = 5
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What the trained model is called and the file that describes it to people."""
+
+    id: str = ""
+    card: str = ""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training configuration."""
+
+    data: DataConfig
+    network: NetworkConfig
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    augment: AugmentConfig = AugmentConfig()
+    run: RunConfig = RunConfig()
+    export: ExportConfig = ExportConfig()
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read a training TOML; every unknown key, wrong type or bad choice is named in one error.
+
+    Relative paths in it start at the folder of the file.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ReadError(
+            "The training configuration could not be read.", detail=f"{path.name}: {error}"
+        ) from error
+    problems: list[str] = []
+    config = _build(TrainConfig, table, "", problems)
+    if config is not None:
+        _check_values(config, problems)
+    if problems or config is None:
+        raise ReadError(
+            "The training configuration is not valid: " + "; ".join(problems),
+            hint="Correct the named entries and start again.",
+        )
+    return _with_paths(typing.cast("TrainConfig", config), path.parent)
+
+
+def _with_paths(config: TrainConfig, beside: Path) -> TrainConfig:
+    """Let the paths of a configuration start where its file lies."""
+
+    def place(name: str) -> str:
+        return str((beside / name).resolve()) if name else ""
+
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, folder=place(config.data.folder)),
+        network=dataclasses.replace(config.network, weights=place(config.network.weights)),
+        export=dataclasses.replace(config.export, card=place(config.export.card)),
+    )
+
+
+def _build(kind: type, table: dict[str, Any], where: str, problems: list[str]) -> Any:
+    fields = {f.metadata.get("key", f.name): f for f in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    before = len(problems)
+    problems.extend(f"unknown entry {where}{key}" for key in table if key not in fields)
+    values: dict[str, Any] = {}
+    for key, entry in fields.items():
+        if key in table:
+            values[entry.name] = _convert(hints[entry.name], table[key], where + key, problems)
+        elif entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING:
+            problems.append(f"{where}{key} is missing")
+    return kind(**values) if len(problems) == before else None
+
+
+def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, dict):
+            return _build(hint, value, where + ".", problems)
+        problems.append(f"{where} must be a table")
+        return None
+    origin = typing.get_origin(hint) or hint
+    if origin is tuple and isinstance(value, list):
+        item = typing.get_args(hint)[0]
+        return tuple(_convert(item, part, where, problems) for part in value)
+    if origin is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    wanted = {tuple: "a list", dict: "a table", str: "a text", float: "a number"}
+    if not isinstance(value, origin) or (isinstance(value, bool) and origin is not bool):
+        name = wanted.get(origin, {int: "a whole number", bool: "true or false"}.get(origin, ""))
+        problems.append(f"{where} must be {name}, not {value!r}")
+        return None
+    return value
+
+
+_CHOICES = types.MappingProxyType(
+    {
+        "loss.name": ("cross_entropy", "mse", "dice", "dice_ce", "focal"),
+        "optimiser.name": ("sgd", "adam", "adamw"),
+        "schedule.name": ("constant", "cosine", "one_cycle", "poly"),
+        "run.amp": ("auto", "on", "off"),
+    }
+)
+
+
+def _check_values(config: TrainConfig, problems: list[str]) -> None:
+    for where, choices in _CHOICES.items():
+        section, name = where.split(".")
+        value = getattr(getattr(config, section), name)
+        if value not in choices:
+            problems.append(f"{where} must be one of {', '.join(choices)}, not {value!r}")
+    rules = {
+        "data.patch must be three whole numbers above zero": len(config.data.patch) == 3
+        and min(config.data.patch) > 0,
+        "data.spacing_mm must be three numbers above zero": len(config.data.spacing_mm) == 3
+        and min(config.data.spacing_mm) > 0,
+        "data.fold must be below data.folds": 0 <= config.data.fold < max(config.data.folds, 1),
+        "data.folds must be 0 or at least 2": config.data.folds == 0 or config.data.folds > 1,
+        "optimiser.lr must be above zero": config.optimiser.lr > 0,
+        "schedule.epochs must be above zero": config.schedule.epochs > 0,
+        "run.batch must be above zero": config.run.batch > 0,
+        "run.processes must be above zero and divide run.batch": config.run.processes > 0
+        and config.run.batch % config.run.processes == 0,
+        "run.accumulate must be above zero": config.run.accumulate > 0,
+        "run.validate_every must be above zero": config.run.validate_every > 0,
+        "run.ema must be at least 0 and below 1": 0 <= config.run.ema < 1,
+        "augment.flip may hold the axes 0, 1 and 2": set(config.augment.flip) <= {0, 1, 2},
+        "augment.gamma must be two numbers above zero, rising": len(config.augment.gamma) == 2
+        and 0 < config.augment.gamma[0] <= config.augment.gamma[1],
+    }
+    problems.extend(text for text, good in rules.items() if not good)

@@ -1,0 +1,287 @@
+"""The training loop: epochs, validation, atomic checkpoints, and a resume that changes nothing."""
+
+import csv
+import dataclasses
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from medview.core.errors import ModelError, ReadError
+from medview.imaging.intensity import normalise
+from medview.inference.engines.network import build_network, load_weights, predict
+from medview.learning import parallel
+from medview.learning.augment import random_patches
+from medview.learning.config import TrainConfig
+from medview.learning.data import Case, load_scan, to_spacing
+from medview.learning.losses import Loss, make_loss
+from medview.learning.metrics import dice_score
+from medview.learning.optimise import Average, learning_rate_factor, make_optimiser
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.pt"
+CURVES = "curves.csv"
+
+Row = dict[str, float]
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass
+class TrainingState:
+    """All that a checkpoint keeps; `epoch` counts finished epochs."""
+
+    network: nn.Module
+    average: Average
+    optimiser: torch.optim.Optimizer
+    epoch: int = 0
+    step: int = 0
+    history: list[Row] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains one segmentation network; `device` and mixed precision come from outside.
+
+    Every epoch draws its random numbers from (seed, epoch), so a run that was stopped and resumed
+    gives the same curve as one that was not.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        train: Sequence[Case],
+        val: Sequence[Case],
+        classes: tuple[str, ...],
+        device: str,
+    ) -> None:
+        if not train:
+            raise ReadError("There is no case to train on.")
+        self.config = config
+        self.classes = classes
+        self.device = torch.device(device)
+        self.train = train
+        self.val = val
+        self._kept: dict[str, Pair] = {}
+        self.loss: Loss = make_loss(config.loss.name, config.loss.class_weights)
+        if isinstance(self.loss, nn.Module):
+            self.loss.to(self.device)
+        torch.manual_seed(config.run.seed)
+        network = build_network(config.network.class_name, config.network.args)
+        if config.network.weights:
+            load_weights(network, Path(config.network.weights))
+        network.to(self.device)
+        self.state = TrainingState(
+            network, Average(network, config.run.ema), make_optimiser(network, config.optimiser)
+        )
+        self.half = config.run.amp == "on" or (
+            config.run.amp == "auto" and self.device.type == "cuda"
+        )
+
+    def run(self, folder: Path, report: Callable[[str], None]) -> None:
+        """Train until the last epoch or the early stop.
+
+        After every epoch `folder` holds a checkpoint and the curves of what is done.
+        """
+        state = self.state
+        started, first = time.monotonic(), state.epoch
+        while state.epoch < self.config.schedule.epochs and not self._exhausted():
+            began = time.monotonic()
+            row = self._epoch()
+            state.epoch += 1
+            if self._due(state.epoch):
+                row |= self._validate()
+            row["seconds"] = round(time.monotonic() - began, 2)
+            state.history.append(row)
+            if parallel.rank() == 0:
+                self.save(folder)
+            left = self.config.schedule.epochs - state.epoch
+            pace = (time.monotonic() - started) / (state.epoch - first)
+            report(_progress_line(row, self.config.schedule.epochs, left * pace))
+
+    def _due(self, epoch: int) -> bool:
+        last = epoch == self.config.schedule.epochs
+        return bool(self.val) and (last or epoch % self.config.run.validate_every == 0)
+
+    def _exhausted(self) -> bool:
+        """Tell whether the validation has not improved for `early_stop` epochs (0: never)."""
+        patience = self.config.run.early_stop
+        scored = [row for row in self.state.history if "val_dice" in row]
+        if not patience or not scored:
+            return False
+        best = max(scored, key=lambda row: row["val_dice"])
+        return self.state.epoch - best["epoch"] >= patience
+
+    def _epoch(self) -> Row:
+        config, state = self.config, self.state
+        seed = config.run.seed * 100_003 + state.epoch
+        torch.manual_seed(seed)
+        order = torch.randperm(len(self.train)).tolist()
+        generator = torch.Generator().manual_seed(seed * 101 + parallel.rank())
+        order += order[: -len(order) % parallel.count()]
+        batch = config.run.batch
+        chunks = [order[i : i + batch] for i in range(0, len(order), batch)]
+        state.network.train()
+        state.optimiser.zero_grad(set_to_none=True)
+        summed, rate = 0.0, 0.0
+        for number, chunk in enumerate(chunks, start=1):
+            own = chunk[parallel.rank() :: parallel.count()]
+            pairs = [self._pair(self.train[i]) for i in own]
+            images, labels = random_patches(pairs, config.data.patch, config.augment, generator)
+            summed += self._backward(images, labels) * len(own)
+            if number % config.run.accumulate == 0 or number == len(chunks):
+                rate = self._step(state.epoch + number / len(chunks))
+        loss = parallel.total(torch.tensor(summed, dtype=torch.float64)).item() / len(order)
+        return {"epoch": state.epoch + 1, "lr": rate, "train_loss": loss}
+
+    def _backward(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        images = images.to(self.device)
+        labels = labels.to(self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
+            logits = self.state.network(images)
+        loss = self.loss(logits.float(), labels)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ModelError(
+                "The training diverged: the loss is no longer a number.",
+                hint="Start again with a lower learning rate.",
+            )
+        (loss / self.config.run.accumulate).backward()  # type: ignore[no-untyped-call]
+        return value
+
+    def _step(self, position: float) -> float:
+        state, config = self.state, self.config
+        rate = config.optimiser.lr * learning_rate_factor(config.schedule, position)
+        for group in state.optimiser.param_groups:
+            group["lr"] = rate
+        parallel.average_gradients(state.network)
+        if config.optimiser.clip_norm > 0:
+            nn.utils.clip_grad_norm_(state.network.parameters(), config.optimiser.clip_norm)
+        state.optimiser.step()
+        state.optimiser.zero_grad(set_to_none=True)
+        state.step += 1
+        state.average.update(state.network, state.step)
+        return rate
+
+    def _validate(self) -> Row:
+        network = self.state.average.network
+        sums = torch.zeros(len(self.classes), dtype=torch.float64)
+        for case in self.val[parallel.rank() :: parallel.count()]:
+            image, label = self._pair(case)
+            answer = predict(network, image.numpy(), self.config.augment.flip).argmax(axis=0)
+            truth = label.numpy()
+            for number in range(len(self.classes)):
+                sums[number] += dice_score(answer == number + 1, truth == number + 1)
+        means = (parallel.total(sums) / len(self.val)).tolist()
+        row = {f"val_dice_{name}": value for name, value in zip(self.classes, means, strict=True)}
+        return {"val_dice": sum(means) / len(means), **row}
+
+    def _pair(self, case: Case) -> Pair:
+        """Give image and label as the network wants them, read once if they are kept."""
+        if case.id in self._kept:
+            return self._kept[case.id]
+        data = self.config.data
+        scan = load_scan(case, len(self.classes))
+        image = to_spacing(scan.image, scan.spacing_mm, data.spacing_mm)
+        label = to_spacing(scan.label, scan.spacing_mm, data.spacing_mm, nearest=True)
+        values = torch.from_numpy(normalise(image, data.intensity))
+        pair = values, torch.from_numpy(label.astype(np.int64))
+        if data.cache:
+            self._kept[case.id] = pair
+        return pair
+
+    def save(self, folder: Path) -> None:
+        """Write checkpoint and curves so that a kill at any moment leaves the old or the new."""
+        state = self.state
+        content = {
+            "config": _fingerprint(self.config),
+            "epoch": state.epoch,
+            "step": state.step,
+            "history": state.history,
+            "network": state.network.state_dict(),
+            "average": state.average.network.state_dict(),
+            "optimiser": state.optimiser.state_dict(),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / (CHECKPOINT + ".partial")
+        with partial.open("wb") as stream:
+            torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(folder / CHECKPOINT)
+        write_curves(state.history, folder / CURVES)
+
+    def resume(self, folder: Path) -> None:
+        """Take up a run from its checkpoint; refuses one of another configuration."""
+        content = _read_checkpoint(folder)
+        if content["config"] != _fingerprint(self.config):
+            raise ReadError(
+                "The checkpoint belongs to another training configuration.",
+                hint="Resume with the configuration the run was started with.",
+            )
+        state = self.state
+        state.network.load_state_dict(content["network"])
+        state.average.network.load_state_dict(content["average"])
+        state.optimiser.load_state_dict(content["optimiser"])
+        state.epoch, state.step = content["epoch"], content["step"]
+        state.history = content["history"]
+
+
+def _read_checkpoint(folder: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(
+            folder / CHECKPOINT, map_location="cpu", weights_only=True
+        )
+    except (OSError, RuntimeError, EOFError) as error:
+        raise ReadError(
+            "There is no checkpoint to resume from.",
+            hint="Start the training without --resume.",
+            detail=str(error),
+        ) from error
+    return content
+
+
+def trained_network(config: TrainConfig, folder: Path) -> nn.Module:
+    """Give the averaged network of the checkpoint in `folder`, for use."""
+    network = build_network(config.network.class_name, config.network.args)
+    network.load_state_dict(_read_checkpoint(folder)["average"])
+    return network.eval()
+
+
+def _fingerprint(config: TrainConfig) -> str:
+    """Give what two runs must share to be one: all but where files lie and what is exported."""
+    table = dataclasses.asdict(config)
+    del (
+        table["export"],
+        table["data"]["folder"],
+        table["data"]["cache"],
+        table["network"]["weights"],
+    )
+    return json.dumps(table, sort_keys=True)
+
+
+def write_curves(history: list[Row], path: Path) -> None:
+    """Write the rows of a run as CSV; a value that an epoch has not stays empty."""
+    names = list(dict.fromkeys(name for row in history for name in row))
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(history)
+    partial.replace(path)
+
+
+def _progress_line(row: Row, epochs: int, seconds_left: float) -> str:
+    parts = [f"epoch {row['epoch']:.0f}/{epochs}", f"loss {row['train_loss']:.4f}"]
+    parts += [f"{name} {value:.4f}" for name, value in row.items() if name.startswith("val_")]
+    minutes = seconds_left / 60.0
+    parts += [f"{row['seconds']:.0f} s", f"about {minutes:.0f} min left"]
+    return ", ".join(parts)

@@ -1,0 +1,81 @@
+"""The card that people read: a model folder's README and figures, from what was measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+_TITLES = {
+    "dice": "Dice",
+    "hd95": "95 % Hausdorff distance (mm)",
+    "volume": "volume error, median (share of the true volume)",
+}
+
+
+def write_measured(folder: Path, result: dict[str, Any], note: str) -> None:
+    """Put an evaluation into a model folder: `docs/metrics.json`, `eval_metrics`, README.
+
+    `note` says in words how the cases were chosen and what the figures are not.
+    """
+    (folder / "docs").mkdir(parents=True, exist_ok=True)
+    _write(folder / "docs" / "metrics.json", result)
+    path = folder / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    metadata["eval_metrics"] = {
+        name: round(entry["value"], 4) for name, entry in result["metrics"].items()
+    }
+    _write(path, metadata)
+    text = readme(metadata, result, note)
+    (folder / "docs" / "README.md").write_text(text, encoding="utf-8")
+
+
+def _write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def readme(metadata: dict[str, Any], result: dict[str, Any], note: str) -> str:
+    """Give the model card as Markdown."""
+    own = metadata["medview"]
+    scope = ", ".join(f"{name}: {value}" for name, value in own["scope"].items() if value)
+    parts = [
+        f"# {metadata['name']}",
+        metadata["description"],
+        f"Version {metadata['version']}, by {metadata['authors']}.",
+        f"## Intended use\n\n{metadata['intended_use']}",
+        "## Limits\n\n" + "\n".join(f"- {limit}" for limit in own["limits"]),
+        f"Made for: {scope}.",
+        f"## Measured\n\n{_table(result)}\n\n{note}",
+        f"## Data\n\n{metadata['data_source']}\n\nLicence of the data: {own['data_licence']}.",
+        "## How it works\n\n" + _how(own),
+        f"## Licence\n\n{own['licence']}, see LICENSE.",
+        "## References\n\n" + "\n".join(f"- {item}" for item in metadata["references"]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['count']} cases of the split `{result['split']}`; in brackets the 95 % interval "
+        "from drawing patients anew (bootstrap).",
+        "",
+        "| figure | value |",
+        "|---|---|",
+    ]
+    for name, entry in result["metrics"].items():
+        kind, _, rest = name.partition("_")
+        part = rest.removeprefix("mm_") if kind != "volume" else ""
+        low, high = entry["ci95"]
+        title = f"{_TITLES.get(kind, kind)} {part}".strip()
+        lines.append(f"| {title} | {entry['value']:.3f} [{low:.3f}, {high:.3f}] |")
+    return "\n".join(lines)
+
+
+def _how(own: dict[str, Any]) -> str:
+    preprocess = own["preprocess"]
+    spacing = " x ".join(f"{value:g}" for value in preprocess["spacing_mm"])
+    return (
+        f"`{own['network']['class']}` on crops in {preprocess['orientation']} order at {spacing} "
+        f"mm, normalised by {json.dumps(preprocess['intensity'])}, mirrored along the axes "
+        f"{own['flips']} and averaged. `python -m monai.bundle run --config_file "
+        "configs/inference.json --bundle_root . --dataset_dir CROPS` does the same with MONAI "
+        f"(medview must be installed). Trained by `{own['train_command']}`."
+    )

@@ -1,0 +1,119 @@
+"""Words and numbers as the window shows them. Data is never taken for rich text."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from PyQt6.QtCore import Qt
+from PyQt6.QtGui import QFont, QFontMetrics
+from PyQt6.QtWidgets import QLabel, QWidget
+
+from medview.core.codes import UNIT_TEXT
+from medview.core.findings import Finding, Laterality, Measurement
+from medview.core.study import Patient
+from medview.ui import theme
+
+
+def shown(text: str) -> str:
+    """Text of files as it may stand on a screen: one line, nothing that controls or reverses.
+
+    Control and bidirectional formatting characters become the replacement sign.
+    """
+    cleaned = (
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") else c
+        for c in text.replace("\n", " ").replace("\r", " ").replace("\t", " ")
+    )
+    return "".join(cleaned)[:1000].strip()
+
+
+def elided(text: str, font: QFont, width_px: int) -> str:
+    """Text cut with an ellipsis where it would not fit."""
+    return QFontMetrics(font).elidedText(text, Qt.TextElideMode.ElideRight, max(10, width_px))
+
+
+def date(text: str) -> str:
+    """A DICOM date (YYYYMMDD) as YYYY-MM-DD; anything else as it is."""
+    if len(text) == 8 and text.isdecimal():
+        return f"{text[:4]}-{text[4:6]}-{text[6:]}"
+    return shown(text)
+
+
+def person_name(name: str) -> str:
+    """A DICOM name (family^given^middle^prefix^suffix) as it is read; first writing only."""
+    parts = [part.strip() for part in shown(name).split("=")[0].split("^")]
+    family, rest = parts[0], " ".join(part for part in parts[1:3] if part)
+    return ", ".join(part for part in (family, rest) if part) or "Name unknown"
+
+
+def patient_line(patient: Patient) -> str:
+    """Name, ID and birth date: what tells two patients apart."""
+    born = date(patient.birth_date) or "unknown"
+    return f"{person_name(patient.name)}  ·  ID {shown(patient.id) or 'none'}  ·  born {born}"
+
+
+def measurement(value: Measurement) -> str:
+    """A measured number with its unit: `3.42 mL`, three figures where they mean something."""
+    unit = UNIT_TEXT.get(value.unit, value.unit)
+    size = abs(value.value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2
+    return f"{value.value:.{digits}f} {unit}".strip()
+
+
+def side(laterality: Laterality | None) -> str:
+    """`left`, `right`, `both sides` or nothing."""
+    if laterality is None:
+        return ""
+    return "both sides" if laterality is Laterality.BOTH else laterality.value
+
+
+def confidence(finding: Finding) -> str:
+    """How sure the author is, and whether that number means anything; "" if none is given."""
+    if finding.probability is None:
+        return ""
+    percent = f"{100 * finding.probability:.0f} %"
+    return f"{percent} confidence" if finding.calibrated else f"{percent} (uncalibrated score)"
+
+
+def label(
+    text: str = "", role: str = "", *, wrap: bool = False, parent: QWidget | None = None
+) -> QLabel:
+    """A label for plain text, in a part of the style sheet (title, heading, muted, ...)."""
+    result = QLabel(parent)
+    result.setTextFormat(Qt.TextFormat.PlainText)
+    result.setText(text)
+    result.setWordWrap(wrap)
+    if role:
+        theme.set_role(result, role)
+    return result
+
+
+class ElidedLabel(QLabel):
+    """One line of plain text that shortens itself; the tool tip has all of it."""
+
+    def __init__(self, text: str = "", role: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setMinimumWidth(20)
+        self._full = ""
+        if role:
+            theme.set_role(self, role)
+        self.show_text(text)
+
+    @property
+    def full_text(self) -> str:
+        """The text before shortening."""
+        return self._full
+
+    def show_text(self, text: str) -> None:
+        """Show another text."""
+        self._full = shown(text)
+        self.setToolTip(self._full)
+        self._fit()
+
+    def resizeEvent(self, event: object) -> None:
+        """Shorten to the new width."""
+        super().resizeEvent(event)  # type: ignore[arg-type]
+        self._fit()
+
+    def _fit(self) -> None:
+        super().setText(elided(self._full, self.font(), self.width() - 2))

@@ -45,7 +45,7 @@ MEAN = Code("373098007", "SCT", "Mean")
 STANDARD_DEVIATION = Code("386136009", "SCT", "Standard Deviation")
 MINIMUM = Code("255605001", "SCT", "Minimum")
 MAXIMUM = Code("56851009", "SCT", "Maximum")
-PROBABILITY = Code("2339001", "SCT", "Probability")
+PROBABILITY = Code("122157", "DCM", "Probability")
 
 # Quantities of voxels (CID 7180 and neighbours)
 ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")

@@ -9,24 +9,28 @@ points nowhere. Everything new gets a UID under 2.25 (PS3.5 B.2).
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from highdicom import ContributingEquipment
-from pydicom import Dataset, FileMetaDataset, config, dcmwrite
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr import CodedConcept
+from pydicom import Dataset, FileMetaDataset, config, dcmread, dcmwrite
 from pydicom.datadict import dictionary_VR
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, EncapsulatedPDFStorage, ExplicitVRLittleEndian
 from pydicom.valuerep import PersonName, validate_value
 
 from medview import __version__
+from medview.core.codes import BOTH, LEFT, RIGHT, Code
 from medview.core.errors import ExportError
-from medview.core.findings import ModelAuthor
+from medview.core.findings import Laterality, ModelAuthor
 from medview.core.study import Instance
 from medview.io.sources import Sources
 
@@ -40,6 +44,7 @@ _TYPE_2 = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyD
            "ReferringPhysicianName", "StudyID", "AccessionNumber")  # fmt: skip
 _OPTIONAL = ("IssuerOfPatientID", "PatientIdentityRemoved", "DeidentificationMethod",
              "StudyDescription", "PatientAge", "PatientSize", "PatientWeight")  # fmt: skip
+_TITLES = frozenset(("dr", "prof", "mr", "mrs", "ms", "med"))
 _ACQUISITION = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber",
                 "InstitutionName", "StationName")  # fmt: skip
 
@@ -56,6 +61,43 @@ def dicom_uid_of(identifier: str) -> str:
     except ValueError:
         number = uuid.uuid5(uuid.NAMESPACE_OID, identifier).int
     return f"2.25.{number}"
+
+
+SIDES: Mapping[Laterality, Code] = {
+    Laterality.LEFT: LEFT,
+    Laterality.RIGHT: RIGHT,
+    Laterality.BOTH: BOTH,
+}
+
+
+def concept(code: Code) -> CodedConcept:
+    """A code as DICOM writes it."""
+    return CodedConcept(code.value, code.scheme, code.meaning[:64])
+
+
+def coding_schemes(used: Iterable[Code]) -> list[CodingSchemeIdentificationItem] | None:
+    """Private coding schemes among those used, declared as (0008,0110) asks."""
+    private = sorted({code.scheme for code in used if code.scheme.startswith("99")})
+    items = [
+        CodingSchemeIdentificationItem(designator=name, name=f"{name}, local codes of medview")
+        for name in private
+    ]
+    return items or None
+
+
+def person_name(name: str) -> str:
+    """A name as a person writes it in the components of a Person Name (PS3.5 6.2.1).
+
+    `Dr Anna Müller` -> `Müller^Anna^^Dr`; one that has components already is kept.
+    """
+    clean = " ".join(re.sub(r"[\\=\x00-\x1f]", " ", name).split())
+    if "^" in clean or not clean:
+        return clean[:64]
+    words = clean.split()
+    titles = [word for word in words[:-1] if word.rstrip(".").casefold() in _TITLES]
+    given = [word for word in words[:-1] if word not in titles]
+    parts = (words[-1], " ".join(given), "", " ".join(titles))
+    return "^".join(parts).rstrip("^")[:64] if len(words) > 1 else f"{clean[:62]}^"
 
 
 @contextmanager
@@ -198,9 +240,15 @@ def write_pdf(
     *,
     title: str,
     models: Sequence[ModelAuthor] = (),
+    verified: bool = False,
     now: datetime,
 ) -> str:
-    """A PDF as Encapsulated PDF (PS3.3 A.45.1) of the study; returns its SOP Instance UID."""
+    """A PDF as Encapsulated PDF (PS3.3 A.45.1) of the study; returns its SOP Instance UID.
+
+    ExportError if these bytes are no PDF, or differ when the file is read again.
+    """
+    if not pdf.startswith(b"%PDF-") or b"%%EOF" not in pdf[-1024:]:
+        raise ExportError("The report could not be made into a PDF", "Export it as text instead.")
     document = identity_of(sources)
     for keyword in _ACQUISITION:
         document.pop(keyword, None)
@@ -221,12 +269,18 @@ def write_pdf(
     document.SourceInstanceSequence = [_reference(one) for one in sources.instances]
     document.DocumentTitle = title
     document.ConceptNameCodeSequence = [_coded("18748-4", "LN", "Diagnostic imaging report")]
-    document.VerificationFlag = "UNVERIFIED"
+    document.VerificationFlag = "VERIFIED" if verified else "UNVERIFIED"
+    document.ContentQualification = "RESEARCH"
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
     document.EncapsulatedDocumentLength = len(pdf)
     document.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
     document.file_meta = _file_meta(EncapsulatedPDFStorage, document.SOPInstanceUID)
-    return write_dataset(document, path)
+    uid = write_dataset(document, path)
+    with foreign_values():
+        again = dcmread(path)
+    if again.EncapsulatedDocument[: again.EncapsulatedDocumentLength] != pdf:
+        raise ExportError(f"{path.name} does not read back as it was written")
+    return uid
 
 
 def _date_time(moment: datetime) -> tuple[str, str]:

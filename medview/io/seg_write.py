@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from highdicom import (
     AlgorithmIdentificationSequence,
+    ContentQualificationValues,
     PixelMeasuresSequence,
     PlaneOrientationSequence,
     PlanePositionSequence,
@@ -20,13 +21,11 @@ from highdicom import (
 from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation as SegmentationObject
 from highdicom.seg import SegmentationTypeValues, SegmentDescription
-from highdicom.sr import CodedConcept
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
 from medview import __version__
-from medview.core.codes import BOTH, LEFT, RIGHT, Code
 from medview.core.errors import ExportError
 from medview.core.findings import (
     Laterality,
@@ -42,22 +41,20 @@ from medview.io.dicom_write import (
     MANUFACTURER,
     MODEL_NAME,
     NOT_CLINICAL,
+    SIDES,
     UTF8,
+    coding_schemes,
+    concept,
     dicom_uid_of,
     foreign_values,
     identity_of,
     models_as_equipment,
     new_dicom_uid,
+    person_name,
     write_dataset,
 )
 from medview.io.request import SegmentationExport
 from medview.io.sources import SourceFrame, Sources
-
-SIDES: Mapping[Laterality, Code] = {
-    Laterality.LEFT: LEFT,
-    Laterality.RIGHT: RIGHT,
-    Laterality.BOTH: BOTH,
-}
 
 
 @dataclass(frozen=True)
@@ -125,9 +122,13 @@ def build_segmentation(
             device_serial_number=__version__,
             content_label="SEGMENTATION",
             content_description=(export.title or "Segmentation")[:64],
-            content_creator_name=options.creator.replace("\\", " ") or None,
+            content_creator_name=person_name(options.creator) or None,
             series_description=_series_description(export),
+            content_qualification=ContentQualificationValues.RESEARCH,
             specific_character_set=UTF8,
+            coding_schemes=coding_schemes(
+                code for s in export.segments for code in (s.category, s.type)
+            ),
             contributing_equipment=models_as_equipment(
                 list(dict.fromkeys(m for m in models if isinstance(m, ModelAuthor)))
             ),
@@ -228,12 +229,14 @@ def _stand_in(geometry: Geometry, sources: Sources, uid: str, sop_class_uid: str
         stand_in.Modality = sources.first.get("Modality", "OT")
         stand_in.Rows, stand_in.Columns = geometry.shape[1], geometry.shape[2]
         if geometry.in_patient_space:
-            spacing, thickness, _ = _distances(geometry, sources)
+            spacing, thickness, between = _distances(geometry, sources)
             stand_in.FrameOfReferenceUID = _frame_of_reference(geometry, sources)
             stand_in.PositionReferenceIndicator = ""
             stand_in.ImageOrientationPatient = _cosines(geometry)
             stand_in.PixelSpacing = list(spacing)
             stand_in.SliceThickness = thickness
+            if between is not None:
+                stand_in.SpacingBetweenSlices = between
     return stand_in
 
 
@@ -288,8 +291,8 @@ def _description(segment: Segment, tracking: Mapping[int, SegmentTracking]) -> S
     item = SegmentDescription(
         segment_number=segment.number,
         segment_label=segment.label[:64],
-        segmented_property_category=_concept(segment.category),
-        segmented_property_type=_concept(segment.type),
+        segmented_property_category=concept(segment.category),
+        segmented_property_type=concept(segment.type),
         algorithm_type=kind,
         algorithm_identification=None if kind == "MANUAL" else _algorithm(segment),
         tracking_uid=dicom_uid_of(known.uid) if known is not None else None,
@@ -297,7 +300,7 @@ def _description(segment: Segment, tracking: Mapping[int, SegmentTracking]) -> S
         display_color=CIELabColor.from_rgb(*segment.color_rgb),
     )
     if known is not None and known.laterality is not None:
-        side = _concept(SIDES[known.laterality])
+        side = concept(SIDES[known.laterality])
         item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
     item.SegmentDescription = _history(segment)
     return item
@@ -327,10 +330,6 @@ def _algorithm(segment: Segment) -> AlgorithmIdentificationSequence:
         source=MANUFACTURER,
         parameters=parameters,
     )
-
-
-def _concept(code: Code) -> CodedConcept:
-    return CodedConcept(code.value, code.scheme, code.meaning[:64])
 
 
 # -- reading back ----------------------------------------------------------------------------
@@ -370,7 +369,7 @@ def _slice_of(group: Dataset, geometry: Geometry) -> int:
     if "PlanePositionSequence" not in group:
         return 0
     position = [float(v) for v in group.PlanePositionSequence[0].ImagePositionPatient]
-    k, j, i = geometry.to_index(position)
+    k, j, i = (float(value) for value in geometry.to_index(position))
     if max(abs(k - round(k)), abs(j), abs(i)) > 0.01 or not 0 <= round(k) < geometry.shape[0]:
         raise ExportError("A slice of the exported segmentation lies beside its grid")
     return round(k)
@@ -379,5 +378,4 @@ def _slice_of(group: Dataset, geometry: Geometry) -> int:
 def _segment_of(group: Dataset, dataset: Dataset) -> int:
     shared = dataset.SharedFunctionalGroupsSequence[0]
     holder = group if "SegmentIdentificationSequence" in group else shared
-    number: int = holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-    return number
+    return int(str(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber))

@@ -1,0 +1,229 @@
+"""One export: everything that leaves the program for one study, written and read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from medview.core.errors import ExportError
+from medview.core.findings import Finding, SegmentRef
+from medview.core.study import Instance, Series
+from medview.io.dicom_write import (
+    ill_formed_references,
+    new_dicom_uid,
+    write_file,
+    write_pdf,
+)
+from medview.io.nifti_write import write_labels
+from medview.io.request import (
+    ExportedFile,
+    ExportedFiles,
+    ExportFormat,
+    ExportRequest,
+    SegmentationExport,
+)
+from medview.io.seg_write import SegmentTracking, SegOptions, write_segmentation
+from medview.io.sources import Sources, read_sources, source_bytes
+from medview.io.sr_write import SegmentPlace, SrOptions, models_of, write_report
+
+_RESULT = "result.json"
+
+
+def export(request: ExportRequest) -> ExportedFiles:
+    """Write what is asked for into the folder and prove each file by reading it again.
+
+    Names are fixed: segmentation.dcm (-2, ...) or segmentation.nii.gz, report.dcm,
+    report_pdf.dcm, report.pdf, report.html, findings.csv, key-01.png ..., result.json last.
+    Each file appears whole or not at all; an earlier one stays until the new one is safe.
+    Files of an earlier export that this one no longer has are then removed, if untouched.
+    ExportError names the file that failed; those written before it are good.
+    """
+    return _Export(request).run()
+
+
+@dataclass
+class _Export:
+    request: ExportRequest
+    now: datetime = field(default_factory=lambda: datetime.now(UTC).astimezone())
+    files: list[ExportedFile] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    inputs: list[dict[str, str]] = field(default_factory=list)
+    sources: dict[str, Sources] = field(default_factory=dict)
+    segments: dict[str, SegmentPlace] = field(default_factory=dict)
+
+    def run(self) -> ExportedFiles:
+        """Everything in order: segmentations first, because the SR refers to them."""
+        earlier = _earlier_files(self.request.folder / _RESULT)
+        self._read_sources()
+        if self._wants(ExportFormat.SEGMENTATION):
+            self._segmentations()
+        if self.request.series.is_dicom:
+            self._dicom_documents()
+        self._plain_documents()
+        if self._wants(ExportFormat.JSON):
+            self._result()
+        self._remove(earlier)
+        return ExportedFiles(
+            self.request.folder, tuple(self.files), tuple(dict.fromkeys(self.notes))
+        )
+
+    def _wants(self, kind: ExportFormat) -> bool:
+        return kind in self.request.formats
+
+    def _read_sources(self) -> None:
+        request = self.request
+        wanted: dict[str, tuple[Series, set[str]]] = {}
+        for one in request.segmentations:
+            wanted.setdefault(one.series.uid, (one.series, set()))[1].update(one.instance_uids)
+        wanted.setdefault(request.series.uid, (request.series, set()))
+        for series, uids in wanted.values():
+            if series.is_dicom:
+                uids.discard("")
+                sources = read_sources(series, tuple(uids), request.password)
+                self.sources[series.uid] = sources
+                self.notes.extend(ill_formed_references(sources))
+                found = [(one, sources.sha256[one.sop_instance_uid]) for one in sources.instances]
+            else:
+                given = source_bytes(series.instances, request.password)
+                found = [(one, hashlib.sha256(data).hexdigest()) for one, data in given]
+            self.inputs.extend(_input(one, checksum, series) for one, checksum in found)
+
+    def _segmentations(self) -> None:
+        series_uid = new_dicom_uid()
+        for number, one in enumerate(self.request.segmentations, start=1):
+            path = self.request.folder / one.file
+            if not one.series.is_dicom:
+                write_labels(one.labels(), one.geometry, path)
+                self._record(path, ExportFormat.SEGMENTATION)
+                continue
+            options = SegOptions(
+                now=self.now,
+                tracking=self._tracking(one),
+                creator=self.request.reader,
+                series_uid=series_uid,
+                instance_number=number,
+            )
+            uid = write_segmentation(one, self.sources[one.series.uid], path, options)
+            self._record(path, ExportFormat.SEGMENTATION, uid)
+            for finding in self.request.report.findings:
+                ref = finding.segment_ref
+                if (
+                    ref is not None
+                    and ref.segmentation_uid == one.uid
+                    and ref.number in one.numbers
+                ):
+                    self.segments[finding.uid] = SegmentPlace(
+                        uid, series_uid, one.numbers[ref.number], one.series.uid
+                    )
+
+    def _tracking(self, one: SegmentationExport) -> dict[int, SegmentTracking]:
+        """A segment carries the identity of its finding; without one it has its own."""
+        findings = {f.segment_ref: f for f in self.request.report.findings if f.segment_ref}
+        tracking = {}
+        for old, new in one.numbers.items():
+            ref = SegmentRef(one.uid, old)
+            label = one.segments[new - 1].label
+            finding: Finding | None = findings.get(ref)
+            if finding is None:
+                tracking[new] = SegmentTracking(f"{one.uid}/{old}", label)
+            else:
+                tracking[new] = SegmentTracking(finding.uid, label, finding.laterality)
+        return tracking
+
+    def _dicom_documents(self) -> None:
+        request = self.request
+        sources = self.sources[request.series.uid]
+        if self._wants(ExportFormat.SR):
+            path = request.folder / "report.dcm"
+            options = SrOptions(now=self.now, places=self.segments, reader=request.reader)
+            self._record(
+                path, ExportFormat.SR, write_report(request.report, sources, path, options)
+            )
+        if self._wants(ExportFormat.PDF_DICOM) and request.pdf:
+            path = request.folder / "report_pdf.dcm"
+            uid = write_pdf(
+                request.pdf,
+                sources,
+                path,
+                title="Imaging report",
+                models=models_of(request.report.findings),
+                verified=request.report.status.is_signed,
+                now=self.now,
+            )
+            self._record(path, ExportFormat.PDF_DICOM, uid)
+
+    def _plain_documents(self) -> None:
+        request = self.request
+        documents = [
+            ("report.pdf", ExportFormat.PDF, request.pdf),
+            ("report.html", ExportFormat.HTML, request.html.encode("utf-8")),
+            ("findings.csv", ExportFormat.CSV, request.csv.encode("utf-8")),
+        ]
+        pictures = [image.png for image in request.report.key_images if image.png]
+        for number, png in enumerate(pictures, start=1):
+            documents.append((f"key-{number:02d}.png", ExportFormat.KEY_IMAGES, png))
+        for name, kind, data in documents:
+            if data and self._wants(kind):
+                self._write(name, kind, data)
+
+    def _result(self) -> None:
+        written = {file.path.name: file for file in self.files}
+        result: dict[str, Any] = dict(self.request.result)
+        result["findings"] = [_placed(f, written) for f in result.get("findings", [])]
+        result["inputs"] = self.inputs
+        result["notes"] = [*result.get("notes", []), *self.notes]
+        result["files"] = [
+            {"name": file.path.name, "sha256": file.sha256}
+            | ({"sop_instance_uid": file.sop_instance_uid} if file.sop_instance_uid else {})
+            for file in self.files
+        ]
+        text = json.dumps(result, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+        self._write(_RESULT, ExportFormat.JSON, text.encode("utf-8"))
+
+    def _write(self, name: str, kind: ExportFormat, data: bytes) -> None:
+        path = self.request.folder / name
+        write_file(path, lambda file: file.write(data))
+        if self._record(path, kind).sha256 != hashlib.sha256(data).hexdigest():
+            raise ExportError(f"{name} does not read back as it was written")
+
+    def _record(self, path: Path, kind: ExportFormat, uid: str = "") -> ExportedFile:
+        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.files.append(ExportedFile(path, kind, checksum, uid))
+        return self.files[-1]
+
+    def _remove(self, earlier: Mapping[str, str]) -> None:
+        """Take away what an earlier export left and this one has no more, if still as written."""
+        now = {file.path.name for file in self.files}
+        for name, checksum in earlier.items():
+            path = self.request.folder / name
+            if name in now or name != path.name or not path.is_file():
+                continue
+            if hashlib.sha256(path.read_bytes()).hexdigest() == checksum:
+                path.unlink()
+
+
+def _input(instance: Instance, checksum: str, series: Series) -> dict[str, str]:
+    if series.is_dicom:
+        return {"sop_instance_uid": instance.sop_instance_uid, "sha256": checksum}
+    member = f"!/{instance.member}" if instance.member else ""
+    return {"path": f"{instance.path}{member}", "sha256": checksum}
+
+
+def _placed(finding: Mapping[str, Any], written: Mapping[str, ExportedFile]) -> dict[str, Any]:
+    """The finding without its segment where the segment's file was not written."""
+    segment = finding.get("segment")
+    return {**finding, "segment": segment if segment and segment["file"] in written else None}
+
+
+def _earlier_files(result: Path) -> dict[str, str]:
+    """Name and checksum of what an earlier export into this folder wrote."""
+    try:
+        files = json.loads(result.read_text(encoding="utf-8"))["files"]
+        return {str(file["name"]): str(file["sha256"]) for file in files}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

@@ -1,20 +1,24 @@
 """Dataclasses as plain JSON values and back: for pipes and files that nothing is unpickled from.
 
 What comes back is checked against the declared types, so garbage ends in PlainError instead of
-an object that lies. Known: None, bool, int, float, str, enums of text, aware times, paths,
-tuples, mappings with text keys, unions and dataclasses of these. Arrays are not plain.
+an object that lies. Known: None, bool, int, float, str, bytes (as base64), enums of text,
+aware times, paths, tuples, mappings with text keys, unions and dataclasses of these. Arrays are
+not plain.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from medview.core.errors import MedviewError
 
@@ -34,6 +38,10 @@ def to_plain(value: object) -> Any:
         return str(value)
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
     if isinstance(value, Mapping):
@@ -81,6 +89,8 @@ def _scalar_reader(kind: Any) -> _Reader:
         return lambda data: _made(kind, data)
     if kind is datetime:
         return lambda data: _made(datetime.fromisoformat, data)
+    if kind is bytes:
+        return lambda data: _made(partial(base64.b64decode, validate=True), data)
     raise TypeError(f"{kind} is not plain")
 
 

@@ -1,0 +1,210 @@
+"""The report of a study: drafted from accepted findings, worded by the reader, signed, amended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from medview.core.errors import ReportError
+from medview.core.findings import Finding, new_uid, utc_now
+from medview.core.models import ModelCard
+from medview.core.report import KeyImage, Report, ReportStatus, Section, Signature
+from medview.core.study import Series
+from medview.reporting.canonical import digest
+from medview.reporting.check import contradictions
+from medview.reporting.draft import draft
+from medview.reporting.template import Template
+from medview.services.audit import Audit
+from medview.services.edits import ChangeReport
+from medview.services.workspace import Workspace
+
+
+def no_cards() -> Sequence[ModelCard]:
+    """For a desk without models."""
+    return ()
+
+
+class ReportDesk:
+    """Writes, signs and amends reports.
+
+    ReportError for what must be refused: changing a signed report, signing without a name or
+    with nothing said, signing what contradicts itself.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        audit: Audit,
+        templates: Sequence[Template],
+        cards: Callable[[], Sequence[ModelCard]] = no_cards,
+    ) -> None:
+        self._workspace = workspace
+        self._audit = audit
+        self._templates = tuple(templates)
+        self._cards = cards
+
+    def begin_report(self, study_uid: str) -> Report:
+        """The report of a study, drafted now if there is none yet."""
+        report = self._workspace.report_of(study_uid)
+        if report is not None:
+            return report
+        drafted = self._drafted(study_uid, self._workspace.findings_of(study_uid), None)
+        self._workspace.apply(ChangeReport(study_uid, None, drafted, "Begin report"))
+        return drafted
+
+    def set_section(self, study_uid: str, heading: str, text: str) -> None:
+        """Put the reader's words under a heading; the draft leaves them alone from then on."""
+        report = self._open_report(study_uid)
+        mine = Section(heading, text, edited=True)
+        headings = [section.heading for section in report.sections]
+        if heading not in headings:
+            sections = (*report.sections, mine)
+        else:
+            sections = tuple(mine if s.heading == heading else s for s in report.sections)
+        self._change(report, replace(report, sections=sections), f"Report: {heading}")
+
+    def reset_section(self, study_uid: str, heading: str) -> None:
+        """Give a section back to the draft."""
+        report = self._open_report(study_uid)
+        bare = replace(report, sections=tuple(s for s in report.sections if s.heading != heading))
+        drafted = self._drafted(study_uid, self._workspace.findings_of(study_uid), bare)
+        self._change(report, drafted, f"Draft again: {heading}")
+
+    def add_key_image(self, study_uid: str, image: KeyImage) -> None:
+        """Put a picture into the report."""
+        report = self._open_report(study_uid)
+        images = (*report.key_images, image)
+        self._change(report, replace(report, key_images=images), "Add key image")
+
+    def remove_key_image(self, study_uid: str, uid: str) -> None:
+        """Take a picture out of the report."""
+        report = self._open_report(study_uid)
+        images = tuple(image for image in report.key_images if image.uid != uid)
+        self._change(report, replace(report, key_images=images), "Remove key image")
+
+    def contradictions(self, study_uid: str) -> tuple[str, ...]:
+        """What does not agree in the report as it stands, in words."""
+        report = self.begin_report(study_uid)
+        study = self._workspace.studies[study_uid]
+        mine = [
+            segmentation
+            for segmentation in self._workspace.segmentations.values()
+            if self._workspace.study_of(segmentation.uid).uid == study_uid
+        ]
+        return contradictions(report, study, mine)
+
+    def sign(self, study_uid: str, by: str = "", *, despite_contradictions: bool = False) -> Report:
+        """Sign the report; it is frozen from then on, and what led to it cannot be undone.
+
+        ReportError without a name, for a report that is signed, that says nothing, or that
+        contradicts itself while `despite_contradictions` is False.
+        """
+        name = self.name_of(by)
+        report = self._open_report(study_uid)
+        if not report.findings and not any(s.edited and s.text.strip() for s in report.sections):
+            raise ReportError(
+                "There is nothing to sign: no finding was accepted and no text written",
+                "Accept a finding, or write what you saw.",
+            )
+        wrong = self.contradictions(study_uid)
+        if wrong and not despite_contradictions:
+            raise ReportError("The report contradicts itself: " + " ".join(wrong), _READ_AGAIN)
+        status = ReportStatus.FINAL if report.version == 1 else ReportStatus.AMENDED
+        signature = Signature(name, utc_now(), digest(report))
+        signed = replace(report, status=status, signatures=(*report.signatures, signature))
+        change = ChangeReport(study_uid, report, signed, "Sign report")
+        self._workspace.apply(change, undoable=False)
+        self._workspace.history.clear_report(study_uid)
+        note = "despite: " + " ".join(wrong) if wrong else ""
+        self._record(name, "report.sign", report, signed, note)
+        return signed
+
+    def amend(self, study_uid: str, by: str = "") -> Report:
+        """Begin the next version of a signed report; the signed one is kept as it is."""
+        name = self.name_of(by)
+        old = self._workspace.report_of(study_uid)
+        if old is None or not old.status.is_signed:
+            raise ReportError("There is no signed report to amend", "Change the draft instead.")
+        fresh = replace(
+            old,
+            uid=new_uid(),
+            version=old.version + 1,
+            status=ReportStatus.DRAFT,
+            signatures=(),
+            predecessor_uid=old.uid,
+        )
+        new = self._drafted(study_uid, self._workspace.findings_of(study_uid), fresh)
+        self._workspace.apply(ChangeReport(study_uid, old, new, "Amend report"))
+        self._record(name, "report.amend", old, new)
+        return new
+
+    def name_of(self, by: str) -> str:
+        """Who answers for a decision: `by`, or who is at the desk; ReportError for nobody."""
+        name = by.strip() or self._workspace.reader
+        if not name:
+            raise ReportError(
+                "A decision needs a name", "Enter your name in Preferences, under Name."
+            )
+        return name
+
+    def _redrafted(self, study_uid: str, findings: Sequence[Finding]) -> ChangeReport | None:
+        """The step that brings an open draft in line with findings; None if it is already."""
+        report = self._workspace.report_of(study_uid)
+        if report is None and not any(finding.review.state.counts for finding in findings):
+            return None
+        if report is not None and report.status.is_signed:
+            return None
+        new = self._drafted(study_uid, findings, report)
+        return None if new == report else ChangeReport(study_uid, report, new, "Draft report")
+
+    def _drafted(
+        self, study_uid: str, findings: Sequence[Finding], previous: Report | None
+    ) -> Report:
+        return draft(
+            self._workspace.studies[study_uid],
+            self._series_of(study_uid, findings),
+            findings,
+            self._cards(),
+            templates=self._templates,
+            previous=previous,
+        )
+
+    def _series_of(self, study_uid: str, findings: Sequence[Finding]) -> Series | None:
+        """The series the report speaks of: of the first finding with a segment, else the first."""
+        study = self._workspace.studies[study_uid]
+        for finding in findings:
+            ref = finding.segment_ref
+            if ref is not None and ref.segmentation_uid in self._workspace.segmentations:
+                volume_uid = self._workspace.segmentations[ref.segmentation_uid].volume_uid
+                return study.find_series(self._workspace.volumes[volume_uid].series_uid)
+        loaded = [s for s in study.series if self._workspace.volumes_of(s.uid)]
+        return loaded[0] if loaded else None
+
+    def _open_report(self, study_uid: str) -> Report:
+        """The report, which must not be signed."""
+        report = self.begin_report(study_uid)
+        if report.status.is_signed:
+            raise ReportError(
+                "The report is signed and does not change any more",
+                "Amend it: the signed version is kept beside the new one.",
+            )
+        return report
+
+    def _change(self, report: Report, new: Report, title: str) -> None:
+        if new == report:
+            return
+        self._workspace.apply(ChangeReport(report.study_uid, report, new, title))
+        self._record(self._workspace.reader or "reader", "report.edit", report, new, title)
+
+    def _record(self, actor: str, action: str, old: Report, new: Report, note: str = "") -> None:
+        self._audit.record(
+            actor,
+            action,
+            new.uid,
+            study_uid=new.study_uid,
+            digests=(digest(old), digest(new)),
+            note=note,
+        )
+
+
+_READ_AGAIN = "Correct what is wrong, or say that you sign it all the same."

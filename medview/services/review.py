@@ -1,0 +1,378 @@
+"""Review: what a person decides about proposals, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from medview.core.codes import VOLUME
+from medview.core.errors import ModelError, ReportError
+from medview.core.events import Level
+from medview.core.findings import (
+    Finding,
+    Laterality,
+    Measurement,
+    ModelAuthor,
+    Person,
+    Provenance,
+    Review,
+    ReviewState,
+    SegmentRef,
+    utc_now,
+)
+from medview.core.jobs import InferenceJob, InferenceResult
+from medview.core.models import ModelCard
+from medview.core.segmentation import LabelEdit, Segment
+from medview.imaging.edit import delete_segment
+from medview.reporting.template import Template
+from medview.services.audit import Audit
+from medview.services.edits import (
+    AddSegmentation,
+    ChangeFindings,
+    ChangeReport,
+    ChangeSegments,
+    Compound,
+    Edit,
+    FindingStep,
+    PaintEdit,
+    leaves,
+)
+from medview.services.journal import digest
+from medview.services.report_desk import ReportDesk, no_cards
+from medview.services.volumes import SegmentVolumes
+from medview.services.workspace import Workspace
+
+#: Author of corrections made before anybody gave a name.
+UNNAMED = "Unnamed reader"
+
+
+class ReviewDesk(ReportDesk):
+    """Takes proposals in, records decisions, keeps volumes and the report's draft in step.
+
+    Every decision is one step of the history and one row of the audit trail. A decision without
+    a name is refused (ReportError).
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        audit: Audit,
+        templates: Sequence[Template],
+        cards: Callable[[], Sequence[ModelCard]] = no_cards,
+    ) -> None:
+        super().__init__(workspace, audit, templates, cards)
+        self._volumes = SegmentVolumes()
+        workspace.follow(self._follow)
+
+    # Proposals
+
+    def propose(self, result: InferenceResult, job: InferenceJob) -> tuple[str, ...]:
+        """Take a model's result in as proposals, in segmentations of their own.
+
+        Gives the UIDs of the findings. ModelError if it claims a decision or fits no open image.
+        """
+        self._check_proposal(result)
+        title = f"AI proposal: {self._title_of(job.model_id)}"
+        study_uid = job.study_uid
+        parts: list[Edit] = [
+            AddSegmentation(study_uid, segmentation, title) for segmentation in result.segmentations
+        ]
+        steps = tuple(FindingStep(None, finding) for finding in result.findings)
+        if steps:
+            parts.append(ChangeFindings(study_uid, steps, title))
+        if parts:
+            self._workspace.apply(Compound(study_uid, title, tuple(parts)))
+        model = f"{job.model_id} {job.version}"
+        for finding in result.findings:
+            self._note(job.model_id, "finding.propose", None, finding, study_uid, model)
+        if not result.findings:
+            self._audit.record(
+                job.model_id, "ai.result", job.uid, study_uid=study_uid, model=model, note="empty"
+            )
+        return tuple(finding.uid for finding in result.findings)
+
+    # Decisions
+
+    def accept(self, uid: str, by: str = "") -> None:
+        """Accept a finding as it stands: `edited` where the reader had corrected it before."""
+        name = self.name_of(by)
+        finding = self._workspace.findings[uid]
+        if not finding.review.state.counts:
+            self._decide([_accepted(finding, name)], f"Accept: {finding.label}", "finding.accept")
+
+    def accept_all(self, study_uid: str, by: str = "", *, by_command: bool = False) -> int:
+        """Accept every finding of a study that is not decided yet, as one step; gives how many.
+
+        `by_command` tells the audit trail that nobody looked at each.
+        """
+        name = self.name_of(by)
+        proposed = [
+            finding
+            for finding in self._workspace.findings_of(study_uid)
+            if finding.review.state is ReviewState.PROPOSED
+        ]
+        note = "accepted all at once by a command" if by_command else "accepted all at once"
+        if proposed:
+            pairs = [_accepted(finding, name) for finding in proposed]
+            self._decide(pairs, f"Accept {len(pairs)} findings", "finding.accept", note)
+        return len(proposed)
+
+    def reject(self, uid: str, reason: str = "", by: str = "") -> None:
+        """Reject a finding: it leaves the report and stays in the record."""
+        name = self.name_of(by)
+        finding = self._workspace.findings[uid]
+        if finding.review.state is ReviewState.REJECTED:
+            return
+        review = Review(ReviewState.REJECTED, name, utc_now(), reason)
+        pair = FindingStep(finding, finding.reviewed(review))
+        self._decide([pair], f"Reject: {finding.label}", "finding.reject", reason)
+
+    def edit(
+        self,
+        uid: str,
+        *,
+        label: str | None = None,
+        text: str | None = None,
+        laterality: Laterality | str | None = None,
+        by: str = "",
+    ) -> None:
+        """Accept a finding with other words; None leaves a field as it is, laterality "" clears it.
+
+        Its segment takes the new label too.
+        """
+        name = self.name_of(by)
+        finding = self._workspace.findings[uid]
+        changed = replace(
+            finding,
+            label=finding.label if label is None else label.strip(),
+            text=finding.text if text is None else text,
+            laterality=finding.laterality if laterality is None else _side(laterality),
+        )
+        if not changed.label:
+            raise ReportError("A finding needs a name")
+        if changed != finding:
+            review = Review(ReviewState.EDITED, name, utc_now())
+            pair = FindingStep(finding, changed.reviewed(review))
+            self._decide([pair], f"Edit: {finding.label}", "finding.edit")
+
+    def delete_segment(self, ref: SegmentRef, by: str = "") -> None:
+        """Delete a segment with its voxels, as one step; KeyError for an unknown one.
+
+        Its findings are rejected by that and stay in the record.
+        """
+        segmentation = self._workspace.segmentations[ref.segmentation_uid]
+        segment = segmentation.find_segment(ref.number)
+        study_uid = self._workspace.study_of(segmentation.uid).uid
+        title = f"Delete segment: {segment.label}"
+        before = segmentation.segments
+        rest = tuple(one for one in before if one != segment)
+        change = ChangeSegments(study_uid, segmentation.uid, before, rest, title)
+        cleared = delete_segment(segmentation, ref.number)
+        painted = () if cleared is None else (PaintEdit(study_uid, cleared),)
+        self._workspace.apply(Compound(study_uid, title, (*painted, change)))
+        actor = by.strip() or self._workspace.reader or UNNAMED
+        note = f"{segment.number} {segment.label}"
+        digests = (digest(segment), "")
+        self._audit.record(
+            actor,
+            "segment.delete",
+            segmentation.uid,
+            study_uid=study_uid,
+            digests=digests,
+            note=note,
+        )
+
+    def _decide(
+        self, steps: Sequence[FindingStep], title: str, action: str, note: str = ""
+    ) -> None:
+        """Apply decisions to findings and their segments as one step, and record them."""
+        study_uid = self._workspace.study_of(steps[0].uid).uid
+        parts: list[Edit] = [ChangeFindings(study_uid, tuple(steps), title)]
+        parts += self._segments_follow(study_uid, steps, title)
+        self._workspace.apply(Compound(study_uid, title, tuple(parts)))
+        after = [step.after for step in steps if step.after is not None]
+        self._note_all(after[0].review.by, action, steps, study_uid, note)
+        report = self._workspace.report_of(study_uid)
+        if report is not None and report.status.is_signed:
+            self._workspace.notify(
+                Level.WARNING, "The signed report does not show this change", "Amend the report."
+            )
+
+    def _segments_follow(
+        self, study_uid: str, steps: Iterable[FindingStep], title: str
+    ) -> list[Edit]:
+        """Segments carry the review, and a new label, of the finding that speaks of them."""
+        wanted: dict[str, dict[int, tuple[Review, str]]] = {}
+        for step in steps:
+            old, new = step.before, step.after
+            if old is None or new is None or new.segment_ref is None:
+                continue
+            label = new.label if new.label != old.label else ""
+            chosen = wanted.setdefault(new.segment_ref.segmentation_uid, {})
+            chosen[new.segment_ref.number] = (new.review, label)
+        edits: list[Edit] = []
+        for uid, reviews in wanted.items():
+            before = self._workspace.segmentations[uid].segments
+            after = tuple(_reviewed(s, *reviews.get(s.number, (s.review, ""))) for s in before)
+            if after != before:
+                edits.append(ChangeSegments(study_uid, uid, before, after, title))
+        return edits
+
+    # What follows from an edit
+
+    def _follow(self, edit: Edit) -> Edit | None:
+        """Corrected segments change volumes and reviews, changed findings change the draft."""
+        dabs: dict[str, list[LabelEdit]] = {}
+        steps: dict[str, FindingStep] = {}
+        touched = False
+        for leaf in leaves(edit):
+            if isinstance(leaf, ChangeReport):
+                return None
+            if isinstance(leaf, PaintEdit):
+                dabs.setdefault(leaf.change.segmentation_uid, []).append(leaf.change)
+            touched = touched or isinstance(leaf, ChangeFindings)
+        for uid, changes in dabs.items():
+            steps |= {step.uid: step for step in self._remeasured(uid, changes)}
+        for leaf in leaves(edit):
+            if isinstance(leaf, ChangeSegments):
+                steps |= {step.uid: step for step in self._orphaned(leaf)}
+        parts: list[Edit] = []
+        if steps:
+            parts.append(ChangeFindings(edit.study_uid, tuple(steps.values()), edit.title))
+            parts += self._segments_follow(edit.study_uid, steps.values(), edit.title)
+        if steps or touched:
+            findings = self._workspace.findings_of(edit.study_uid)
+            now = [steps[f.uid].after or f if f.uid in steps else f for f in findings]
+            report = self._redrafted(edit.study_uid, now)
+            parts += [] if report is None else [report]
+        return Compound(edit.study_uid, edit.title, tuple(parts)) if parts else None
+
+    def _orphaned(self, change: ChangeSegments) -> list[FindingStep]:
+        """Findings whose segment was deleted: rejected by that, and kept in the record."""
+        gone = {s.number for s in change.before} - {s.number for s in change.after}
+        steps = []
+        for finding in self._workspace.findings.values():
+            ref = finding.segment_ref
+            if ref is not None and ref.segmentation_uid == change.segmentation_uid:
+                if ref.number not in gone:
+                    continue
+                name = self._workspace.reader or finding.review.by or UNNAMED
+                review = Review(ReviewState.REJECTED, name, utc_now(), "Segment deleted")
+                steps.append(
+                    FindingStep(finding, replace(finding, segment_ref=None, review=review))
+                )
+        return steps
+
+    def _remeasured(self, segmentation_uid: str, changes: list[LabelEdit]) -> list[FindingStep]:
+        """Findings on segments whose voxels changed, with volume and review brought up to date."""
+        segmentation = self._workspace.segmentations[segmentation_uid]
+        numbers = set[int]().union(*(_numbers_in(change) for change in changes))
+        steps = []
+        for finding in self._workspace.findings.values():
+            ref = finding.segment_ref
+            concerned = ref is not None and ref.segmentation_uid == segmentation_uid
+            if ref is None or not concerned or ref.number not in numbers:
+                continue
+            if finding.review.state is not ReviewState.REJECTED:
+                volume_ml = self._volumes.of(segmentation, ref.number, changes)
+                steps.append(FindingStep(finding, self._corrected(finding, volume_ml)))
+        return [step for step in steps if step.before != step.after]
+
+    def _corrected(self, finding: Finding, volume_ml: float) -> Finding:
+        """A finding whose segment the reader changed: new volume, `edited` if it was accepted."""
+        name = self._workspace.reader or finding.review.by or UNNAMED
+        measurements = tuple(_with_volume(m, volume_ml, name) for m in finding.measurements)
+        review = finding.review
+        if review.state is ReviewState.ACCEPTED:
+            review = Review(ReviewState.EDITED, name, utc_now())
+        return replace(finding, measurements=measurements, review=review)
+
+    # Proposals and records, the small print
+
+    def _check_proposal(self, result: InferenceResult) -> None:
+        reviews = [finding.review for finding in result.findings]
+        for one in result.segmentations:
+            reviews += [segment.review for segment in one.segments]
+        if any(review.state is not ReviewState.PROPOSED for review in reviews):
+            raise ModelError("The model delivered a result that claims a reader's decision")
+        for one in result.segmentations:
+            volume = self._workspace.volumes.get(one.volume_uid)
+            if volume is None or not volume.geometry.agrees_with(one.geometry):
+                raise ModelError("The model's result does not lie on the image it was made from")
+
+    def _title_of(self, model_id: str) -> str:
+        return next((card.title for card in self._cards() if card.id == model_id), model_id)
+
+    def _note_all(
+        self, actor: str, action: str, steps: Iterable[FindingStep], study_uid: str, note: str
+    ) -> None:
+        for step in steps:
+            if step.after is not None:
+                author = step.after.provenance.author
+                model = ""
+                if isinstance(author, ModelAuthor):
+                    model = f"{author.model_id} {author.version}"
+                self._note(actor, action, step.before, step.after, study_uid, model, note)
+
+    def _note(
+        self,
+        actor: str,
+        action: str,
+        before: Finding | None,
+        after: Finding,
+        study_uid: str,
+        model: str,
+        note: str = "",
+    ) -> None:
+        self._audit.record(
+            actor,
+            action,
+            after.uid,
+            study_uid=study_uid,
+            model=model,
+            digests=("" if before is None else digest(before), digest(after)),
+            note=note,
+        )
+
+
+def _numbers_in(change: LabelEdit) -> set[int]:
+    """The segments that gained or lost voxels."""
+    before, after = change.labels_before(), change.labels_after()
+    moved = before != after
+    return {int(n) for n in np.unique(np.concatenate([before[moved], after[moved]])) if n}
+
+
+def _accepted(finding: Finding, name: str) -> FindingStep:
+    """Accepted by `name`: as edited if a person had changed what a model measured."""
+    own = isinstance(finding.provenance.author, Person)
+    corrected = any(isinstance(m.provenance.author, Person) for m in finding.measurements)
+    state = ReviewState.EDITED if corrected and not own else ReviewState.ACCEPTED
+    return FindingStep(finding, finding.reviewed(Review(state, name, utc_now())))
+
+
+def _reviewed(segment: Segment, review: Review, label: str) -> Segment:
+    return replace(segment, review=review, label=label or segment.label)
+
+
+def _with_volume(measurement: Measurement, volume_ml: float, name: str) -> Measurement:
+    """A volume measured again after a correction; other measurements as they are."""
+    if measurement.kind != VOLUME or measurement.unit != "mL" or measurement.value == volume_ml:
+        return measurement
+    provenance = measurement.provenance
+    if not isinstance(provenance.author, Person) or provenance.author.name != name:
+        provenance = Provenance(
+            Person(name), utc_now(), provenance.job_uid, (*provenance.derived_from, measurement.uid)
+        )
+    return replace(measurement, value=volume_ml, provenance=provenance)
+
+
+def _side(laterality: Laterality | str) -> Laterality | None:
+    """A side by name; ReportError for a word that is none."""
+    if not laterality:
+        return None
+    try:
+        return Laterality(laterality)
+    except ValueError as error:
+        raise ReportError(f"There is no side {laterality!r}", "left, right or both") from error

@@ -154,12 +154,17 @@ def ill_formed_references(sources: Sources) -> tuple[str, ...]:
         "image": sources.instances[0].sop_instance_uid,
     }
     bad = [name for name, uid in pairs.items() if uid and not UID(uid).is_valid]
-    if not bad:
-        return ()
-    return (
-        f"The source has ill-formed UIDs ({', '.join(bad)}); they were kept as they are so that "
-        "the new objects still refer to it. Strict receivers may refuse them.",
-    )
+    notes = []
+    if bad:
+        notes.append(
+            f"The source has ill-formed UIDs ({', '.join(bad)}); they were kept as they are so "
+            "that the new objects still belong to it. Strict receivers may refuse them."
+        )
+    if not sources.can_be_referred_to:
+        notes.append(
+            "The source images have no SOP Instance UID; the new objects cannot point to them."
+        )
+    return tuple(notes)
 
 
 def models_as_equipment(models: Sequence[ModelAuthor]) -> list[ContributingEquipment]:
@@ -266,7 +271,8 @@ def write_pdf(
     document.ContentDate, document.ContentTime = _date_time(now)
     document.AcquisitionDateTime = now.strftime("%Y%m%d%H%M%S")
     document.BurnedInAnnotation = "YES"
-    document.SourceInstanceSequence = [_reference(one) for one in sources.instances]
+    if sources.can_be_referred_to:
+        document.SourceInstanceSequence = [_reference(one) for one in sources.instances]
     document.DocumentTitle = title
     document.ConceptNameCodeSequence = [_coded("18748-4", "LN", "Diagnostic imaging report")]
     document.VerificationFlag = "VERIFIED" if verified else "UNVERIFIED"

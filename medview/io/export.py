@@ -87,7 +87,7 @@ class _Export:
                 sources = read_sources(series, tuple(uids), request.password)
                 self.sources[series.uid] = sources
                 self.notes.extend(ill_formed_references(sources))
-                found = [(one, sources.sha256[one.sop_instance_uid]) for one in sources.instances]
+                found = [(one, sources.sha256[one]) for one in sources.instances]
             else:
                 given = source_bytes(series.instances, request.password)
                 found = [(one, hashlib.sha256(data).hexdigest()) for one, data in given]
@@ -208,7 +208,7 @@ class _Export:
 
 
 def _input(instance: Instance, checksum: str, series: Series) -> dict[str, str]:
-    if series.is_dicom:
+    if series.is_dicom and instance.sop_instance_uid:
         return {"sop_instance_uid": instance.sop_instance_uid, "sha256": checksum}
     member = f"!/{instance.member}" if instance.member else ""
     return {"path": f"{instance.path}{member}", "sha256": checksum}

@@ -35,8 +35,9 @@ from medview.core.findings import (
     Review,
     ReviewState,
 )
-from medview.core.geometry import FloatArray, Geometry
+from medview.core.geometry import Geometry
 from medview.core.segmentation import Segment
+from medview.core.study import Instance
 from medview.io.dicom_write import (
     MANUFACTURER,
     MODEL_NAME,
@@ -135,7 +136,16 @@ def build_segmentation(
             **_placement(geometry, sources),
         )
     dataset.BurnedInAnnotation = "NO"
+    if not sources.can_be_referred_to:
+        _drop_references(dataset)
     return dataset
+
+
+def _drop_references(dataset: Dataset) -> None:
+    """Point to no image: a reference to a UID that no file carries would be a lie."""
+    dataset.pop("ReferencedSeriesSequence", None)
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        group.pop("DerivationImageSequence", None)
 
 
 def _series_description(export: SegmentationExport) -> str:
@@ -176,13 +186,18 @@ def _distances(
     geometry: Geometry, sources: Sources
 ) -> tuple[tuple[float, float], float, float | None]:
     """Pixel Spacing (row, column), Slice Thickness, distance of slices along their normal."""
-    _, rows_mm, columns_mm = geometry.spacing_mm
+    _, rows_mm, columns_mm = map(_tidy, geometry.spacing_mm)
     normal = np.cross(geometry.affine[:3, 2], geometry.affine[:3, 1])
     normal /= np.linalg.norm(normal)
-    between = float(abs(geometry.affine[:3, 0] @ normal))
+    between = _tidy(float(abs(geometry.affine[:3, 0] @ normal)))
     if geometry.shape[0] > 1:
         return (rows_mm, columns_mm), between, between
     return (rows_mm, columns_mm), _thickness(sources) or between, None
+
+
+def _tidy(distance_mm: float) -> float:
+    """Without the last digits, which computing with direction cosines leaves behind."""
+    return float(f"{distance_mm:.10g}")
 
 
 def _thickness(sources: Sources) -> float:
@@ -199,32 +214,26 @@ def _stand_ins(export: SegmentationExport, sources: Sources) -> list[Dataset]:
     multi = [f for f in volumes_frames.values() if f.number is not None]
     if multi:
         return [_multi_frame_stand_in(geometry, sources, multi[0], volumes_frames)]
-    placed = {f.instance.sop_instance_uid: k for k, f in volumes_frames.items()}
-    uids = [uid for uid in dict.fromkeys(export.instance_uids) if uid]
-    found = {one.sop_instance_uid: one for one in sources.instances}
-    chosen = [found[uid] for uid in uids if uid in found] or list(sources.instances)
-    positions = {
-        f.instance.sop_instance_uid: f.position_lps_mm for f in sources.frames if f.number is None
-    }
+    placed = {f.instance: geometry.to_lps_mm((k, 0, 0)) for k, f in volumes_frames.items()}
+    places = {f.instance: f.position_lps_mm for f in sources.frames if f.number is None} | placed
+    shown = set(export.instance_uids)
+    chosen = [one for one in sources.instances if one.sop_instance_uid in shown]
     stand_ins = []
-    for instance in chosen:
-        uid = instance.sop_instance_uid
-        place: FloatArray | None = positions.get(uid)
-        if uid in placed:
-            place = geometry.to_lps_mm((placed[uid], 0, 0))
-        stand_in = _stand_in(geometry, sources, uid, instance.sop_class_uid)
+    for instance in chosen or sources.instances:
+        stand_in = _stand_in(geometry, sources, instance)
         if geometry.in_patient_space:
-            default = geometry.to_lps_mm((0, 0, 0)) if place is None else place
-            stand_in.ImagePositionPatient = [float(value) for value in default]
+            place = places.get(instance, geometry.to_lps_mm((0, 0, 0)))
+            stand_in.ImagePositionPatient = [float(value) for value in place]
         stand_ins.append(stand_in)
     return stand_ins
 
 
-def _stand_in(geometry: Geometry, sources: Sources, uid: str, sop_class_uid: str) -> Dataset:
+def _stand_in(geometry: Geometry, sources: Sources, instance: Instance) -> Dataset:
     stand_in = identity_of(sources)
     with foreign_values():
-        stand_in.SOPClassUID = UID(sop_class_uid)
-        stand_in.SOPInstanceUID = UID(uid)
+        stand_in.SOPClassUID = UID(instance.sop_class_uid)
+        known = sources.can_be_referred_to
+        stand_in.SOPInstanceUID = UID(instance.sop_instance_uid if known else new_dicom_uid())
         stand_in.SeriesInstanceUID = UID(sources.first.SeriesInstanceUID)
         stand_in.Modality = sources.first.get("Modality", "OT")
         stand_in.Rows, stand_in.Columns = geometry.shape[1], geometry.shape[2]
@@ -253,8 +262,8 @@ def _multi_frame_stand_in(
     slices: Mapping[int, SourceFrame],
 ) -> Dataset:
     instance = frame.instance
-    stand_in = _stand_in(geometry, sources, instance.sop_instance_uid, instance.sop_class_uid)
-    own = [f for f in sources.frames if f.instance.sop_instance_uid == instance.sop_instance_uid]
+    stand_in = _stand_in(geometry, sources, instance)
+    own = [f for f in sources.frames if f.instance == instance]
     places = {f.number: k for k, f in slices.items()}
     spacing, thickness, between = _distances(geometry, sources)
     shared = Dataset()

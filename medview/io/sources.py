@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,15 @@ class Sources:
     """The instances of a series that were read for an export.
 
     `first` is the whole header (without pixels) of the first one: the patient and the study of
-    everything that is written. `sha256` is over the bytes of each file, by SOP Instance UID.
+    everything that is written. `sha256` is over the bytes of each file. `can_be_referred_to` is
+    False where a file has no SOP Instance UID: nothing can point to it then.
     """
 
     first: Dataset
     instances: tuple[Instance, ...]
     frames: tuple[SourceFrame, ...]
-    sha256: dict[str, str] = field(default_factory=dict)
+    sha256: dict[Instance, str] = field(default_factory=dict)
+    can_be_referred_to: bool = True
 
     def slices_of(self, geometry: Geometry, time_index: int = 0) -> dict[int, SourceFrame]:
         """Which frame lies on which slice of the grid: same place, same directions.
@@ -79,15 +81,26 @@ def read_sources(series: Series, uids: Sequence[str] = (), password: str = "") -
         raise ExportError("The images of this series are not listed any more", "Open it again.")
     header: Dataset | None = None
     frames: list[SourceFrame] = []
-    sha256: dict[str, str] = {}
+    sha256: dict[Instance, str] = {}
+    named = True
     for instance, data in source_bytes(chosen, password):
-        sha256[instance.sop_instance_uid] = hashlib.sha256(data).hexdigest()
-        if instance is chosen[0]:
+        sha256[instance] = hashlib.sha256(data).hexdigest()
+        if instance == chosen[0]:
             header = _header(instance, data)
-        frames.extend(_frames(instance, data))
-    if header is None or len(sha256) < len({one.sop_instance_uid for one in chosen}):
+        values = _values(instance, data)
+        named = named and bool(values.get("SOPInstanceUID"))
+        frames.extend(_frames(instance, data, values))
+    if header is None or len(sha256) < len(set(chosen)):
         raise _gone(chosen[0].path.name, "")
-    return Sources(header, chosen, tuple(frames), sha256)
+    _name_study(header, series)
+    return Sources(header, chosen, tuple(frames), sha256, named)
+
+
+def _name_study(header: Dataset, series: Series) -> None:
+    """A file without study or series UID is known by those it was given when it was opened."""
+    with config.disable_value_validation():
+        header.StudyInstanceUID = header.get("StudyInstanceUID") or series.study_uid
+        header.SeriesInstanceUID = header.get("SeriesInstanceUID") or series.uid
 
 
 def source_bytes(
@@ -122,7 +135,7 @@ def _header(instance: Instance, data: bytes) -> Dataset:
         raise ExportError(
             f"The header of {instance.path.name} cannot be read", detail=str(error)
         ) from error
-    if header.get("SOPInstanceUID", "") != instance.sop_instance_uid:
+    if header.get("SOPInstanceUID", "") not in ("", None, instance.sop_instance_uid):
         raise ExportError(
             f"{instance.path.name} is not the image it was when the study was opened",
             "Open the study again before exporting.",
@@ -130,13 +143,16 @@ def _header(instance: Instance, data: bytes) -> Dataset:
     return header
 
 
-def _frames(instance: Instance, data: bytes) -> Iterator[SourceFrame]:
+def _values(instance: Instance, data: bytes) -> Mapping[str, str]:
     try:
-        values = read_header(MemoryBytes(data)).values
+        return read_header(MemoryBytes(data)).values
     except ReadError as error:
         raise ExportError(
             f"The header of {instance.path.name} cannot be read", detail=error.detail
         ) from error
+
+
+def _frames(instance: Instance, data: bytes, values: Mapping[str, str]) -> Iterator[SourceFrame]:
     if "PerFrameFunctionalGroupsSequence" in values:
         yield from _functional_groups(instance, _header(instance, data))
         return

@@ -123,7 +123,7 @@ def build_report(report: Report, sources: Sources, options: SrOptions) -> Compre
             imaging_measurements=groups,
         )
         dataset = Comprehensive3DSR(
-            evidence=_evidence(identity, sources, options),
+            evidence=_evidence(identity, sources, options) or [identity],
             content=content[0],
             series_instance_uid=new_dicom_uid(),
             series_number=options.series_number,
@@ -167,10 +167,12 @@ def _codes(findings: Sequence[Finding]) -> Iterator[Code]:
 def _evidence(identity: Dataset, sources: Sources, options: SrOptions) -> list[Dataset]:
     """What the report rests on: source images and exported segmentations, as references."""
     series = str(sources.first.SeriesInstanceUID)
-    found = {one.sop_instance_uid: (series, one.sop_class_uid) for one in sources.instances} | {
+    images = {one.sop_instance_uid: (series, one.sop_class_uid) for one in sources.instances}
+    segmentations = {
         place.sop_instance_uid: (place.series_uid, str(SegmentationStorage))
         for place in options.places.values()
     }
+    found = images | segmentations if sources.can_be_referred_to else segmentations
     evidence = []
     for uid, (series_uid, sop_class_uid) in found.items():
         item = Dataset()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass
 from multiprocessing import shared_memory
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from medview.core.errors import MedviewError
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,10 @@ class SharedArray:
 
     @classmethod
     def create(cls, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Self:
-        """A new block, zeroed by the system; the creator owns it."""
+        """A new block, zeroed by the system; the creator owns it. MedviewError without room."""
         kind = np.dtype(dtype)
         size = max(1, math.prod(shape) * kind.itemsize)
+        _require_room(size)
         block = shared_memory.SharedMemory(create=True, size=size)
         return cls(block, SharedArrayName(block.name, tuple(shape), kind.str), owner=True)
 
@@ -80,3 +85,16 @@ class SharedArray:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+
+def _require_room(size: int) -> None:
+    """Raise MedviewError unless the block fits: writing to one that does not kills the process."""
+    folder = Path("/dev/shm")  # noqa: S108  (where Linux keeps shared memory)
+    if not folder.is_dir():
+        return
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise MedviewError(
+            f"There is not enough shared memory: {size >> 20} MB are needed, {free >> 20} free.",
+            hint="Close other studies, or give the system more shared memory (/dev/shm).",
+        )

@@ -29,6 +29,8 @@ from medview.core.volume import Volume
 
 #: The longest frame that is believed; the longest real one, 10,000 findings, takes some 10 MB.
 MAX_FRAME_BYTES = 64 << 20
+#: More findings than this in one result are a fault, not findings.
+MAX_FINDINGS = 10_000
 _LENGTH = struct.Struct(">I")
 
 

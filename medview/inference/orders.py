@@ -1,0 +1,133 @@
+"""What is asked of the AI worker, and what is heard of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medview.core.jobs import InferenceResult
+from medview.core.models import ModelCard
+from medview.core.shared_array import SharedArrayName
+from medview.core.study import Series, Study
+from medview.core.volume import Volume
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How patient the client is.
+
+    A cancelled run has `cancel_grace_s` to stop by itself; a run that says nothing for
+    `silence_s` is reported; after `starts` starts in a row that came to nothing no other is
+    tried; progress is passed on every `progress_s` at most; copies of volumes that are not in
+    shared memory are kept up to `copies_bytes`.
+    """
+
+    cancel_grace_s: float = 0.7
+    silence_s: float = 120.0
+    starts: int = 3
+    progress_s: float = 0.1
+    copies_bytes: int = 2 << 30
+
+
+@dataclass(frozen=True)
+class Order:
+    """One run: the model, the image, and how. `backing` names the block the voxels lie in."""
+
+    job_uid: str
+    card: ModelCard
+    folder: Path
+    volume: Volume
+    backing: SharedArrayName | None = None
+    series: Series | None = None
+    study: Study | None = None
+    device: str = "auto"
+    seed: int = 0
+
+
+# What is heard
+
+
+@dataclass(frozen=True)
+class WorkerReady:
+    """A worker listens; `devices` as far as it knows them."""
+
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WorkerStopped:
+    """The worker does not start, or not any more; the next order tries again."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class JobRunning:
+    """The model is loaded and looks at the image."""
+
+    job_uid: str
+    device: str
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """How far a job is."""
+
+    job_uid: str
+    stage: str
+    fraction: float | None
+
+
+@dataclass(frozen=True)
+class JobSilent:
+    """A job has said nothing for so long."""
+
+    job_uid: str
+    silent_s: float
+
+
+@dataclass(frozen=True)
+class JobDone:
+    """A job's result, checked."""
+
+    job_uid: str
+    result: InferenceResult
+
+
+@dataclass(frozen=True)
+class JobFailed:
+    """A job that came to nothing, worded for the reader."""
+
+    job_uid: str
+    text: str
+    hint: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class JobCancelled:
+    """A job that was stopped as asked."""
+
+    job_uid: str
+
+
+@dataclass(frozen=True)
+class JobDied:
+    """A job whose worker ended under it."""
+
+    job_uid: str
+    text: str
+    exit_code: int | None
+
+
+Heard = (
+    WorkerReady
+    | WorkerStopped
+    | JobRunning
+    | JobProgress
+    | JobSilent
+    | JobDone
+    | JobFailed
+    | JobCancelled
+    | JobDied
+)

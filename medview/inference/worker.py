@@ -1,0 +1,325 @@
+"""The AI worker: a child process that loads one model at a time and runs jobs for the window.
+
+It owns nothing the reader made: volumes and label blocks belong to the parent. Killing it at any
+moment costs the running job and nothing else.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import logging
+import logging.handlers
+import math
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import IO
+
+from medview.core.errors import Cancelled, MedviewError, ModelError
+from medview.core.findings import Provenance
+from medview.core.jobs import InferenceResult
+from medview.core.models import ModelCard, Task
+from medview.core.segmentation import Segmentation
+from medview.core.shared_array import SharedArray, SharedArrayName
+from medview.core.volume import Volume
+from medview.inference import wire
+from medview.inference.adapter import ModelAdapter
+from medview.inference.catalog import verify_weights
+from medview.inference.results import refusal
+
+_log = logging.getLogger(__name__)
+
+_DEVICES = "medview.inference.engines.devices"
+
+
+@dataclass(frozen=True)
+class WorkerStart:
+    """What a worker is started with; plain fields, sent once by the process's own start."""
+
+    resources: str
+    logs: str
+    control: SharedArrayName
+    warm: bool
+    niceness: int = 5
+    silence_limit_s: float = 3600.0
+
+
+def main(end: socket.socket, start: WorkerStart) -> None:
+    """Serve until told to stop or the parent is gone; the target of the child process."""
+    with ExitStack() as stack:
+        faults = _settle(start, stack)
+        channel = wire.Channel(end, worker=True)
+        stack.callback(channel.close)
+        control = stack.enter_context(SharedArray.attach(start.control))
+        _Worker(channel, control, start, faults).serve()
+
+
+def _settle(start: WorkerStart, stack: ExitStack) -> IO[str]:
+    """Make this process a quiet neighbour: priority, output, signals, log, crash traces."""
+    if hasattr(os, "nice"):
+        os.nice(start.niceness)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to answer
+    # What engines print must not mix with the JSON that the parent writes.
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    logs = Path(start.logs)
+    logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handler = logging.handlers.RotatingFileHandler(
+        logs / "worker.log", maxBytes=1 << 20, backupCount=2, encoding="utf-8"
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    stack.callback(handler.close)
+    faults = stack.enter_context((logs / "worker-faults.log").open("a", encoding="utf-8"))
+    faulthandler.enable(faults)
+    return faults
+
+
+class _RunContext:
+    """The Context of one run: progress to the parent, the reader's wish to stop from it."""
+
+    def __init__(self, run: wire.Run, device: str, worker: _Worker) -> None:
+        self.job_uid = run.job_uid
+        self.provenance: Provenance = run.provenance
+        self.seed = run.seed
+        self.device = device
+        self.resources = worker.resources
+        self._serial = run.serial
+        self._worker = worker
+        self._stage = ""
+        self._said_at = 0.0
+
+    def progress(self, stage: str, fraction: float | None = None) -> None:
+        """Say it, unless the same stage was said a moment ago; raise Cancelled when stopped."""
+        self.check_cancelled()
+        now = time.monotonic()
+        if stage == self._stage and now - self._said_at < 0.05:
+            return
+        self._stage, self._said_at = stage, now
+        if fraction is not None:
+            fraction = None if math.isnan(fraction) else min(1.0, max(0.0, float(fraction)))
+        self._worker.alive()
+        self._worker.channel.send(wire.Progress(self.job_uid, stage, fraction))
+
+    def check_cancelled(self) -> None:
+        """Raise Cancelled if the control block names this run, or nobody waits any more."""
+        if self._worker.stop_serial == self._serial:
+            raise Cancelled
+
+
+class _Worker:
+    """The loop: one message after the other, one model loaded, volumes attached until let go."""
+
+    def __init__(
+        self, channel: wire.Channel, control: SharedArray, start: WorkerStart, faults: IO[str]
+    ) -> None:
+        self.channel = channel
+        self.resources = Path(start.resources)
+        self._control = control
+        self._start = start
+        self._faults = faults
+        self._parent = multiprocessing.parent_process()
+        self._adapter: ModelAdapter | None = None
+        self._device = ""
+        self._volumes: dict[str, tuple[Volume, SharedArray]] = {}
+
+    @property
+    def stop_serial(self) -> int:
+        """The serial of the run to be stopped. An orphan ends at once instead of computing on."""
+        if self._parent is not None and not self._parent.is_alive():
+            os._exit(0)
+        return int(self._control.array[0])
+
+    def alive(self) -> None:
+        """Put off the moment at which a run without any sign of life ends this process."""
+        faulthandler.dump_traceback_later(self._start.silence_limit_s, exit=True, file=self._faults)
+
+    def serve(self) -> None:
+        """Answer until Shutdown or the end of the wire."""
+        try:
+            devices = _devices().prepare() if self._start.warm else ()
+            self.channel.send(wire.Ready(devices))
+            while not isinstance(message := self.channel.receive(), wire.Shutdown):
+                self._answer(message)
+        except (EOFError, ConnectionError):
+            _log.info("the parent is gone")
+        finally:
+            for uid in list(self._volumes):
+                self._detach(uid)
+
+    def _answer(self, message: wire.Message) -> None:
+        match message:
+            case wire.Load():
+                self._guarded(message.job_uid, lambda: self._load(message))
+            case wire.Run():
+                self._guarded(message.job_uid, lambda: self._run(message))
+                faulthandler.cancel_dump_traceback_later()
+            case wire.Attach():
+                self._attach(message.volume)
+            case wire.Detach():
+                self._detach(message.volume_uid)
+
+    def _guarded(self, job_uid: str, step: Callable[[], wire.Up]) -> None:
+        """Send what a step of a job comes to, whatever the model does."""
+        answer: wire.Up
+        title = self._adapter.card.title if self._adapter else "The model"
+        try:
+            self.channel.send(step())
+        except Cancelled:
+            answer = wire.Cancelled(job_uid)
+        except MedviewError as error:
+            answer = wire.Failed(
+                job_uid, wire.FailureKind.REFUSED, error.user_text, error.hint, error.detail
+            )
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001  (a model may do anything; the worker goes on)
+            answer = _failure(job_uid, title, error)
+            if answer.kind is wire.FailureKind.OUT_OF_MEMORY:
+                self._unload()
+        else:
+            return
+        self.channel.send(answer)
+
+    def _load(self, message: wire.Load) -> wire.Loaded:
+        card, folder = message.card, Path(message.folder)
+        device, fallbacks = "cpu", ()
+        if card.task is not Task.RULES:
+            device, fallbacks = _devices().choose(message.device)
+        verify_weights(card, folder) if card.weights else None
+        if self._adapter is None or self._adapter.card != card or self._device != device:
+            self._unload()
+            adapter = _engine(card.engine)(card, folder)
+            adapter.load(device)
+            self._adapter, self._device = adapter, device
+            _log.info("loaded %s %s on %s", card.id, card.version, device)
+        return wire.Loaded(message.job_uid, device, fallbacks)
+
+    def _unload(self) -> None:
+        adapter, self._adapter = self._adapter, None
+        if adapter is not None:
+            adapter.unload()
+
+    def _attach(self, key: wire.VolumeKey) -> None:
+        """See a volume; one that is gone already is missed when it is asked for."""
+        try:
+            block = SharedArray.attach(key.voxels)
+        except (FileNotFoundError, ValueError):
+            _log.info("a volume was gone before it was seen")
+            return
+        self._volumes[key.uid] = key.volume(block), block
+
+    def _detach(self, volume_uid: str) -> None:
+        _, block = self._volumes.pop(volume_uid, (None, None))
+        if block is not None:
+            block.close()
+
+    def _run(self, message: wire.Run) -> wire.Done:
+        if self._adapter is None or message.volume_uid not in self._volumes:
+            raise ModelError("The image was closed before the model could look at it.")
+        volume, _ = self._volumes[message.volume_uid]
+        context = _RunContext(message, self._device, self)
+        self.alive()
+        started = time.perf_counter()
+        result = self._adapter.run(volume, message.series, message.study, context)
+        context.check_cancelled()
+        done = _delivered(message, result, self._adapter.card, time.perf_counter() - started)
+        context.check_cancelled()
+        return done
+
+
+def _devices() -> ModuleType:
+    return importlib.import_module(_DEVICES)
+
+
+def _engine(name: str) -> Callable[[ModelCard, Path], ModelAdapter]:
+    """The engine class behind `module:Class`; names come from the parent's table only."""
+    module, _, kind = name.partition(":")
+    try:
+        engine: Callable[[ModelCard, Path], ModelAdapter] = getattr(
+            importlib.import_module(module), kind
+        )
+    except (ImportError, AttributeError) as error:
+        raise ModelError(
+            "The part of medview that runs this model is missing.",
+            hint="Install medview again.",
+            detail=f"{name}: {error}",
+        ) from error
+    return engine
+
+
+def _delivered(message: wire.Run, result: object, card: ModelCard, seconds: float) -> wire.Done:
+    """Put the labels where the parent waits for them, and the rest in plain fields."""
+    if not isinstance(result, InferenceResult) or len(result.segmentations) > 1:
+        raise refusal(card, "it is not what a model gives")
+    if len(result.findings) > wire.MAX_FINDINGS:
+        raise refusal(card, f"it has {len(result.findings):,} findings")
+    labels = None
+    for segmentation in result.segmentations:
+        _write_labels(message.labels, segmentation, card)
+        labels = wire.Labels(
+            uid=segmentation.uid,
+            volume_uid=segmentation.volume_uid,
+            grid=wire.Grid.of(segmentation.geometry),
+            segments=segmentation.segments,
+            title=segmentation.title,
+        )
+    return wire.Done(
+        message.job_uid,
+        labels,
+        result.findings,
+        result.notes,
+        result.out_of_scope,
+        result.fallbacks,
+        seconds,
+    )
+
+
+def _write_labels(
+    target: SharedArrayName | None, segmentation: Segmentation, card: ModelCard
+) -> None:
+    """Copy a label map into the parent's block; ModelError where it does not fit in."""
+    if target is None or segmentation.labels.shape != target.shape:
+        raise refusal(card, "it lies on another grid than the image")
+    with SharedArray.attach(target) as block:
+        if segmentation.labels.dtype.itemsize > block.array.dtype.itemsize and (
+            segmentation.labels.max() > 255
+        ):
+            raise refusal(card, "it has labels beyond those its card names")
+        block.array[...] = segmentation.labels
+
+
+def _failure(job_uid: str, title: str, error: Exception) -> wire.Failed:
+    """A fault of a model in words; the log gets the place, not the words of the error."""
+    # torch is not imported here; its error for a full GPU is known by its name.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return wire.Failed(
+            job_uid,
+            wire.FailureKind.OUT_OF_MEMORY,
+            f"There was not enough memory for {title}.",
+            "Close other programs, or run it on the processor.",
+        )
+    place = " < ".join(
+        f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+        for frame in reversed(traceback.extract_tb(error.__traceback__))
+    )
+    _log.warning("a model raised %s at %s", type(error).__name__, place)
+    return wire.Failed(
+        job_uid,
+        wire.FailureKind.FAULT,
+        f"{title} stopped with an error of its own.",
+        "Its result, if any, was not used. Try another model or image.",
+        type(error).__name__,
+    )

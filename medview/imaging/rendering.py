@@ -6,6 +6,7 @@ compiled, many times faster and slow to import; a `Pens` holds whichever is ther
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -190,6 +191,12 @@ def shrink(image: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
     cut = image[: rows * factor, : columns * factor]
     blocks = cut.reshape(rows, factor, columns, factor, *image.shape[2:])
     mean = blocks.mean(axis=(1, 3), dtype=np.float32)
-    return (
-        mean.astype(image.dtype) if image.dtype.kind == "f" else np.rint(mean).astype(image.dtype)
-    )
+    whole = mean if image.dtype.kind == "f" else np.rint(mean)
+    result: npt.NDArray[Any] = whole.astype(image.dtype)
+    return result
+
+
+def compiled_pens() -> Pens:
+    """The compiled pens, by name: the first call takes seconds and belongs on a worker thread."""
+    pens: Pens = importlib.import_module("medview.imaging.kernels").pens()
+    return pens

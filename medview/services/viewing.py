@@ -9,8 +9,8 @@ import numpy as np
 from medview.core.errors import CommandError
 from medview.core.events import ViewChanged
 from medview.core.findings import Point
-from medview.core.study import Study
-from medview.core.views import LAYOUTS, Layout, Plane, ViewState
+from medview.core.study import Series, Study
+from medview.core.views import LAYOUTS, HangingProtocol, Layout, Plane, ViewState
 from medview.core.volume import Volume, Window
 from medview.imaging.reslice import PlaneFrame
 from medview.imaging.windowing import (
@@ -84,6 +84,15 @@ class Viewing:
             self._series_uid = series_uid
             self._maximised = None
             self._changed()
+
+    def hang(self, series: Series, protocol: HangingProtocol | None) -> None:
+        """Show a series that was just opened, in the layout of the protocol that picked it.
+
+        A layout chosen in the settings is kept.
+        """
+        if protocol is not None and self._settings.text("view.layout") == "auto":
+            self._layout = _layout(protocol.layout)
+        self.show_series(series.uid)
 
     def show_volume(self, volume_uid: str) -> None:
         """Show one volume of a series; KeyError if it is not loaded."""
@@ -332,3 +341,14 @@ def _layout(name: str) -> Layout:
             return layout
     names = ", ".join(layout.name for layout in LAYOUTS)
     raise CommandError(f"There is no layout {name}", f"There are: {names}.")
+
+
+def plane_of(viewing: Viewing, name: str) -> Plane:
+    """The plane called that, or the one last touched for ""; CommandError for an unknown one."""
+    if not name:
+        return viewing.active_plane
+    try:
+        return Plane(name)
+    except ValueError:
+        names = ", ".join(plane.value for plane in Plane)
+        raise CommandError(f"There is no plane {name}", f"There are: {names}.") from None

@@ -1,0 +1,323 @@
+"""Commands for looking: scrolling, windows, zoom, layout, tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from medview.core.errors import CommandError
+from medview.core.study import SeriesKind
+from medview.core.views import LAYOUTS
+from medview.core.volume import Window
+from medview.imaging.windowing import PRESETS, Preset, find_preset
+from medview.services import commands_segment
+from medview.services.commands import Command, Registry
+from medview.services.toolbox import MouseButton, ToolKind
+from medview.services.viewing import Viewing, plane_of
+
+if TYPE_CHECKING:
+    # The bundle builds the registry and calls `register`: it knows this module, not the reverse.
+    from medview.services.bundle import Services
+
+_ZOOM_STEP = 1.25
+_SHOWN = (SeriesKind.VOLUME, SeriesKind.IMAGES)
+_AMOUNTS = ("full", "minimal", "none")
+_TOOLS = (
+    (ToolKind.WINDOW, "Window and level", "W", "Drag right for a wider window, up for brighter."),
+    (ToolKind.PAN, "Move", "M", "Drag the picture."),
+    (ToolKind.ZOOM, "Zoom", "Z", "Drag up to come nearer."),
+    (ToolKind.CROSSHAIR, "Crosshair", "Shift+C", "Drag the point where all planes cut."),
+    (ToolKind.BRUSH, "Brush", "B", "Paint the chosen segment."),
+    (ToolKind.ERASER, "Eraser", "X", "Clear voxels of the chosen segment."),
+)
+
+
+def register(registry: Registry, services: Services) -> None:
+    """Add the commands of the slice views, those of segments and the brush with them."""
+    viewing = services.viewing
+    for command in (
+        *_scrolling(viewing),
+        *_windows(viewing),
+        *_zooming(viewing),
+        *_looks(services),
+        *_series(services),
+        *_layouts(viewing),
+        *_tools(viewing),
+    ):
+        registry.add(command)
+    commands_segment.register(registry, services)
+
+
+def _shows_image(viewing: Viewing) -> Callable[[], bool]:
+    return lambda: viewing.volume is not None
+
+
+def _view_command(viewing: Viewing, command_id: str, title: str, run: Any, **rest: Any) -> Command:
+    """A command of the view menu that needs an image."""
+    return Command(command_id, title, run, enabled=_shows_image(viewing), menu="View", **rest)
+
+
+def _scrolling(viewing: Viewing) -> tuple[Command, ...]:
+    def scroll(steps: int = 1, plane: str = "") -> None:
+        viewing.scroll(plane_of(viewing, plane), steps)
+
+    def end(*, last: bool) -> Callable[[], None]:
+        return lambda: viewing.scroll_to_end(viewing.active_plane, last=last)
+
+    def crosshair(point_lps_mm: Sequence[float] | None = None) -> None:
+        volume = viewing.volume
+        point = volume.geometry.center_lps_mm if volume and point_lps_mm is None else point_lps_mm
+        if point is not None:
+            x, y, z = (float(value) for value in point)
+            viewing.set_crosshair((x, y, z))
+
+    def steps(count: int) -> Callable[[], None]:
+        return lambda: scroll(count)
+
+    rows = (
+        ("view.scroll", "Next image", scroll, "Down", "The next image of the plane last touched."),
+        ("view.previous", "Previous image", steps(-1), "Up", "One image back."),
+        ("view.forward", "Ten images on", steps(10), "Shift+Down", "Ten images on."),
+        ("view.back", "Ten images back", steps(-10), "Shift+Up", "Ten images back."),
+        ("view.first", "First image", end(last=False), "Home", "The first image of the plane."),
+        ("view.last", "Last image", end(last=True), "End", "The last image of the plane."),
+        (
+            "view.crosshair",
+            "Centre the crosshair",
+            crosshair,
+            "",
+            "Move the crosshair to the middle, or to point_lps_mm; all planes follow.",
+        ),
+        (
+            "view.next_volume",
+            "Next volume of the series",
+            lambda: viewing.step_volume(1),
+            "Shift+Right",
+            "The next point in time or echo, where a series has several.",
+        ),
+        (
+            "view.previous_volume",
+            "Previous volume of the series",
+            lambda: viewing.step_volume(-1),
+            "Shift+Left",
+            "One volume back, where a series has several.",
+        ),
+    )
+    return tuple(
+        _view_command(viewing, id_, title, run, shortcut=key, help=words)
+        for id_, title, run, key, words in rows
+    )
+
+
+def _windows(viewing: Viewing) -> tuple[Command, ...]:
+    def window(center: float | None = None, width: float | None = None) -> None:
+        if center is None or width is None:
+            viewing.preset(0)
+            return
+        try:
+            viewing.set_window(Window(float(center), float(width), "", viewing.window.function))
+        except ValueError as error:
+            raise CommandError(f"Not a window: {error}") from error
+
+    def preset(name: str = "Soft tissue", number: int | None = None) -> None:
+        if number is not None:
+            viewing.preset(number)
+            return
+        try:
+            viewing.set_window(find_preset(name).window)
+        except LookupError as error:
+            names = ", ".join(preset.name for preset in PRESETS)
+            raise CommandError(str(error), f"There are: {names}.") from error
+
+    commands = [
+        _view_command(
+            viewing, "view.window", "Window of the image", window, shortcut="0",
+            help="The window the image came with, or center and width as given.",
+        ),
+        _view_command(
+            viewing, "view.full_range", "Full range", viewing.full_range, shortcut="Shift+0",
+            help="From the smallest to the largest value of the image.",
+        ),
+        Command(
+            "view.preset", "Window by name", preset, enabled=_shows_image(viewing),
+            help="A CT window by its name, or the window of a number key.",
+        ),
+    ]  # fmt: skip
+    return (*commands, *(_window_key(viewing, known) for known in PRESETS))
+
+
+def _window_key(viewing: Viewing, known: Preset) -> Command:
+    """A number key: the CT preset, or the image's own window of that number."""
+    words = f"{known.window.width:g}/{known.window.center:g} HU"
+    return Command(
+        f"view.window_{known.key}",
+        f"{known.name} window",
+        lambda: viewing.preset(known.key),
+        enabled=lambda: known.key <= len(viewing.windows()),
+        shortcut=str(known.key),
+        menu="View",
+        help=f"{known.name}, {words}; other modalities: window {known.key} of the image.",
+    )
+
+
+def _zooming(viewing: Viewing) -> tuple[Command, ...]:
+    def zoom(factor: float = _ZOOM_STEP, plane: str = "") -> None:
+        at = plane_of(viewing, plane)
+        viewing.set_view(at, zoom=viewing.view(at).zoom * factor)
+
+    def flip(*, vertically: bool) -> Callable[[], None]:
+        return lambda: viewing.flip(viewing.active_plane, vertically=vertically)
+
+    rows = (
+        ("view.zoom", "Zoom in", zoom, "Ctrl++", "Come nearer, by a factor."),
+        ("view.zoom_out", "Zoom out", lambda: zoom(1 / _ZOOM_STEP), "Ctrl+-", "Go further away."),
+        (
+            "view.fit",
+            "Fit to view",
+            lambda: viewing.fit(viewing.active_plane),
+            "Ctrl+0",
+            "Show all of the image in the plane last touched.",
+        ),
+        (
+            "view.flip",
+            "Flip left and right",
+            flip(vertically=False),
+            "H",
+            "Mirror the plane last touched; the letters at its edges follow.",
+        ),
+        (
+            "view.flip_vertical",
+            "Flip up and down",
+            flip(vertically=True),
+            "V",
+            "Mirror the plane last touched; the letters at its edges follow.",
+        ),
+        (
+            "view.maximise",
+            "Fill the window with this view",
+            lambda: viewing.toggle_maximised(viewing.active_plane),
+            "",
+            "One view fills the window; again, and the layout is back. Double click does the same.",
+        ),
+    )
+    return tuple(
+        _view_command(viewing, id_, title, run, shortcut=key, help=words)
+        for id_, title, run, key, words in rows
+    )
+
+
+def _looks(services: Services) -> tuple[Command, ...]:
+    viewing, settings = services.viewing, services.settings
+
+    def text() -> None:
+        now = _AMOUNTS.index(settings.text("view.corner_text"))
+        settings.set("view.corner_text", _AMOUNTS[(now + 1) % len(_AMOUNTS)])
+
+    def lines() -> None:
+        settings.set("view.crosshair", not settings.flag("view.crosshair"))
+
+    return (
+        _view_command(
+            viewing, "view.reset", "Reset the view", viewing.reset, shortcut="R",
+            help="Window, zoom, place and flips as at first.",
+        ),
+        _view_command(
+            viewing, "view.invert", "Invert greys", viewing.toggle_inverted, shortcut="I",
+            help="White becomes black; padding stays black.",
+        ),
+        Command(
+            "view.text", "Corner text", text, shortcut="Space", menu="View",
+            help="Full, minimal, none. Sides, orientation and warnings always stay.",
+        ),
+        Command(
+            "view.crosshair_lines", "Show crosshair lines", lines, menu="View",
+            help="Show or hide where the planes cut each other.",
+        ),
+        _view_command(
+            viewing, "view.segments", "Show segments", viewing.overlay.toggle, shortcut="O",
+            help="Hide all segments, or show them again.",
+        ),
+    )  # fmt: skip
+
+
+def _series(services: Services) -> tuple[Command, ...]:
+    viewing, workspace = services.viewing, services.workspace
+
+    def show(series_uid: str = "") -> None:
+        uid = series_uid or viewing.series_uid
+        try:
+            workspace.series(uid)
+        except KeyError:
+            raise CommandError("There is no such series", "Choose one in the list.") from None
+        viewing.show_series(uid)
+        if not workspace.volumes_of(uid):
+            services.loading.load_series(uid)
+
+    def step(by: int) -> Callable[[], None]:
+        def go() -> None:
+            study = viewing.study
+            if study is None:
+                raise CommandError("No study is open")
+            uids = [series.uid for series in study.series if series.kind in _SHOWN]
+            at = uids.index(viewing.series_uid) if viewing.series_uid in uids else 0
+            show(uids[min(max(at + by, 0), len(uids) - 1)])
+
+        return go
+
+    has_study = lambda: viewing.study is not None  # noqa: E731
+    return (
+        Command(
+            "series.show", "Show series", show,
+            help="Show a series by its UID and load it if need be.",
+        ),
+        Command(
+            "series.next", "Next series", step(1), enabled=has_study, shortcut="PgDown",
+            menu="View", help="The next series of the study.",
+        ),
+        Command(
+            "series.previous", "Previous series", step(-1), enabled=has_study, shortcut="PgUp",
+            menu="View", help="The series before.",
+        ),
+    )  # fmt: skip
+
+
+def _layouts(viewing: Viewing) -> tuple[Command, ...]:
+    def choose(name: str = "mpr") -> None:
+        viewing.set_layout(name)
+
+    named = tuple(
+        Command(
+            f"layout.{layout.name}",
+            layout.title,
+            lambda name=layout.name: viewing.set_layout(name),
+            shortcut=f"Ctrl+{number}",
+            menu="View",
+            help=f"Layout: {layout.title.lower()}.",
+        )
+        for number, layout in enumerate(LAYOUTS, 1)
+    )
+    names = ", ".join(layout.name for layout in LAYOUTS)
+    return (Command("layout.set", "Layout", choose, help=f"A layout by name: {names}."), *named)
+
+
+def _tools(viewing: Viewing) -> tuple[Command, ...]:
+    def choose(tool: str = "window", button: str = "left") -> None:
+        try:
+            viewing.toolbox.choose(ToolKind(tool), MouseButton(button))
+        except ValueError as error:
+            names = ", ".join(kind.value for kind in ToolKind)
+            raise CommandError(f"No such tool or button: {error}", f"Tools: {names}.") from error
+
+    named = tuple(
+        Command(
+            f"tool.{kind.value}",
+            title,
+            lambda kind=kind: viewing.toolbox.choose(kind),
+            shortcut=key,
+            menu="Tools",
+            help=words,
+        )
+        for kind, title, key, words in _TOOLS
+    )
+    words = "Put a tool on a mouse button: left, middle or right."
+    return (Command("tool.choose", "Choose tool", choose, help=words), *named)

@@ -1,0 +1,171 @@
+"""The picture of a slice: grey values through the window, segments over them, as Qt draws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PyQt6.QtGui import QImage
+
+from medview.core.segmentation import Segmentation
+from medview.core.volume import Volume, Window
+from medview.imaging.edit import Patch
+from medview.imaging.rendering import Pens, Picture, PixelMatrix, label_ink, shrink
+from medview.imaging.windowing import LookupTable, lookup_table
+from medview.services.viewing import Viewing
+from medview.ui.viewport import Viewport
+
+_FORMAT = QImage.Format.Format_RGB32
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """Voxels that a stroke under way will give to a segment, or clear (`number` 0)."""
+
+    segmentation_uid: str
+    number: int
+    patch: Patch
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A finished picture and where its top left corner stands in the view."""
+
+    pixels: Picture
+    image: QImage
+    left_px: int
+    top_px: int
+
+
+class SlicePicture:
+    """Draws the slices of one view and keeps what is costly: the lookup table, the last picture.
+
+    A picture is drawn at the resolution of the screen, so that grey values are interpolated
+    before they are windowed, and segments keep sharp borders however large a voxel is shown.
+    """
+
+    def __init__(self, viewing: Viewing) -> None:
+        self._viewing = viewing
+        self.pens = Pens()
+        self._table: tuple[tuple[object, ...], LookupTable] | None = None
+        self._key: tuple[object, ...] = ()
+        self._placed: Placed | None = None
+
+    def draw(
+        self,
+        port: Viewport,
+        ratio: float,
+        stamp: int,
+        preview: Preview | None,
+        *,
+        smooth: bool,
+    ) -> Placed | None:
+        """The picture of a view; None where the image lies wholly beside it.
+
+        `stamp` counts changes of labels in the slice; the last picture is given again while
+        nothing it shows has changed.
+        """
+        volume = self._viewing.volume
+        left, top, right, bottom = port.covered_px()
+        if volume is None or right <= left or bottom <= top:
+            return None
+        state = port.state
+        look = (self._viewing.window, state.inverted, state.zoom, state.center_lps_mm, smooth)
+        size = (port.width_px, port.height_px, ratio)
+        patch = preview.patch if preview is not None else None
+        place = (volume.uid, port.frame, port.number)
+        key = (*place, *look, *size, stamp, patch, self._inks(), self.pens)
+        if key != self._key or self._placed is None:
+            box = left, top, right, bottom
+            self._placed = self._draw(volume, port, box, ratio, preview, smooth=smooth)
+            self._key = key
+        return self._placed
+
+    def _inks(self) -> tuple[object, ...]:
+        """What tells one look of the overlay from another, the labels themselves apart."""
+        overlay = self._viewing.overlay
+        return tuple(
+            (
+                s.uid,
+                tuple(segment.color_rgb for segment in s.segments),
+                *overlay.displays(s).items(),
+            )
+            for s in overlay.segmentations
+        )
+
+    def _draw(
+        self,
+        volume: Volume,
+        port: Viewport,
+        box: tuple[int, int, int, int],
+        ratio: float,
+        preview: Preview | None,
+        *,
+        smooth: bool,
+    ) -> Placed:
+        left, top, right, bottom = box
+        shape = (round((bottom - top) * ratio), round((right - left) * ratio))
+        out = np.empty((max(shape[0], 1), max(shape[1], 1)), dtype=np.uint32)
+        matrix = port.pixel_matrix(left, top, ratio)
+        self._draw_image(volume, port, matrix, out, smooth=smooth)
+        for segmentation in self._viewing.overlay.segmentations:
+            shown = preview if preview and preview.segmentation_uid == segmentation.uid else None
+            self._draw_segments(segmentation, port, matrix, shown, out, max(1, round(ratio)))
+        # The picture lends its memory to the image and is kept beside it.
+        rows, columns = out.shape
+        image = QImage(out.data, columns, rows, out.strides[0], _FORMAT)  # type: ignore[call-overload]
+        image.setDevicePixelRatio(ratio)
+        return Placed(out, image, left, top)
+
+    def _draw_image(
+        self, volume: Volume, port: Viewport, matrix: PixelMatrix, out: Picture, *, smooth: bool
+    ) -> None:
+        pixels = port.frame.pixels(volume.voxels, port.number)
+        steps = np.abs(matrix[:, :2]).sum(axis=1)
+        factor = int(steps.min()) if smooth else 1
+        if factor > 1:
+            pixels = shrink(pixels, factor)
+            matrix = matrix / factor
+            matrix[:, 2] += 0.5 / factor - 0.5
+        if volume.channels > 1:
+            self.pens.rgb(pixels, matrix, out, smooth=smooth)
+            return
+        table = self._lookup(volume, self._viewing.window, inverted=port.state.inverted)
+        self.pens.grey(pixels, matrix, table, out, smooth=smooth)
+
+    def _draw_segments(
+        self,
+        segmentation: Segmentation,
+        port: Viewport,
+        matrix: PixelMatrix,
+        preview: Preview | None,
+        out: Picture,
+        width_px: int,
+    ) -> None:
+        ink = label_ink(segmentation, self._viewing.overlay.displays(segmentation))
+        if not ink.shows_anything:
+            return
+        labels: npt.NDArray[Any] = port.frame.pixels(segmentation.labels, port.number)
+        if preview is not None and port.frame.meets(preview.patch.box, port.number):
+            labels = _with_preview(labels, port, preview)
+        if labels.any():
+            self.pens.labels(labels, matrix, ink, width_px, out)
+
+    def _lookup(self, volume: Volume, window: Window, *, inverted: bool) -> LookupTable:
+        key = (volume.uid, window, inverted)
+        if self._table is None or self._table[0] != key:
+            self._table = key, lookup_table(volume, window, inverted=inverted)
+        return self._table[1]
+
+
+def _with_preview(labels: npt.NDArray[Any], port: Viewport, preview: Preview) -> npt.NDArray[Any]:
+    """A slice of labels as it will be after the stroke."""
+    frame, box = port.frame, preview.patch.box
+    mask = frame.pixels(preview.patch.mask, port.number - box.start[frame.normal])
+    rows = slice(box.start[frame.down_axis], box.stop[frame.down_axis])
+    columns = slice(box.start[frame.right_axis], box.stop[frame.right_axis])
+    result = labels.copy()
+    result[rows, columns][mask] = preview.number
+    return result

@@ -1,0 +1,263 @@
+"""The words on a picture: whose it is, what it is, and what must never be hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from medview.core.codes import UNIT_TEXT
+from medview.core.findings import ModelAuthor, Point, ReviewState
+from medview.core.geometry import Calibration, Geometry
+from medview.core.segmentation import Segment
+from medview.core.study import Patient, Series, Study
+from medview.core.views import Plane
+from medview.core.volume import Volume, Window
+from medview.imaging.reslice import EdgeLetters, PlaneFrame, letters_from_patient_orientation
+from medview.ui.viewport import Viewport
+
+
+class TextAmount(StrEnum):
+    """How much is written; what a reader must not miss stays in all three."""
+
+    FULL = "full"
+    MINIMAL = "minimal"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Corners:
+    """Lines of text in the four corners."""
+
+    top_left: tuple[str, ...] = ()
+    top_right: tuple[str, ...] = ()
+    bottom_left: tuple[str, ...] = ()
+    bottom_right: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a view shows at a moment, as far as words are concerned."""
+
+    study: Study
+    series: Series
+    volume: Volume
+    port: Viewport
+    window: Window
+    hover_lps_mm: Point | None
+    volume_count: int = 1
+    volume_place: int = 1
+
+
+_PLANE_NAMES = {
+    Plane.AXIAL: "Axial",
+    Plane.CORONAL: "Coronal",
+    Plane.SAGITTAL: "Sagittal",
+    Plane.ACQUIRED: "",
+}
+
+_RULER_NOTES = {
+    Calibration.PATIENT: "",
+    Calibration.DETECTOR: "at detector",
+    Calibration.MAGNIFIED: "magnification estimated",
+    Calibration.FIDUCIAL: "calibrated by fiducials",
+    Calibration.NONE: "not calibrated",
+}
+
+
+def corners(shown: Shown, amount: TextAmount) -> Corners:
+    """The corner texts: patient, study, image, series."""
+    if amount is TextAmount.NONE:
+        return Corners()
+    minimal = amount is TextAmount.MINIMAL
+    image = _image_lines(shown)
+    return Corners(
+        top_left=_patient_lines(shown.study.patient),
+        top_right=() if minimal else _study_lines(shown.study, shown.series),
+        bottom_left=image[:2] if minimal else image,
+        bottom_right=() if minimal else _series_lines(shown.series, shown.port),
+    )
+
+
+def edge_letters(shown: Shown) -> EdgeLetters:
+    """Directions at the edges: from the grid, or of a projection from its header."""
+    frame, state = shown.port.frame, shown.port.state
+    if frame.geometry.in_patient_space:
+        return frame.letters()
+    header = shown.series.headers.get("PatientOrientation", "")
+    return letters_from_patient_orientation(header).flipped(
+        horizontal=state.flipped_horizontally, vertical=state.flipped_vertically
+    )
+
+
+def ruler_note(geometry: Geometry) -> str:
+    """What the millimetres of the ruler rest on; "" for those of the patient."""
+    return _RULER_NOTES[geometry.calibration]
+
+
+def warnings(shown: Shown, letters: EdgeLetters) -> tuple[str, ...]:
+    """What may never be hidden, besides the letters."""
+    lines = []
+    laterality = _laterality(shown.series)
+    if laterality:
+        lines.append(laterality)
+    if not letters.left:
+        lines.append("Orientation unknown")
+    if shown.series.headers.get("LossyImageCompression", "") == "01":
+        ratio = shown.series.headers.get("LossyImageCompressionRatio", "").split("\\")[-1]
+        lines.append(f"Lossy compression {ratio}:1" if ratio else "Lossy compression")
+    lines.append("Not for diagnosis")
+    return tuple(lines)
+
+
+def ai_notice(segments: Sequence[Segment], *, overlay_shown: bool, any_proposed: bool) -> str:
+    """What of a model's is in the picture; "" for nothing."""
+    proposed = [s for s in segments if s.review.state is ReviewState.PROPOSED]
+    if proposed:
+        return "AI proposal shown"
+    if any_proposed and not overlay_shown:
+        return "AI proposal hidden"
+    if any(isinstance(segment.provenance.author, ModelAuthor) for segment in segments):
+        return "AI result shown, reviewed"
+    return ""
+
+
+def name_of(patient: Patient) -> str:
+    """A DICOM person name as people write it: family name first, components apart."""
+    name = patient.name.split("=")[0]
+    family, _, rest = name.partition("^")
+    given = " ".join(part for part in rest.split("^") if part)
+    return ", ".join(part for part in (family.strip(), given.strip()) if part)
+
+
+def date_of(text: str) -> str:
+    """A DICOM date (YYYYMMDD) as YYYY-MM-DD; anything else as it is."""
+    whole = len(text) == 8 and text.isdigit()
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if whole else text
+
+
+def time_of(text: str) -> str:
+    """A DICOM time (HHMMSS.FFFFFF) as HH:MM; anything else as it is."""
+    whole = len(text) >= 4 and text[:4].isdigit()
+    return f"{text[:2]}:{text[2:4]}" if whole else text
+
+
+def _patient_lines(patient: Patient) -> tuple[str, ...]:
+    birth = f"* {date_of(patient.birth_date)}" if patient.birth_date else ""
+    lines = (name_of(patient) or "No name", " ".join(p for p in (birth, patient.sex) if p))
+    return tuple(line for line in (*lines, f"ID {patient.id}" if patient.id else "No ID") if line)
+
+
+def _study_lines(study: Study, series: Series) -> tuple[str, ...]:
+    when = " ".join(part for part in (date_of(study.date), time_of(study.time)) if part)
+    accession = f"Acc {study.accession}" if study.accession else ""
+    institution = series.headers.get("InstitutionName", "")
+    return tuple(line for line in (institution, study.description, when, accession) if line)
+
+
+def _series_lines(series: Series, port: Viewport) -> tuple[str, ...]:
+    head = " ".join(
+        part
+        for part in (series.modality, "" if series.number is None else f"S{series.number}")
+        if part
+    )
+    lines = [
+        series.headers.get("ContrastBolusAgent", ""),
+        " ".join(p for p in (series.body_part, series.headers.get("ViewPosition", "")) if p),
+        series.description,
+        head,
+        _place_line(series, port),
+    ]
+    return tuple(line for line in lines if line)
+
+
+def _place_line(series: Series, port: Viewport) -> str:
+    """Thickness of the slice, and where it lies along the axis it is nearest to."""
+    frame = port.frame
+    if not frame.geometry.in_patient_space:
+        return ""
+    normal = np.cross(frame.right_lps, frame.down_lps)
+    axis = int(np.argmax(np.abs(normal)))
+    place = frame.to_lps_mm(*port.center_mm, port.number)[axis]
+    thickness = series.headers.get("SliceThickness", "") if frame.normal == 0 else ""
+    try:
+        text = f"{float(thickness):g} mm · "
+    except ValueError:
+        text = f"{frame.step_mm:.2g} mm · "
+    return text + _coordinate(axis, place) + " mm"
+
+
+def _coordinate(axis: int, value: float) -> str:
+    """A patient coordinate with the letter of its side: L/R, P/A, H/F."""
+    letter = ("LR", "PA", "HF")[axis][0 if value >= 0 else 1]
+    return f"{letter} {abs(value):.1f}"
+
+
+def _image_lines(shown: Shown) -> tuple[str, ...]:
+    port, window = shown.port, shown.window
+    name = _PLANE_NAMES[port.frame.plane]
+    number, count = image_number(shown.volume, shown.series, port)
+    first = f"{name}  {number}/{count}" if name else f"Image {number}/{count}"
+    if shown.volume_count > 1:
+        first += f"  Volume {shown.volume_place}/{shown.volume_count}"
+    label = f"  {window.explanation}" if window.explanation else ""
+    lines = [first]
+    if shown.volume.channels == 1:
+        lines.append(f"W {_short(window.width)}  L {_short(window.center)}{label}")
+    lines.append(f"Zoom {port.state.zoom * 100:.0f} %")
+    if shown.hover_lps_mm is not None:
+        lines.append(value_line(shown.volume, port.frame, shown.hover_lps_mm))
+    return tuple(line for line in lines if line)
+
+
+def image_number(volume: Volume, series: Series, port: Viewport) -> tuple[int, int]:
+    """The number of the image on show and how many there are.
+
+    Acquired images carry their (0020,0013) Instance Number, so that "image 45" means the same
+    in every program; other planes are counted in scrolling order.
+    """
+    frame = port.frame
+    if frame.normal == 0 and len(volume.instance_uids) == frame.count > 1:
+        wanted = volume.instance_uids[port.number]
+        for instance in series.instances:
+            if instance.sop_instance_uid == wanted and instance.number is not None:
+                return instance.number, frame.count
+    place = port.number if frame.next_sign > 0 else frame.count - 1 - port.number
+    return place + 1, frame.count
+
+
+def value_line(volume: Volume, frame: PlaneFrame, point_lps_mm: Point) -> str:
+    """The value under the pointer with its unit, and where that is; "" beside the image."""
+    geometry = volume.geometry
+    if not geometry.contains(point_lps_mm):
+        return ""
+    k, j, i = (int(n) for n in np.floor(geometry.to_index(point_lps_mm) + 0.5))
+    stored = volume.voxels[k, j, i]
+    if volume.channels > 1:
+        value = "RGB " + " ".join(str(int(v)) for v in stored[:3])
+    elif bool(volume.is_padding(np.asarray(stored)).any()):
+        value = "no image"
+    else:
+        unit = UNIT_TEXT.get(volume.unit, volume.unit)
+        value = f"{_short(float(volume.value_of(stored)))} {unit}".strip()
+    if geometry.in_patient_space:
+        place = "  ".join(_coordinate(axis, v) for axis, v in enumerate(point_lps_mm))
+        return f"{value}   {place}"
+    down, right = (j, i) if frame.normal == 0 else (k, i)
+    return f"{value}   row {down + 1}, column {right + 1}"
+
+
+def _short(value: float) -> str:
+    """A number with as many digits as its size deserves."""
+    if not np.isfinite(value):
+        return "–"
+    if abs(value) >= 100 or value == round(value):
+        return f"{value:.0f}"
+    return f"{value:.3g}"
+
+
+def _laterality(series: Series) -> str:
+    side = series.laterality or series.headers.get("ImageLaterality", "")
+    return {"L": "Left", "R": "Right", "B": "Both sides"}.get(side.strip().upper(), "")

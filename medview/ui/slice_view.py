@@ -1,0 +1,478 @@
+"""A view of slices: picture, words, pointer tools. The only user of pyqtgraph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyqtgraph as pg
+from PyQt6.QtCore import QEvent, QPointF, QRectF, Qt, QTimer
+from PyQt6.QtGui import (
+    QEnterEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QResizeEvent,
+    QWheelEvent,
+)
+from PyQt6.QtWidgets import QStyleOptionGraphicsItem, QVBoxLayout, QWidget
+
+from medview.core.errors import MedviewError
+from medview.core.events import Level, SegmentationChanged
+from medview.core.findings import ReviewState
+from medview.core.views import Plane
+from medview.imaging.rendering import Pens, compiled_pens
+from medview.services.bundle import Services
+from medview.services.toolbox import MouseButton, ToolKind
+from medview.ui import slice_text
+from medview.ui.slice_overlay import (
+    PLANE_COLORS,
+    Dressing,
+    Line,
+    Ruler,
+    paint_dressing,
+    paint_message,
+)
+from medview.ui.slice_picture import SlicePicture
+from medview.ui.slice_text import Shown, TextAmount
+from medview.ui.tools.brush_tool import BrushTool
+from medview.ui.tools.crosshair_tool import CrosshairTool
+from medview.ui.tools.pan_tool import PanTool
+from medview.ui.tools.tool import Pointer, Tool
+from medview.ui.tools.window_tool import WindowTool
+from medview.ui.tools.zoom_tool import ZoomTool
+from medview.ui.viewport import Viewport
+
+_BUTTONS = {
+    Qt.MouseButton.LeftButton: MouseButton.LEFT,
+    Qt.MouseButton.MiddleButton: MouseButton.MIDDLE,
+    Qt.MouseButton.RightButton: MouseButton.RIGHT,
+}
+_NOTCH = 120
+_ZOOM_PER_NOTCH = 1.15
+_DROP_WORDS = ("Drop a folder, file or zip here", "or press Ctrl+O")
+#: Below this many pixels a view keeps the shorter text.
+_SMALL_PX = 260
+_OTHERS = {
+    Plane.AXIAL: (Plane.SAGITTAL, Plane.CORONAL),
+    Plane.CORONAL: (Plane.SAGITTAL, Plane.AXIAL),
+    Plane.SAGITTAL: (Plane.CORONAL, Plane.AXIAL),
+    Plane.ACQUIRED: (),
+}
+
+
+class _SliceItem(pg.GraphicsObject):  # type: ignore[misc]
+    """The picture as an item of the scene, in millimetres of the plane."""
+
+    def __init__(self, view: SliceView) -> None:
+        super().__init__()
+        self._view = view
+
+    def boundingRect(self) -> QRectF:  # noqa: N802  (Qt's name)
+        """All of the slice."""
+        port = self._view.port
+        if port is None:
+            return QRectF()
+        left, top, right, bottom = port.frame.extent_mm
+        return QRectF(left, top, right - left, bottom - top)
+
+    def paint(
+        self, painter: QPainter, _option: QStyleOptionGraphicsItem, _widget: QWidget | None = None
+    ) -> None:
+        """Drawn in pixels of the screen, where the picture was made for them."""
+        painter.save()
+        painter.resetTransform()
+        self._view.paint_picture(painter)
+        painter.restore()
+
+
+class _Canvas(pg.GraphicsView):  # type: ignore[misc]
+    """The scene, with the dressing in front; hands the mouse to its view."""
+
+    def __init__(self, view: SliceView) -> None:
+        super().__init__(view, background="k")
+        self._view = view
+        self.setMouseTracking(True)
+        self.viewport().setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setViewportUpdateMode(self.ViewportUpdateMode.FullViewportUpdate)
+        self.box = pg.ViewBox(enableMouse=False, enableMenu=False, invertY=True, defaultPadding=0)
+        self.box.disableAutoRange()
+        self.setCentralItem(self.box)
+        self.item = _SliceItem(view)
+        self.box.addItem(self.item, ignoreBounds=True)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Bring the scene up to date first."""
+        self._view.refresh()
+        super().paintEvent(event)
+        self._view.painted()
+
+    def drawForeground(self, painter: QPainter, _rect: QRectF) -> None:  # noqa: N802
+        """Words and lines, in pixels of the view."""
+        painter.save()
+        painter.resetTransform()
+        self._view.paint_dressing(painter, QRectF(self.viewport().rect()))
+        painter.restore()
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """To the view."""
+        self._view.pressed(event)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        """To the view."""
+        self._view.moved(event)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        """To the view."""
+        self._view.released(event)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        """To the view."""
+        self._view.double_clicked(event)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """To the view."""
+        self._view.wheeled(event)
+
+
+class SliceView(QWidget):
+    """One plane of the volume on show.
+
+    It listens to the workspace, marks itself stale and repaints once per turn of Qt's loop,
+    reading everything from `services`. `port` says where the slice lies in it.
+    """
+
+    def __init__(self, services: Services, plane: Plane) -> None:
+        super().__init__()
+        self.plane = plane
+        self.port: Viewport | None = None
+        self._services = services
+        self._viewing = services.viewing
+        self._picture = SlicePicture(services.viewing)
+        self._stamp = 0
+        self._stale = True
+        self._hover: QPointF | None = None
+        self._held: tuple[Qt.MouseButton, Tool] | None = None
+        self._wheel = 0
+        self._pens_asked = False
+        self._tools = self._make_tools()
+        self._canvas = _Canvas(self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._canvas)
+        self.setMinimumSize(120, 120)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._listen()
+
+    def _make_tools(self) -> dict[ToolKind, Tool]:
+        viewing, commands = self._viewing, self._services.commands
+        return {
+            ToolKind.WINDOW: WindowTool(viewing),
+            ToolKind.PAN: PanTool(viewing),
+            ToolKind.ZOOM: ZoomTool(viewing),
+            ToolKind.CROSSHAIR: CrosshairTool(viewing),
+            ToolKind.BRUSH: BrushTool(viewing, commands, erases=False),
+            ToolKind.ERASER: BrushTool(viewing, commands, erases=True),
+        }
+
+    # Staying up to date
+
+    def _listen(self) -> None:
+        events = self._services.workspace.events
+        events.view_changed.connect(self._on_change)
+        events.volume_loaded.connect(self._on_change)
+        events.loading_changed.connect(self._on_change)
+        events.study_closed.connect(self._on_change)
+        events.setting_changed.connect(self._on_change)
+        events.segmentation_changed.connect(self._on_labels)
+
+    def _on_change(self, _event: object) -> None:
+        self.mark_stale()
+
+    def _on_labels(self, event: SegmentationChanged) -> None:
+        """A change of labels matters if it meets the slice on show."""
+        port = self.port
+        if event.box is None or port is None or port.frame.meets(event.box, port.number):
+            self._stamp += 1
+            self.mark_stale()
+
+    def mark_stale(self) -> None:
+        """Repaint in the next turn of the loop, however often this is called before."""
+        self._stale = True
+        self._canvas.viewport().update()
+
+    def refresh(self) -> None:
+        """Read anew where the slice lies, if anything changed."""
+        if not self._stale:
+            return
+        self._stale = False
+        self.port = self._make_port()
+        if self.port is not None:
+            left, top = self.port.to_mm(0, 0)
+            right, bottom = self.port.to_mm(self.port.width_px, self.port.height_px)
+            self._canvas.box.setRange(QRectF(left, top, right - left, bottom - top), padding=0)
+        self._canvas.item.prepareGeometryChange()
+        self._show_cursor()
+
+    def _make_port(self) -> Viewport | None:
+        viewing = self._viewing
+        size = self._canvas.viewport().size()
+        volume = viewing.volume
+        if volume is None or viewing.study is None or size.width() < 2 or size.height() < 2:
+            return None
+        return Viewport(
+            viewing.frame(self.plane),
+            viewing.view(self.plane),
+            viewing.slice_number(self.plane),
+            size.width(),
+            size.height(),
+        )
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """The slice is laid out anew."""
+        self.mark_stale()
+        super().resizeEvent(event)
+
+    def painted(self) -> None:
+        """After the first picture the compiled drawing is fetched, on a thread of its own."""
+        if not self._pens_asked:
+            self._pens_asked = True
+            QTimer.singleShot(0, self._ask_for_pens)
+
+    def _ask_for_pens(self) -> None:
+        self._services.tasks.run(compiled_pens, on_done=self._take_pens)
+
+    def _take_pens(self, pens: Pens) -> None:
+        self._picture.pens = pens
+
+    # Painting
+
+    def paint_picture(self, painter: QPainter) -> None:
+        """Draw the slice."""
+        if self.port is None:
+            return
+        smooth = self._services.settings.text("view.interpolation") == "linear"
+        ratio = self._canvas.devicePixelRatioF()
+        preview = self._held[1].preview if self._held is not None else None
+        placed = self._picture.draw(self.port, ratio, self._stamp, preview, smooth=smooth)
+        if placed is not None:
+            painter.drawImage(QPointF(placed.left_px, placed.top_px), placed.image)
+
+    def paint_dressing(self, painter: QPainter, area: QRectF) -> None:
+        """Draw what stands over the slice, or what to do where there is none."""
+        shown = self._shown()
+        if shown is None:
+            paint_message(painter, area, self.font(), self._message())
+            return
+        paint_dressing(painter, area, self.font(), self._dressing(shown))
+
+    def _message(self) -> tuple[str, ...]:
+        uid = self._viewing.series_uid
+        fraction = self._services.loading.fraction(uid) if uid else None
+        if fraction is not None:
+            return (f"Loading {fraction * 100:.0f} %",)
+        if uid:
+            return ("This series has no pictures to show",)
+        return _DROP_WORDS
+
+    def _shown(self) -> Shown | None:
+        viewing, port = self._viewing, self.port
+        volume, study = viewing.volume, viewing.study
+        if port is None or volume is None or study is None:
+            return None
+        volumes = self._services.workspace.volumes_of(volume.series_uid)
+        hover = None
+        if self._hover is not None:
+            hover = port.to_lps_mm(self._hover.x(), self._hover.y())
+        return Shown(
+            study=study,
+            series=study.find_series(volume.series_uid),
+            volume=volume,
+            port=port,
+            window=viewing.window,
+            hover_lps_mm=hover,
+            volume_count=len(volumes),
+            volume_place=1 + [one.uid for one in volumes].index(volume.uid),
+        )
+
+    def _dressing(self, shown: Shown) -> Dressing:
+        port, settings = shown.port, self._services.settings
+        amount = TextAmount(settings.text("view.corner_text"))
+        if amount is TextAmount.FULL and min(port.width_px, port.height_px) < _SMALL_PX:
+            amount = TextAmount.MINIMAL
+        letters = slice_text.edge_letters(shown)
+        several = len([n for row in self._viewing.layout.rows for n in row if n != "volume"]) > 1
+        return Dressing(
+            plane=port.frame.plane,
+            corners=slice_text.corners(shown, amount),
+            letters=letters,
+            warnings=slice_text.warnings(shown, letters),
+            ai_notice=self._ai_notice(),
+            ruler=self._ruler(shown) if amount is not TextAmount.NONE else None,
+            crosshair=self._crosshair(port) if several else (),
+            position=self._position(port),
+            ring=self._ring(port),
+            is_active=several and self._viewing.active_plane is self.plane,
+        )
+
+    def _ai_notice(self) -> str:
+        overlay = self._viewing.overlay
+        proposed = any(
+            segment.review.state is ReviewState.PROPOSED
+            for segmentation in overlay.segmentations
+            for segment in segmentation.segments
+        )
+        visible = overlay.visible_segments()
+        shown = overlay.shown
+        return slice_text.ai_notice(visible, overlay_shown=shown, any_proposed=proposed)
+
+    @staticmethod
+    def _ruler(shown: Shown) -> Ruler:
+        geometry = shown.volume.geometry
+        note = slice_text.ruler_note(geometry)
+        if geometry.calibration != "none":
+            return Ruler(shown.port.px_per_mm, "mm", note)
+        return Ruler(shown.port.px_per_mm * geometry.spacing_mm[2], "px", note)
+
+    def _crosshair(self, port: Viewport) -> tuple[Line, ...]:
+        """The cuts of the other planes: each runs along the grid axis that is not its normal."""
+        if not self._services.settings.flag("view.crosshair"):
+            return ()
+        frame = port.frame
+        through = port.to_px(*frame.to_plane_mm(self._viewing.crosshair_lps_mm))
+        lines = []
+        for other in _OTHERS[frame.plane]:
+            column = 1 if self._viewing.frame(other).normal == frame.down_axis else 0
+            x, y = frame.index_to_mm[:, column]
+            length = float(np.hypot(x, y))
+            along = (float(x) / length, float(y) / length)
+            lines.append(Line(PLANE_COLORS[other], through, along))
+        return tuple(lines)
+
+    @staticmethod
+    def _position(port: Viewport) -> float | None:
+        frame = port.frame
+        if frame.count < 2:
+            return None
+        place = port.number / (frame.count - 1)
+        return place if frame.next_sign > 0 else 1 - place
+
+    def _ring(self, port: Viewport) -> tuple[float, float, float] | None:
+        """The brush around the pointer."""
+        toolbox = self._viewing.toolbox
+        if self._hover is None or toolbox.tool() not in (ToolKind.BRUSH, ToolKind.ERASER):
+            return None
+        return self._hover.x(), self._hover.y(), toolbox.brush.radius_mm * port.px_per_mm
+
+    # The mouse
+
+    def _pointer(self, place: QPointF) -> Pointer | None:
+        self.refresh()
+        if self.port is None:
+            return None
+        return Pointer(self.plane, place.x(), place.y(), self.port)
+
+    def pressed(self, event: QMouseEvent) -> None:
+        """A button went down: its tool is in hand until it goes up."""
+        self.setFocus()
+        pointer = self._pointer(event.position())
+        if pointer is None or self._held is not None or event.button() not in _BUTTONS:
+            return
+        self._viewing.set_active_plane(self.plane)
+        kind = self._viewing.toolbox.tool(_BUTTONS[event.button()])
+        shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+        if shift and event.button() is Qt.MouseButton.LeftButton:
+            kind = ToolKind.PAN
+        self._held = event.button(), self._tools[kind]
+        self._act(lambda: self._tools[kind].press(pointer))
+        self.mark_stale()
+
+    def moved(self, event: QMouseEvent) -> None:
+        """The tool in hand follows; with Shift alone the crosshair does."""
+        self._hover = event.position()
+        pointer = self._pointer(event.position())
+        if pointer is not None and self._held is not None:
+            tool = self._held[1]
+            self._act(lambda: tool.drag(pointer))
+        elif pointer is not None and event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            self._viewing.set_crosshair(pointer.point_lps_mm)
+        self.mark_stale()
+
+    def released(self, event: QMouseEvent) -> None:
+        """The tool makes its change."""
+        if self._held is None or event.button() is not self._held[0]:
+            return
+        tool = self._held[1]
+        pointer = self._pointer(event.position())
+        self._held = None
+        if pointer is None:
+            tool.cancel()
+        else:
+            self._act(lambda: tool.release(pointer))
+        self.mark_stale()
+
+    def double_clicked(self, event: QMouseEvent) -> None:
+        """The view fills the window, or goes back into the layout."""
+        if event.button() is Qt.MouseButton.LeftButton and self.port is not None:
+            self._drop_tool()
+            self._viewing.toggle_maximised(self.plane)
+
+    def wheeled(self, event: QWheelEvent) -> None:
+        """Scroll, or zoom about the pointer with Ctrl; parts of a notch add up."""
+        event.accept()
+        pointer = self._pointer(event.position())
+        if pointer is None or (self._held is not None and self._held[1].preview is not None):
+            return
+        self._viewing.set_active_plane(self.plane)
+        self._wheel += event.angleDelta().y()
+        notches = int(self._wheel / _NOTCH)
+        if notches == 0:
+            return
+        self._wheel -= notches * _NOTCH
+        if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            factor = _ZOOM_PER_NOTCH**notches
+            center = pointer.port.zoomed_about(pointer.x_px, pointer.y_px, factor)
+            zoom = pointer.port.state.zoom * factor
+            self._viewing.set_view(self.plane, center_lps_mm=center, zoom=zoom)
+        else:
+            self._viewing.scroll(self.plane, -notches)
+
+    def leaveEvent(self, event: QEvent | None) -> None:
+        """No value under the pointer any more."""
+        self._hover = None
+        self.mark_stale()
+        super().leaveEvent(event)
+
+    def enterEvent(self, event: QEnterEvent | None) -> None:
+        """The pointer takes the shape of the tool."""
+        self._show_cursor()
+        super().enterEvent(event)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Escape lets go of the tool in hand; other keys are commands of the window."""
+        if event is not None and event.key() == Qt.Key.Key_Escape and self._held is not None:
+            self._drop_tool()
+            return
+        super().keyPressEvent(event)
+
+    def _drop_tool(self) -> None:
+        if self._held is not None:
+            tool = self._held[1]
+            self._held = None
+            tool.cancel()
+            self.mark_stale()
+
+    def _act(self, step: object) -> None:
+        """Do what a tool does; what is refused is told in words and ends the gesture."""
+        try:
+            step()  # type: ignore[operator]
+        except MedviewError as error:
+            self._drop_tool()
+            self._services.workspace.notify(Level.WARNING, error.user_text, error.hint)
+
+    def _show_cursor(self) -> None:
+        tool = self._tools[self._viewing.toolbox.tool()]
+        if self.port is not None:
+            self._canvas.viewport().setCursor(tool.cursor)
+        else:
+            self._canvas.viewport().unsetCursor()

@@ -1,0 +1,86 @@
+"""Painting and erasing segments: a stroke is seen at once and becomes one edit at release."""
+
+from __future__ import annotations
+
+import math
+
+from PyQt6.QtCore import Qt
+
+from medview.core.findings import Point
+from medview.core.views import Plane
+from medview.imaging.edit import Patch
+from medview.services.commands import Registry
+from medview.services.painting import reached
+from medview.services.viewing import Viewing
+from medview.ui.slice_picture import Preview
+from medview.ui.tools.tool import Pointer
+
+#: Points of a path closer than this share of the radius are not kept.
+_STEP_OF_RADIUS = 0.2
+
+
+class BrushTool:
+    """Collects the path of the pointer; `erases` clears voxels instead of painting them.
+
+    Painting where there is no segment yet begins a new one.
+    """
+
+    cursor = Qt.CursorShape.BlankCursor
+
+    def __init__(self, viewing: Viewing, commands: Registry, *, erases: bool) -> None:
+        self._viewing = viewing
+        self._commands = commands
+        self._erases = erases
+        self._plane = Plane.ACQUIRED
+        self._points: list[Point] = []
+        self._patch: Patch | None = None
+
+    @property
+    def preview(self) -> Preview | None:
+        """What the stroke has reached so far."""
+        active = self._viewing.overlay.active
+        if self._patch is None or active is None:
+            return None
+        number = 0 if self._erases else active.number
+        return Preview(active.segmentation_uid, number, self._patch)
+
+    def press(self, pointer: Pointer) -> None:
+        """Begin a stroke."""
+        if self._viewing.overlay.active is None:
+            # Erasing nothing is refused in words; painting needs something to paint.
+            self._commands.run("segment.erase" if self._erases else "segment.add")
+        self._plane = pointer.plane
+        self._points, self._patch = [], None
+        self._extend(pointer)
+
+    def drag(self, pointer: Pointer) -> None:
+        """Go on, unless the pointer hardly moved."""
+        if not self._points:
+            return
+        apart = math.dist(self._points[-1], pointer.point_lps_mm)
+        if apart >= _STEP_OF_RADIUS * self._viewing.toolbox.brush.radius_mm:
+            self._extend(pointer)
+
+    def release(self, pointer: Pointer) -> None:
+        """Make the edit."""
+        self.drag(pointer)
+        points, plane = self._points, self._plane
+        self.cancel()
+        if points:
+            name = "segment.erase" if self._erases else "segment.paint"
+            self._commands.run(name, points_lps_mm=points, plane=plane.value)
+
+    def cancel(self) -> None:
+        """Forget the stroke."""
+        self._points, self._patch = [], None
+
+    def _extend(self, pointer: Pointer) -> None:
+        self._points.append(pointer.point_lps_mm)
+        active = self._viewing.overlay.active
+        if active is None:
+            return
+        last = self._points[-2:]
+        brush = self._viewing.toolbox.brush
+        piece = reached(self._viewing, last, self._plane, active, brush, erases=self._erases)
+        if piece is not None:
+            self._patch = piece if self._patch is None else self._patch.union(piece)

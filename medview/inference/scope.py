@@ -12,6 +12,7 @@ from medview.core.errors import ModelError
 from medview.core.geometry import Geometry
 from medview.core.models import ModelCard
 from medview.core.study import Series, SeriesKind, Severity, Study
+from medview.core.volume import Volume
 
 #: Modalities (0008,0060) whose pictures are flat: a model for these alone needs no patient space.
 _FLAT = frozenset(
@@ -49,10 +50,14 @@ _CONTRAST_WORDS: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True)
 class Reason:
-    """One way in which an image leaves a model's card: refused, or run with a warning."""
+    """One way in which an image leaves a model's card: refused, or run with a warning.
+
+    `final`: nothing the reader says can help, the model cannot look at the image.
+    """
 
     severity: Severity
     text: str
+    final: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,13 @@ class Candidate:
         return not refusals(self.reasons)
 
 
-def refusals(reasons: Iterable[Reason]) -> tuple[str, ...]:
-    """The words of those reasons that forbid a run unless the reader insists."""
-    return tuple(reason.text for reason in reasons if reason.severity is Severity.REFUSED)
+def refusals(reasons: Iterable[Reason], *, final_only: bool = False) -> tuple[str, ...]:
+    """The words of those reasons that forbid a run; `final_only` when the reader insists."""
+    return tuple(
+        reason.text
+        for reason in reasons
+        if reason.severity is Severity.REFUSED and (reason.final or not final_only)
+    )
 
 
 def fit(
@@ -95,6 +104,19 @@ def fit(
     if study is not None and series is not None:
         reasons += _age(card, study, series)
     return tuple(reasons)
+
+
+def fit_volume(
+    card: ModelCard, study: Study | None, series: Series | None, volume: Volume
+) -> tuple[Reason, ...]:
+    """What speaks against running the model on a loaded volume: `fit`, and its channels."""
+    reasons = fit(card, study, series, volume.geometry)
+    wanted = card.inputs.channels
+    if volume.channels == wanted:
+        return reasons
+    kind = "in colour" if volume.channels > 1 else "grey"
+    text = f"The image is {kind}; the model takes {wanted} channel(s)."
+    return (*reasons, Reason(Severity.REFUSED, text, final=True))
 
 
 def ranked(card: ModelCard, studies: Iterable[Study]) -> tuple[Candidate, ...]:
@@ -198,7 +220,8 @@ def _contrast(card: ModelCard, series: Series) -> list[Reason]:
 
 def _content(card: ModelCard, series: Series, geometry: Geometry | None) -> list[Reason]:
     if series.kind not in (SeriesKind.VOLUME, SeriesKind.IMAGES, SeriesKind.CLIP):
-        return [_refused(f"The series holds no pictures but a {series.kind.replace('_', ' ')}.")]
+        text = f"The series holds no pictures but a {series.kind.replace('_', ' ')}."
+        return [Reason(Severity.REFUSED, text, final=True)]
     if "LOCALIZER" in series.headers.get("ImageType", "").upper().split("\\"):
         return [_refused("The series is a localizer.")]
     frames = geometry.shape[0] if geometry else sum(one.frames for one in series.instances)
@@ -211,7 +234,7 @@ def _space(card: ModelCard, geometry: Geometry) -> list[Reason]:
     if not geometry.in_patient_space:
         flat = bool(card.scope.modality) and set(card.scope.modality) <= _FLAT
         text = "The image does not say where in the patient it lies; the model measures there."
-        return [] if flat else [_refused(text)]
+        return [] if flat else [Reason(Severity.REFUSED, text, final=True)]
     if card.scope.spacing_mm is None:
         return []
     low, high = card.scope.spacing_mm

@@ -1,0 +1,88 @@
+"""Commands for running models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medview.core.errors import CommandError, ModelError
+from medview.core.models import ModelCard
+from medview.inference import scope
+from medview.services.commands import Command, Registry
+
+if TYPE_CHECKING:
+    # The bundle builds the registry and calls `register`: it knows this module, not the reverse.
+    from medview.services.bundle import Services
+
+
+def register(registry: Registry, services: Services) -> None:
+    """Add `ai.run` and `ai.cancel`, and let the registry wait for models."""
+    jobs, viewing = services.jobs, services.viewing
+
+    def run(
+        model: str = "", volume: str = "", device: str = "auto", *, override: bool = False
+    ) -> str:
+        volume_uid = volume or _shown_volume(services)
+        if volume_uid not in services.workspace.volumes:
+            raise CommandError("That image is not open.", "Open its series first.")
+        model_id = model or best_model(services, volume_uid).id
+        return jobs.run(model_id, volume_uid, device=device, override=override)
+
+    def cancel(job: str = "") -> int:
+        uids = [job] if job else _unfinished(services)
+        for uid in uids:
+            jobs.cancel(uid)
+        return len(uids)
+
+    registry.add(
+        Command(
+            "ai.run",
+            "Run the model",
+            run,
+            enabled=lambda: viewing.volume is not None or bool(services.workspace.volumes),
+            shortcut="Ctrl+R",
+            help="Run a model on the image shown: the one named, else the one that fits best.",
+            menu="AI",
+        )
+    )
+    registry.add(
+        Command(
+            "ai.cancel",
+            "Stop the models",
+            cancel,
+            enabled=lambda: bool(_unfinished(services)),
+            shortcut="Ctrl+.",
+            help="Stop the job named, else all that wait or run.",
+            menu="AI",
+            undoable=False,
+        )
+    )
+    registry.add_activity(jobs.pump, lambda: jobs.idle)
+
+
+def best_model(services: Services, volume_uid: str) -> ModelCard:
+    """The model that fits a volume with the fewest reservations; ModelError if none does.
+
+    Models that only draw rules come after trained ones.
+    """
+    choices = []
+    for card in services.catalog.cards():
+        reasons = services.jobs.fit(card.id, volume_uid)
+        if not scope.refusals(reasons):
+            choices.append((card.task == "rules", len(reasons), card.id, card))
+    if not choices:
+        raise ModelError(
+            "No installed model is for this image.",
+            hint="The AI panel says of each model why not.",
+        )
+    return min(choices, key=lambda choice: choice[:3])[3]
+
+
+def _shown_volume(services: Services) -> str:
+    volume = services.viewing.volume
+    if volume is None:
+        raise CommandError("There is no image to look at.", "Open a study first.")
+    return volume.uid
+
+
+def _unfinished(services: Services) -> list[str]:
+    return [job.uid for job in services.workspace.jobs.values() if not job.state.is_over]

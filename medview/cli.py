@@ -11,14 +11,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from medview import __version__
 from medview.core.errors import Cancelled, MedviewError, ModelError, ReadError, ReportError
 from medview.core.paths import Paths
+from medview.core.plain import to_plain
+from medview.inference.catalog import Catalog
+from medview.reporting import describe
 from medview.services import analysis, bundle, selftest
-from medview.services.bundle import Services
+from medview.services.tasks import Tasks
 
 DONE, USAGE, NOTHING_READ, MODEL_FAILED, EXPORT_FAILED, CANCELLED = 0, 2, 3, 4, 5, 130
 
@@ -165,29 +169,26 @@ def _print_json(content: object) -> None:
 
 def _info(arguments: argparse.Namespace) -> int:
     _must_exist(arguments.paths)
-    with bundle.running(_paths(arguments)) as services:
-        target = "medview.io.describe:info"
-        described: dict[str, Any] = services.tasks.wait_import(
-            target, [path.resolve() for path in arguments.paths], arguments.password
-        )
+    paths = [path.resolve() for path in arguments.paths]
+    described: dict[str, Any] = _import("medview.io.describe:info", paths, arguments.password)
     if arguments.json:
         _print_json(described)
     else:
-        sys.stdout.write(analysis.describe_text(described))
+        sys.stdout.write(describe.info_text(described))
     return DONE if described["patients"] else NOTHING_READ
 
 
 def _convert(arguments: argparse.Namespace) -> int:
     _must_exist([arguments.path])
-    with bundle.running(_paths(arguments)) as services:
-        services.tasks.wait_import(
-            "medview.io.describe:convert",
-            arguments.path.resolve(),
-            arguments.series,
-            arguments.out.resolve(),
-            arguments.volume,
-        )
+    source, target = arguments.path.resolve(), arguments.out.resolve()
+    _import("medview.io.describe:convert", source, arguments.series, target, arguments.volume)
     return DONE
+
+
+def _import(target: str, *values: Any) -> Any:
+    """What an `io` function gives, run in a worker process: files never reach this one."""
+    with closing(Tasks(workers=1, import_workers=1)) as tasks:
+        return tasks.wait_import(target, *values)
 
 
 def _must_exist(paths: Sequence[Path]) -> None:
@@ -218,40 +219,43 @@ def _analyze(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    with bundle.running(_paths(arguments)) as services:
-        return _MODEL_ACTIONS[arguments.action](services, arguments)
+    catalog = bundle.catalog(_paths(arguments))
+    for problem in catalog.problems:
+        tell(f"{problem.folder.name}: {problem.reason}")
+    return _MODEL_ACTIONS[arguments.action](catalog, arguments)
 
 
-def _list_models(services: Services, arguments: argparse.Namespace) -> int:
-    cards = services.catalog.cards()
+def _list_models(catalog: Catalog, arguments: argparse.Namespace) -> int:
+    cards = catalog.cards()
     if arguments.json:
-        _print_json({"models": [services.catalog.metadata(card.id) for card in cards]})
+        _print_json({"models": [to_plain(card) for card in cards]})
     else:
         for card in cards:
             sys.stdout.write(f"{card.id:24} {card.version:8} {card.task.value:14} {card.title}\n")
-    for problem in services.catalog.problems:
-        tell(problem)
     return DONE
 
 
-def _show_model(services: Services, arguments: argparse.Namespace) -> int:
-    metadata = services.catalog.metadata(arguments.id)
+def _show_model(catalog: Catalog, arguments: argparse.Namespace) -> int:
+    card = catalog.card(arguments.id)
     if arguments.json:
-        _print_json(metadata)
+        _print_json(to_plain(card))
     else:
-        sys.stdout.write(services.catalog.card_text(arguments.id))
+        sys.stdout.write(describe.card_text(card))
     return DONE
 
 
-def _verify_models(services: Services, arguments: argparse.Namespace) -> int:
+def _verify_models(catalog: Catalog, arguments: argparse.Namespace) -> int:
     verdicts = []
-    for card in services.catalog.cards():
+    for card in catalog.cards():
         try:
-            services.catalog.verify(card.id)
+            catalog.verify(card.id)
             verdicts.append({"id": card.id, "ok": True, "reason": ""})
         except ModelError as error:
             verdicts.append({"id": card.id, "ok": False, "reason": error.user_text})
-    verdicts += [{"id": "", "ok": False, "reason": text} for text in services.catalog.problems]
+    verdicts += [
+        {"id": problem.folder.name, "ok": False, "reason": problem.reason}
+        for problem in catalog.problems
+    ]
     if arguments.json:
         _print_json({"models": verdicts})
     else:
@@ -261,7 +265,7 @@ def _verify_models(services: Services, arguments: argparse.Namespace) -> int:
     return DONE if all(verdict["ok"] for verdict in verdicts) else MODEL_FAILED
 
 
-_MODEL_ACTIONS: dict[str, Callable[[Services, argparse.Namespace], int]] = {
+_MODEL_ACTIONS: dict[str, Callable[[Catalog, argparse.Namespace], int]] = {
     "list": _list_models,
     "show": _show_model,
     "verify": _verify_models,
@@ -295,8 +299,7 @@ def _train(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.model)
     if not (folder / "configs").is_dir():
-        with bundle.running(_paths(arguments)) as services:
-            folder = services.catalog.folder(arguments.model)
+        folder = bundle.catalog(_paths(arguments)).folder(arguments.model)
     argv = [str(folder), str(arguments.data), "--out", str(arguments.out)]
     argv += ["--device", arguments.device]
     if arguments.split:
@@ -329,10 +332,8 @@ def _has_display() -> bool:
 def _demo(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out.resolve()
     paths = _paths(arguments)
-    with bundle.running(paths) as services:
-        sample: Path = services.tasks.wait_import(
-            "medview.io.sample:write_sample", services.paths.cache / "sample"
-        )
+    paths.create()
+    sample: Path = _import("medview.io.sample:write_sample", paths.cache / "sample")
     profile = ["--profile", str(arguments.profile)] if arguments.profile else []
     if _has_display():
         tell(f"Opening the sample study {sample}")

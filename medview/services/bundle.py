@@ -1,14 +1,23 @@
-"""The services of one running program, handed to whoever needs them."""
+"""The services of one running program: built here, handed to whoever needs them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import platformdirs
+
+import medview
 from medview.core.paths import Paths
 from medview.inference.catalog import Catalog
+from medview.reporting.template import load_templates
+from medview.services import commands_ai, commands_edit, commands_view
 from medview.services.audit import Audit
 from medview.services.commands import Registry
 from medview.services.export import Export
+from medview.services.hanging import load_protocols
 from medview.services.history import History
 from medview.services.jobs import Jobs
 from medview.services.loading import Loading
@@ -22,7 +31,7 @@ from medview.services.workspace import Workspace
 
 @dataclass(frozen=True)
 class Services:
-    """Everything the program can do, short of drawing it. Built by `app.build`."""
+    """Everything the program can do, short of drawing it."""
 
     paths: Paths
     settings: Settings
@@ -38,3 +47,83 @@ class Services:
     audit: Audit
     export: Export
     commands: Registry
+
+
+def find_paths(profile: Path | None = None) -> Paths:
+    """The shipped resources, and the profile: `profile`, or the user's own by the platform."""
+    package = Path(medview.__file__).parent
+    shipped = package / "resources"
+    resources = shipped if shipped.is_dir() else package.parent / "resources"
+    if profile is not None:
+        return Paths.in_profile(resources, profile.absolute())
+    own = platformdirs.PlatformDirs("medview", appauthor=False)
+    data = own.user_data_path
+    return Paths(resources, own.user_config_path, data, own.user_cache_path, own.user_log_path)
+
+
+def catalog(paths: Paths) -> Catalog:
+    """The shipped models and the reader's own."""
+    return Catalog((paths.shipped_models, paths.own_models))
+
+
+def build(paths: Paths, *, keeps_work: bool = True) -> Services:
+    """Wire the services. With `keeps_work` False only the audit trail goes into the profile."""
+    paths.create()
+    settings = Settings(paths.settings_file)
+    workspace = Workspace(settings)
+    tasks = Tasks(import_workers=settings.integer("loading.workers"))
+    store = Store(paths.store_file, settings.number("store.delay_s"))
+    audit = Audit(store)
+    models = catalog(paths)
+    templates = load_templates(paths.resources / "report_templates")
+    review = ReviewDesk(workspace, audit, templates, models.cards)
+    loading = Loading(workspace, tasks, load_protocols(paths.resources / "hanging"))
+    services = Services(
+        paths=paths,
+        settings=settings,
+        workspace=workspace,
+        history=workspace.history,
+        review=review,
+        viewing=Viewing(workspace, settings),
+        loading=loading,
+        jobs=Jobs(workspace, models, review, settings, paths),
+        catalog=models,
+        tasks=tasks,
+        store=store,
+        audit=audit,
+        export=Export(workspace, tasks, audit, models),
+        commands=Registry(settings),
+    )
+    if keeps_work:
+        store.attach(workspace, tasks, loading)
+    _register(services)
+    return services
+
+
+def _register(services: Services) -> None:
+    registry = services.commands
+    for room in (commands_edit, commands_view, commands_ai):
+        room.register(registry, services)
+    tasks, jobs, loading, store = services.tasks, services.jobs, services.loading, services.store
+    registry.add_activity(tasks.pump, lambda: tasks.idle and loading.idle and store.idle)
+    registry.add_activity(jobs.pump, lambda: jobs.idle)
+
+
+def close(services: Services) -> None:
+    """Stop the AI worker, save what is left, and stop the background work, in that order."""
+    services.jobs.close()
+    services.tasks.pump()
+    services.store.close()
+    for study_uid in list(services.workspace.studies):
+        services.workspace.close_study(study_uid)
+    services.tasks.close()
+
+
+@contextmanager
+def running(paths: Paths, *, keeps_work: bool = True) -> Iterator[Services]:
+    """Services for the time of a `with` block."""
+    services = build(paths, keeps_work=keeps_work)
+    try:
+        yield services
+    finally:
+        close(services)

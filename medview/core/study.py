@@ -44,7 +44,8 @@ class Patient:
 class Instance:
     """One file (or one member of it) with what sorting and referencing need.
 
-    `headers` holds further header values as text by DICOM keyword.
+    `member` is its name inside the archive at `path`. `headers` holds header values as text by
+    DICOM keyword where they differ from those of its series.
     """
 
     sop_instance_uid: str
@@ -54,6 +55,7 @@ class Instance:
     frames: int = 1
     transfer_syntax_uid: str = ""
     member: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __repr__(self) -> str:
         return f"Instance(frames={self.frames})"
@@ -64,7 +66,7 @@ class Series:
     """Images of one acquisition, as the scanner grouped them.
 
     `headers` holds further header values as text by DICOM keyword (EchoTime, BodyPartExamined,
-    PatientAge, ...), the same for all instances.
+    PatientAge, ...), those of the first instance; others say where they differ.
     """
 
     uid: str

@@ -1,0 +1,208 @@
+"""Planes of a planned volume, from their files into an array: the quick way where there is one."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medview.core.errors import ReadError
+from medview.core.study import Problem, Severity
+from medview.io.archives import FileBytes, open_file, read_members
+from medview.io.header import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from medview.io.pixels import cleaned, decode, decode_direct, unpacked
+from medview.io.plan import PlanePlan, VolumePlan
+from medview.io.raster import decode_picture
+
+Voxels = npt.NDArray[Any]
+
+_AS_IT_LIES = frozenset((EXPLICIT_LITTLE, IMPLICIT_LITTLE, "raw"))
+_AGAIN = "Get the file again from its source"
+
+
+class Filling:
+    """One filling of planes [start, stop): `problems` and the `lost` planes stand in it after."""
+
+    def __init__(self, plan: VolumePlan, voxels: Voxels) -> None:
+        self._plan = plan
+        self._voxels = voxels
+        self.problems: list[Problem] = []
+        self.lost: set[int] = set()
+
+    def run(self, start: int, stop: int) -> None:
+        """Fill the planes; one that cannot be read is left at the plan's blank value."""
+        numbered = [(k, self._plan.planes[k]) for k in range(start, stop)]
+        for path, group in groupby(numbered, key=lambda pair: pair[1].path):
+            places = dict(group)
+            if path is None:
+                self._blank(places)
+                continue
+            try:
+                self._from_file(path, places)
+            except ReadError as error:
+                self._lose(path, error, list(places))
+
+    def _blank(self, places: Sequence[int] | dict[int, PlanePlan]) -> None:
+        for k in places:
+            self._voxels[k] = self._plan.blank
+        self.lost.update(places)
+
+    def _lose(self, path: Path, error: ReadError, places: Sequence[int]) -> None:
+        self._blank(places)
+        member = self._plan.planes[places[0]].member
+        total = len(self._plan.planes)
+        where = ", ".join(str(k + 1) for k in places[:5]) + (", ..." if len(places) > 5 else "")
+        noun = "slice" if len(places) == 1 else "slices"
+        place = f" ({noun} {where} of {total}, shown empty)" if total > 1 else ""
+        shown = path / member if member else path
+        self.problems.append(
+            Problem(shown, error.user_text + place, Severity.REFUSED, error.hint or _AGAIN)
+        )
+
+    def _from_file(self, path: Path, places: dict[int, PlanePlan]) -> None:
+        """Planes of one file, or of members of one archive."""
+        members: dict[str, list[int]] = {}
+        for k, plane in places.items():
+            members.setdefault(plane.member, []).append(k)
+        if "" not in members:
+            self._from_archive(path, members)
+            return
+        with open_file(path) as source:
+            if all(self._lies_as_kept(plane) for plane in places.values()):
+                for k, plane in places.items():
+                    self._read_into(source, plane, self._voxels[k])
+                return
+            data = source.read_at(0, source.size)
+        self._from_data(path, data, list(places))
+
+    def _from_archive(self, path: Path, members: dict[str, list[int]]) -> None:
+        missing = dict(members)
+        for entry in read_members(path, members, self._plan.password):
+            self._from_data(path, entry.data, missing.pop(entry.member))
+        for places in missing.values():
+            self._lose(path, ReadError("The archive has changed", "Open it again"), places)
+
+    def _lies_as_kept(self, plane: PlanePlan) -> bool:
+        """Whether the plane's bytes in the file are its bytes in memory."""
+        form = plane.format
+        return (
+            plane.offset >= 0
+            and plane.tile is None
+            and form.encoding in _AS_IT_LIES
+            and form.lut is None
+            and form.samples in (1, 3)
+            and not self._plan.real_values
+            and np.dtype(form.dtype) == np.dtype(self._plan.dtype)
+        )
+
+    @staticmethod
+    def _read_into(source: FileBytes, plane: PlanePlan, target: Voxels) -> None:
+        view = target.reshape(-1).view(np.uint8).data
+        done = 0
+        while done < len(view):
+            got = os.preadv(source.descriptor, [view[done:]], plane.offset + done)
+            if got == 0:
+                raise ReadError("The pixel data are cut short", _AGAIN)
+            done += got
+        if plane.format.bits_stored not in (0, target.dtype.itemsize * 8):
+            target[...] = cleaned(target, plane.format)
+
+    def _from_data(self, path: Path, data: bytes, places: Sequence[int]) -> None:
+        """Planes out of a whole file in memory."""
+        planes = [self._plan.planes[k] for k in places]
+        bad: dict[str, tuple[ReadError, list[int]]] = {}
+        for k, plane, picture in zip(places, planes, pictures(data, planes), strict=True):
+            if isinstance(picture, ReadError):
+                bad.setdefault(picture.user_text, (picture, []))[1].append(k)
+            else:
+                self._voxels[k] = self._kept(plane, picture)
+        for error, lost in bad.values():
+            self._lose(path, error, lost)
+
+    def _kept(self, plane: PlanePlan, stored: Voxels) -> Voxels:
+        """Stored values as the volume keeps them."""
+        plan, form = self._plan, plane.format
+        if form.lut is not None:
+            first, table = form.lut
+            return table[np.clip(stored.astype(np.int64) - first, 0, len(table) - 1)]
+        if not plan.real_values:
+            return stored[..., :3] if stored.ndim == 3 else stored
+        values = (stored.astype(np.float64) * plane.slope + plane.intercept).astype(np.float32)
+        if plan.padding is not None and form.padding is not None:
+            low, high = form.padding
+            values[(stored >= low) & (stored <= high)] = plan.padding[0]
+        return values
+
+
+def pictures(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Voxels | ReadError]:
+    """Stored values of planes of one file held in memory, an error in the place of a bad one."""
+    encoding = planes[0].format.encoding
+    if encoding in _STREAMS:
+        return _packed_pictures(data, planes)
+    if encoding == "picture":
+        return decode_picture(data, planes)
+    try:
+        return decode(unpacked(data, encoding), planes)
+    except ReadError as error:
+        return iter([error] * len(planes))
+
+
+class _Inflated(io.RawIOBase):
+    """A zlib stream as something to read from, piece by piece."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._unpacker = zlib.decompressobj()
+        self._rest = data
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Up to the size of the buffer; 0 at the end."""
+        piece = self._unpacker.decompress(self._rest, len(buffer))
+        self._rest = self._unpacker.unconsumed_tail
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+_STREAMS: dict[str, Callable[[bytes], io.BufferedIOBase]] = {
+    "gzip": lambda data: gzip.GzipFile(fileobj=io.BytesIO(data)),
+    "bzip2": lambda data: bz2.BZ2File(io.BytesIO(data)),
+    "zlib": lambda data: io.BufferedReader(_Inflated(data), 1 << 20),
+}
+
+
+def _packed_pictures(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Voxels | ReadError]:
+    """Planes of a packed file in one pass; never unpacks beyond the last of them."""
+    form = planes[0].format
+    with _STREAMS[form.encoding](data[form.packed_at :]) as stream:
+        at = 0
+        for plane in planes:
+            try:
+                at = _forward(stream, plane.offset - at) + at
+                raw = stream.read(form.plane_bytes)
+            except (EOFError, OSError, zlib.error) as error:
+                yield ReadError("The packed image is damaged or cut short", detail=str(error))
+                continue
+            at += len(raw)
+            yield decode_direct(raw, replace(plane, offset=0))
+
+
+def _forward(stream: io.BufferedIOBase, count: int) -> int:
+    """Skip that many bytes; fewer at the end."""
+    done = 0
+    while done < count and (piece := stream.read(min(1 << 22, count - done))):
+        done += len(piece)
+    return done

@@ -1,0 +1,190 @@
+"""Frames of DICOM instances: one picture each, with what the headers say of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from medview.core.clip import Region
+from medview.core.errors import ReadError
+from medview.core.study import Instance
+from medview.io.mosaic import Tile, mosaic_tiles
+from medview.io.multiframe import (
+    data_set,
+    detector_values,
+    frame_times_s,
+    frame_values,
+    regions_of,
+)
+from medview.io.plan import PixelFormat
+from medview.io.stacking import is_orientation
+from medview.io.values import NATIVE, Values, numbers, pixel_format
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+#: SOP classes of pictures that are shadows or photographs: headers may carry positions, but a
+#: pixel is not at a place in the patient (PS3.3 A.8, A.14, A.16, A.26, A.27, A.32, A.47, A.48).
+_FLAT = frozenset(
+    _STORAGE + suffix
+    for suffix in (
+        "1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1", "3", "3.1", "6", "6.1",
+        "12.1", "12.1.1", "12.2", "12.2.1", "12.3", "481.1",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a plane lies: its first pixel in LPS mm, its direction cosines, its pixel size."""
+
+    position: npt.NDArray[np.float64]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of an instance. Without `form` its pixels cannot be read.
+
+    A clip is one frame with `times_s`, for all its pictures.
+    """
+
+    instance: Instance
+    values: Values
+    form: PixelFormat | None
+    place: Place | None
+    number: int = 0
+    offset: int = -1
+    tile: tuple[int, int, int, int] | None = None
+    times_s: tuple[float, ...] = ()
+    regions: tuple[Region, ...] = ()
+
+    @property
+    def format(self) -> PixelFormat:
+        """The format of a frame whose pixels can be read."""
+        if self.form is None:
+            raise ReadError("The picture cannot be read")
+        return self.form
+
+    @property
+    def acquired(self) -> int:
+        """A number that follows the order of acquisition."""
+        return (self.instance.number or 0) * 100_000 + self.number
+
+
+def place_of(values: Values) -> Place | None:
+    """The plane's place, or None where position, orientation or spacing are missing or nonsense."""
+    if values.get("SOPClassUID") in _FLAT:
+        return None
+    position = numbers(values, "ImagePositionPatient")
+    cosines = numbers(values, "ImageOrientationPatient")
+    spacing = numbers(values, "PixelSpacing")
+    if len(position) != 3 or len(spacing) != 2 or not is_orientation(cosines):
+        return None
+    if min(spacing) <= 0:
+        return None
+    return Place(np.array(position), cosines, (spacing[0], spacing[1]))
+
+
+def lost_frame(instance: Instance, values: Values) -> list[Frame]:
+    """The place of a slice whose pixels cannot be read, if it has one."""
+    place = place_of(values)
+    return [] if place is None else [Frame(instance, values, None, place)]
+
+
+def frames_of(instance: Instance, values: Values, password: str) -> list[Frame]:
+    """The pictures of an instance; ReadError where it holds none that can be shown."""
+    form = pixel_format(values)
+    if values.get("ModalityLUTSequence"):
+        form = replace(form, lut=_modality_lut(data_set(instance, password)))
+    start = int(values["_PixelOffset"])
+    if values.get("MosaicImages") or "MOSAIC" in values.get("ImageType", ""):
+        tiles = mosaic_tiles(data_set(instance, password), values)
+        if tiles:
+            return _tiles(instance, values, form, tiles)
+    if form.frames > 1 or values.get("PerFrameFunctionalGroupsSequence"):
+        return _many(instance, values, form, password)
+    offset = start if _is_direct(form) else -1
+    return [Frame(instance, values, form, place_of(values), offset=offset)]
+
+
+def _is_direct(form: PixelFormat) -> bool:
+    """Whether planes stand in the file as they will in memory."""
+    return (
+        form.encoding in NATIVE
+        and form.samples == 1
+        and form.photometric != "PALETTE COLOR"
+        and form.bits_stored > 1
+    )
+
+
+def _many(instance: Instance, values: Values, form: PixelFormat, password: str) -> list[Frame]:
+    ds = data_set(instance, password)
+    texts = frame_values(ds, form.frames)
+    if not any("ImagePositionPatient" in text for text in texts):
+        texts = detector_values(ds, form.frames) or texts
+    merged = [{**values, **text} for text in texts]
+    places = [place_of(one) for one in merged]
+    start = int(values["_PixelOffset"])
+    if form.frames > 1 and not any(places):
+        return [_clip(instance, values, form, ds)]
+    direct = _is_direct(form)
+    return [
+        Frame(
+            instance,
+            one,
+            form,
+            place,
+            number,
+            start + number * form.plane_bytes if direct else -1,
+        )
+        for number, (one, place) in enumerate(zip(merged, places, strict=True))
+    ]
+
+
+def _clip(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) -> Frame:
+    start = int(values["_PixelOffset"])
+    return Frame(
+        instance,
+        values,
+        form,
+        None,
+        offset=start if _is_direct(form) else -1,
+        times_s=frame_times_s(values, form.frames),
+        regions=regions_of(ds),
+    )
+
+
+def _tiles(
+    instance: Instance,
+    values: Values,
+    form: PixelFormat,
+    tiles: list[Tile],
+) -> list[Frame]:
+    start = int(values["_PixelOffset"]) if _is_direct(form) else -1
+    frames = []
+    for corner, texts in tiles:
+        merged = {**values, **texts}
+        frames.append(Frame(instance, merged, form, place_of(merged), 0, start, corner))
+    return frames
+
+
+def _modality_lut(ds: Dataset) -> tuple[int, npt.NDArray[np.uint16]] | None:
+    """First mapped stored value and outputs of the Modality LUT Sequence (PS3.3 C.11.1.1)."""
+    sequence = ds.get("ModalityLUTSequence")
+    if not sequence:
+        return None
+    item = sequence[0]
+    descriptor, data = item.get("LUTDescriptor"), item.get("LUTData")
+    if descriptor is None or len(descriptor) != 3 or data is None:
+        raise ReadError("The Modality LUT of the file is incomplete")
+    count = int(descriptor[0]) or 65536
+    if isinstance(data, bytes):
+        table = np.frombuffer(data, dtype="<u1" if len(data) == count else "<u2")
+    else:
+        table = np.asarray(data)
+    if len(table) < count:
+        raise ReadError("The Modality LUT of the file is cut short")
+    return int(descriptor[1]), table[:count].astype(np.uint16)

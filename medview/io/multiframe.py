@@ -1,0 +1,150 @@
+"""Frames of multi-frame objects: what the functional groups say of each (PS3.3 C.7.6.16)."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from medview.core.clip import Region
+from medview.core.errors import ReadError
+from medview.core.study import Instance
+from medview.io.archives import read_all
+from medview.io.header import DEFLATED, deflated_start, inflate
+from medview.io.values import Values, number, numbers
+
+#: Attributes of functional groups that place a frame, or say what its values mean.
+_FRAME_KEYWORDS = frozenset(
+    """ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness
+    SpacingBetweenSlices RescaleSlope RescaleIntercept RescaleType WindowCenter WindowWidth
+    WindowCenterWidthExplanation VOILUTFunction StackID InStackPositionNumber
+    TemporalPositionIndex TemporalPositionTimeOffset FrameType DiffusionBValue
+    NominalCardiacTriggerDelayTime InversionTimes FrameAcquisitionNumber FlipAngle
+    RepetitionTime FrameAcquisitionDateTime""".split()  # noqa: SIM905
+)
+_RENAMED = {"EffectiveEchoTime": "EchoTime", "FrameType": "ImageType"}
+#: Units of ultrasound regions, (0018,6024) and (0018,6026), in UCUM (PS3.3 C.8.5.5.1.15).
+_REGION_UNITS = ("1", "%", "dB", "cm", "s", "Hz", "dB/s", "cm/s", "cm2", "cm2/s", "cm3", "cm3/s",
+                 "deg")  # fmt: skip
+
+
+def data_set(instance: Instance, password: str = "", *, pixels: bool = False) -> Dataset:
+    """The whole data set of an instance, without its pixels unless asked for.
+
+    Raises ReadError if it cannot be parsed.
+    """
+    entry = next(read_all(instance.path, [instance.member], password), None)
+    if entry is None:
+        raise ReadError("The file is no longer there")
+    data = entry.data
+    if instance.transfer_syntax_uid == DEFLATED:
+        inflate(data, deflated_start(data))  # refuses what would grow without measure
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return dcmread(io.BytesIO(data), stop_before_pixels=not pixels, force=True)
+    except (InvalidDicomError, ValueError, KeyError, AttributeError, NotImplementedError,
+            TypeError, OSError, RecursionError, EOFError) as error:  # fmt: skip
+        raise ReadError("The header of the file is damaged", detail=str(error)) from error
+
+
+def frame_values(ds: Dataset, count: int) -> list[dict[str, str]]:
+    """Header texts of each frame that differ from or add to those of the object."""
+    shared = _texts_of(_first(ds, "SharedFunctionalGroupsSequence"))
+    per_frame = ds.get("PerFrameFunctionalGroupsSequence") or []
+    frames = []
+    for n in range(count):
+        item = per_frame[n] if n < len(per_frame) else None
+        frames.append(shared | _texts_of(item))
+    return frames
+
+
+def _first(ds: Dataset, keyword: str) -> Dataset | None:
+    sequence = ds.get(keyword)
+    return sequence[0] if sequence else None
+
+
+def _texts_of(groups: Dataset | None) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for group in groups or ():
+        if group.VR != "SQ" or not group.value:
+            continue
+        for element in group.value[0]:
+            if element.keyword in _FRAME_KEYWORDS or element.keyword in _RENAMED:
+                texts[_RENAMED.get(element.keyword, element.keyword)] = _text(element.value)
+            elif element.keyword == "DiffusionGradientDirectionSequence" and element.value:
+                direction = element.value[0].get("DiffusionGradientOrientation")
+                texts["DiffusionGradientOrientation"] = _text(direction)
+    return texts
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    return "\\".join(str(part) for part in value)
+
+
+def detector_values(ds: Dataset, count: int) -> list[dict[str, str]]:
+    """Frames of a reconstructed nuclear medicine stack (PS3.3 C.8.4.15, C.8.4.8).
+
+    Position and orientation stand once, for the first frame; Spacing Between Slices is the
+    defined distance between the centres of frames here. Empty if any of them is missing.
+    """
+    detector = _first(ds, "DetectorInformationSequence")
+    step = ds.get("SpacingBetweenSlices")
+    if detector is None or step is None or "TOMO" not in "".join(ds.get("ImageType", ())):
+        return []
+    cosines = detector.get("ImageOrientationPatient")
+    origin = detector.get("ImagePositionPatient")
+    if not cosines or not origin or len(cosines) != 6 or len(origin) != 3:
+        return []
+    normal = np.cross(np.array(cosines[:3], float), np.array(cosines[3:], float))
+    start, away = np.array(origin, float), float(step) * normal
+    orientation = _text(list(cosines))
+    return [
+        {
+            "ImagePositionPatient": _text([repr(float(x)) for x in start + number * away]),
+            "ImageOrientationPatient": orientation,
+        }
+        for number in range(count)
+    ]
+
+
+def frame_times_s(values: Values, count: int) -> tuple[float, ...]:
+    """When each frame was taken, from Frame Time Vector, Frame Time or a rate (C.7.6.5)."""
+    vector = numbers(values, "FrameTimeVector")
+    if len(vector) == count:
+        return tuple(float(t) for t in np.cumsum(vector) / 1000)
+    step_s = (number(values, "FrameTime") or 0.0) / 1000
+    rate = number(values, "RecommendedDisplayFrameRate") or number(values, "CineRate") or 0.0
+    if step_s <= 0:
+        step_s = 1 / rate if rate > 0 else 1.0
+    return tuple(n * step_s for n in range(count))
+
+
+def regions_of(ds: Dataset) -> tuple[Region, ...]:
+    """The calibrated regions of an ultrasound picture; those without numbers are left out."""
+    regions = []
+    for item in ds.get("SequenceOfUltrasoundRegions") or ():
+        box = [item.get(f"RegionLocation{name}") for name in ("MinX0", "MinY0", "MaxX1", "MaxY1")]
+        steps = [item.get("PhysicalDeltaX"), item.get("PhysicalDeltaY")]
+        units = [item.get("PhysicalUnitsXDirection"), item.get("PhysicalUnitsYDirection")]
+        if None in box + steps + units or max(units) >= len(_REGION_UNITS):
+            continue
+        left, top, right, bottom = (int(x) for x in box)
+        names = [_REGION_UNITS[int(unit)] for unit in units]
+        regions.append(
+            Region(
+                (left, top, right, bottom),
+                (float(steps[0]), float(steps[1])),
+                (names[0], names[1]),
+            )
+        )
+    return tuple(regions)

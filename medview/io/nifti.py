@@ -1,0 +1,211 @@
+"""NIfTI-1 and NIfTI-2: header, grid and plan (nifti.nimh.nih.gov, nifti1.h and nifti2.h)."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from medview.core.errors import ReadError
+from medview.core.geometry import lps_from_ras, reorder_kji
+from medview.core.study import Series
+from medview.io.archives import read_all
+from medview.io.gridded import GridFile, plan_grid
+from medview.io.plan import SeriesPlan
+
+_TYPES = {
+    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
+    1024: "i8", 1280: "u8", 128: "u1", 2304: "u1",
+}  # fmt: skip
+_SAMPLES = {128: 3, 2304: 4}
+_TO_MM = {1: 1000.0, 3: 0.001}
+_HEADER_BYTES = 544
+_AGAIN = "Get the file again from its source"
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiHeader:
+    """What matters of a header.
+
+    `shape` is (volumes, k, j, i), the affine takes (k, j, i, 1) to LPS mm. Without an affine the
+    file has no orientation (sform and qform codes are zero).
+    """
+
+    shape: tuple[int, int, int, int]
+    dtype: str
+    samples: int
+    offset: int
+    affine: npt.NDArray[np.float64] | None
+    slope: float
+    intercept: float
+    pair: bool
+    notes: tuple[str, ...] = ()
+
+
+def is_nifti(head: bytes) -> bool:
+    """Whether unpacked bytes begin as NIfTI does."""
+    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
+
+
+def unpacked_head(data: bytes, count: int = _HEADER_BYTES) -> bytes:
+    """The first bytes of a file, through gzip if it is packed so; empty if it is damaged."""
+    if data[:2] != b"\x1f\x8b":
+        return data[:count]
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, count)
+    except zlib.error:
+        return b""
+
+
+def parse_header(head: bytes) -> NiftiHeader:
+    """The header of NIfTI-1 or 2; ReadError for nonsense."""
+    second = head[4:8] in (b"n+2\0", b"ni2\0")
+    size = 540 if second else 348
+    if len(head) < size:
+        raise ReadError("The NIfTI header is cut short", _AGAIN)
+    endian = "<" if struct.unpack_from("<l", head)[0] == size else ">"
+    if struct.unpack_from(endian + "l", head)[0] != size:
+        raise ReadError("The NIfTI header is damaged", _AGAIN)
+    fields = _second(head, endian) if second else _first(head, endian)
+    shape = _shape(fields.dim)
+    if fields.datatype not in _TYPES:
+        raise ReadError(f"NIfTI values of type {fields.datatype} are not shown")
+    affine, notes = _affine(fields)
+    scaled = fields.slope != 0 and math.isfinite(fields.slope) and math.isfinite(fields.intercept)
+    return NiftiHeader(
+        shape=shape,
+        dtype=endian + _TYPES[fields.datatype],
+        samples=_SAMPLES.get(fields.datatype, 1),
+        offset=int(fields.offset) if math.isfinite(fields.offset) else -1,
+        affine=affine,
+        slope=fields.slope if scaled else 1.0,
+        intercept=fields.intercept if scaled else 0.0,
+        pair=b"ni" in head[4:8] or head[344:346] == b"ni",
+        notes=notes,
+    )
+
+
+@dataclass(frozen=True)
+class _Fields:
+    dim: tuple[int, ...]
+    datatype: int
+    pixdim: tuple[float, ...]
+    offset: float
+    slope: float
+    intercept: float
+    units: int
+    codes: tuple[int, int]
+    quaternion: tuple[float, ...]
+    rows: tuple[float, ...]
+
+
+def _first(head: bytes, endian: str) -> _Fields:
+    def get(kind: str, at: int) -> tuple[float, ...]:
+        return struct.unpack_from(endian + kind, head, at)
+
+    return _Fields(
+        tuple(int(n) for n in get("8h", 40)), int(get("h", 70)[0]), get("8f", 76),
+        get("f", 108)[0], get("f", 112)[0], get("f", 116)[0], head[123],
+        (int(get("h", 252)[0]), int(get("h", 254)[0])), get("6f", 256), get("12f", 280),
+    )  # fmt: skip
+
+
+def _second(head: bytes, endian: str) -> _Fields:
+    def get(kind: str, at: int) -> tuple[float, ...]:
+        return struct.unpack_from(endian + kind, head, at)
+
+    return _Fields(
+        tuple(int(n) for n in get("8q", 16)), int(get("h", 12)[0]), get("8d", 104),
+        get("q", 168)[0], get("d", 176)[0], get("d", 184)[0], int(get("l", 500)[0]),
+        (int(get("l", 344)[0]), int(get("l", 348)[0])), get("6d", 352), get("12d", 400),
+    )  # fmt: skip
+
+
+def _shape(dim: tuple[int, ...]) -> tuple[int, int, int, int]:
+    count = dim[0]
+    if not 1 <= count <= 7:
+        raise ReadError("The NIfTI header is damaged", _AGAIN)
+    sizes = [dim[n] if n <= count else 1 for n in range(1, 8)]
+    if min(sizes) < 1:
+        raise ReadError("The NIfTI header counts no voxels", _AGAIN)
+    return math.prod(sizes[3:]), sizes[2], sizes[1], sizes[0]
+
+
+def _affine(fields: _Fields) -> tuple[npt.NDArray[np.float64] | None, tuple[str, ...]]:
+    """The sform where it is set, else the qform (nifti1.h, methods 3 and 2), else nothing."""
+    qform_code, sform_code = fields.codes
+    affine = np.eye(4)
+    if sform_code > 0:
+        affine[:3] = np.array(fields.rows).reshape(3, 4)
+    elif qform_code > 0:
+        affine = _from_quaternion(fields)
+    else:
+        return None, ("The file has no orientation (sform and qform are unset)",)
+    affine[:3] *= _TO_MM.get(fields.units & 7, 1.0)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
+        return None, ("The orientation of the file makes no sense",)
+    return reorder_kji(lps_from_ras(affine)), ()
+
+
+def _from_quaternion(fields: _Fields) -> npt.NDArray[np.float64]:
+    b, c, d = fields.quaternion[:3]
+    a = math.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
+    rotation = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    flip = -1.0 if fields.pixdim[0] < 0 else 1.0
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * np.array(
+        [fields.pixdim[1], fields.pixdim[2], flip * fields.pixdim[3]]
+    )
+    affine[:3, 3] = fields.quaternion[3:]
+    return affine
+
+
+def plan_nifti(series: Series, password: str = "") -> SeriesPlan:
+    """Volumes of a NIfTI file: one, or one for each further index of a 4D image."""
+    instance = series.instances[0]
+    entry = next(read_all(instance.path, [instance.member], password), None)
+    if entry is None:
+        raise ReadError("The file is no longer there")
+    packed = entry.data[:2] == b"\x1f\x8b"
+    header = parse_header(unpacked_head(entry.data))
+    path, size = instance.path, len(entry.data)
+    if header.pair:
+        path, size = _data_file(instance.path)
+        packed = path.suffix == ".gz"
+    file = GridFile(
+        path=path,
+        member=instance.member,
+        size=size,
+        start=max(header.offset, 0 if header.pair else 352),
+        shape=header.shape,
+        dtype=header.dtype,
+        samples=header.samples,
+        encoding="gzip" if packed else "raw",
+        affine=header.affine,
+        slope=header.slope,
+        intercept=header.intercept,
+        notes=header.notes,
+    )
+    return plan_grid(series, file, password)
+
+
+def _data_file(header_file: Path) -> tuple[Path, int]:
+    """The .img beside a .hdr; never another place."""
+    name = header_file.name
+    for ending, other in ((".hdr.gz", ".img.gz"), (".hdr", ".img")):
+        if name.endswith(ending):
+            path = header_file.with_name(name[: -len(ending)] + other)
+            if path.is_file():
+                return path, path.stat().st_size
+    raise ReadError("The .img file that belongs to this header is not beside it")

@@ -1,0 +1,177 @@
+"""What reading a series will give, worked out before a single pixel is decoded.
+
+Light on purpose: no DICOM library is imported here, so services may use it at start-up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medview.core.clip import Clip, Region
+from medview.core.codes import UNSPECIFIED, Code
+from medview.core.geometry import Calibration, Geometry
+from medview.core.study import Problem
+from medview.core.volume import Volume, Window
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How stored values lie in a file (PS3.3 C.7.6.3).
+
+    `encoding` is a transfer syntax UID for DICOM, else `raw`, `gzip`, `zlib`, `bzip2` or
+    `picture`; packed voxels begin at `packed_at` of the file. `lut` is a Modality LUT: first
+    mapped value and outputs (PS3.3 C.11.1). `padding` is the closed range of stored values that
+    means "no image here".
+    """
+
+    encoding: str
+    rows: int
+    columns: int
+    dtype: str
+    samples: int = 1
+    photometric: str = "MONOCHROME2"
+    planar: int = 0
+    bits_stored: int = 0
+    high_bit: int = 0
+    frames: int = 1
+    packed_at: int = 0
+    padding: tuple[float, float] | None = None
+    lut: tuple[int, npt.NDArray[np.uint16]] | None = field(default=None, compare=False)
+
+    @property
+    def signed(self) -> bool:
+        """Whether stored values are two's complement."""
+        return np.dtype(self.dtype).kind == "i"
+
+    @property
+    def plane_bytes(self) -> int:
+        """Bytes of one uncompressed plane."""
+        return self.rows * self.columns * self.samples * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class PlanePlan:
+    """Where one plane comes from: a file or member of an archive, and a frame of it.
+
+    `offset` counts in the file, or in what it unpacks to. `tile` is (first row, first column, rows,
+    columns) of a plane inside a larger mosaic. A plane without a `path` is one that is missing.
+    """
+
+    path: Path | None
+    format: PixelFormat
+    member: str = ""
+    frame: int = 0
+    offset: int = -1
+    slope: float = 1.0
+    intercept: float = 0.0
+    tile: tuple[int, int, int, int] | None = None
+    instance_uid: str = ""
+
+
+@dataclass(frozen=True)
+class VolumePlan:
+    """One volume to be: its grid, its values and its planes in order. Crosses processes.
+
+    `real_values` says that each plane is rescaled by its own slope and intercept to float32.
+    `blank` fills planes that are missing or unreadable. A clip has `frame_times_s`.
+    """
+
+    uid: str
+    series_uid: str
+    shape: tuple[int, ...]
+    dtype: str
+    affine: tuple[tuple[float, ...], ...]
+    planes: tuple[PlanePlan, ...] = field(repr=False)
+    frame_of_reference_uid: str = ""
+    calibration: Calibration = Calibration.PATIENT
+    slope: float = 1.0
+    intercept: float = 0.0
+    real_values: bool = False
+    time_index: int | None = None
+    quantity: Code = UNSPECIFIED
+    unit: str = "1"
+    windows: tuple[Window, ...] = ()
+    padding: tuple[float, float] | None = None
+    blank: float = 0.0
+    inverted: bool = False
+    frame_times_s: tuple[float, ...] = ()
+    regions: tuple[Region, ...] = ()
+    notes: tuple[str, ...] = ()
+    password: str = field(default="", repr=False)
+
+    @property
+    def geometry(self) -> Geometry:
+        """The grid."""
+        slices, rows, columns = self.shape[:3]
+        return Geometry(
+            (slices, rows, columns),
+            np.array(self.affine),
+            self.frame_of_reference_uid,
+            self.calibration,
+        )
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether its planes are moments, not places."""
+        return bool(self.frame_times_s)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory the voxels need."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class SeriesPlan:
+    """All volumes of a series, the main one first, and what could not be planned."""
+
+    series_uid: str
+    volumes: tuple[VolumePlan, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSeries:
+    """A series in memory. Clips stand in `clips` only."""
+
+    volumes: tuple[Volume, ...]
+    problems: tuple[Problem, ...] = ()
+    clips: tuple[Clip, ...] = ()
+
+
+def volume_of(plan: VolumePlan, voxels: npt.NDArray[Any], notes: tuple[str, ...] = ()) -> Volume:
+    """The volume whose voxels have been filled; `notes` adds what filling had to tolerate."""
+    return Volume(
+        uid=plan.uid,
+        series_uid=plan.series_uid,
+        geometry=plan.geometry,
+        voxels=voxels,
+        slope=plan.slope,
+        intercept=plan.intercept,
+        time_index=plan.time_index,
+        quantity=plan.quantity,
+        unit=plan.unit,
+        default_windows=plan.windows,
+        padding=plan.padding,
+        inverted=plan.inverted,
+        instance_uids=tuple(plane.instance_uid for plane in plan.planes),
+        notes=plan.notes + notes,
+    )
+
+
+def clip_of(plan: VolumePlan, frames: npt.NDArray[Any], notes: tuple[str, ...] = ()) -> Clip:
+    """The clip whose frames have been filled."""
+    return Clip(
+        uid=plan.uid,
+        series_uid=plan.series_uid,
+        frames=frames,
+        frame_times_s=plan.frame_times_s,
+        regions=plan.regions,
+        sop_instance_uid=plan.planes[0].instance_uid,
+        notes=plan.notes + notes,
+    )

@@ -1,0 +1,109 @@
+"""Series -> volumes: planned first, then filled plane by plane, in one process or in several."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medview.core.errors import ReadError
+from medview.core.shared_array import SharedArray, SharedArrayName
+from medview.core.study import Problem, Series
+from medview.core.volume import Window
+from medview.io.dicom_read import plan_dicom
+from medview.io.filling import Filling
+from medview.io.foreign import PLANNERS
+from medview.io.plan import LoadedSeries, SeriesPlan, VolumePlan, clip_of, volume_of
+from medview.io.raster import shrunk
+
+
+def plan(series: Series, password: str = "") -> SeriesPlan:
+    """What reading the series will give, without decoding a pixel.
+
+    Raises nothing but for a series of an unknown format: what cannot be read is a problem.
+    """
+    if series.is_dicom:
+        return plan_dicom(series, password)
+    try:
+        return PLANNERS[series.headers["_Format"]](series, password)
+    except ReadError as error:
+        problem = Problem(series.instances[0].path, error.user_text, hint=error.hint)
+        return SeriesPlan(series.uid, (), (problem,))
+
+
+def fill(plan: VolumePlan, target: SharedArrayName, start: int, stop: int) -> tuple[Problem, ...]:
+    """Decode planes [start, stop) straight into shared memory.
+
+    A plane that cannot be read is left at the plan's blank value and named in the result.
+    """
+    with SharedArray.attach(target) as shared:
+        filling = Filling(plan, shared.array)
+        filling.run(start, stop)
+        return tuple(filling.problems)
+
+
+def load(series: Series, password: str = "") -> LoadedSeries:
+    """All of a series in this process, in private memory; empty volumes are left out."""
+    planned = plan(series, password)
+    problems = list(planned.problems)
+    volumes, clips = [], []
+    for one in planned.volumes:
+        voxels = np.empty(one.shape, dtype=one.dtype)
+        filling = Filling(one, voxels)
+        filling.run(0, one.shape[0])
+        problems += filling.problems
+        if len(filling.lost) == one.shape[0]:
+            continue
+        notes = tuple(problem.reason for problem in filling.problems[:5])
+        if one.is_clip:
+            clips.append(clip_of(one, voxels, notes))
+        else:
+            volumes.append(volume_of(one, voxels, notes))
+    return LoadedSeries(tuple(volumes), tuple(problems), tuple(clips))
+
+
+def thumbnail(
+    series: Series, size_px: int = 96, password: str = ""
+) -> npt.NDArray[np.uint8] | None:
+    """The middle image, windowed, at most `size_px` along its longer side; None without image."""
+    volumes = plan(series, password).volumes
+    if not volumes:
+        return None
+    whole = volumes[0]
+    middle = whole.shape[0] // 2
+    one = replace(
+        whole, planes=(whole.planes[middle],), shape=(1, *whole.shape[1:]), frame_times_s=()
+    )
+    voxels = np.empty(one.shape, dtype=one.dtype)
+    filling = Filling(one, voxels)
+    filling.run(0, 1)
+    if filling.lost:
+        return None
+    grey = _windowed(one, voxels[0])
+    _, row_mm, column_mm = one.geometry.spacing_mm
+    height, width = grey.shape[0] * row_mm, grey.shape[1] * column_mm
+    scale = size_px / max(height, width)
+    return shrunk(grey, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def _windowed(plan: VolumePlan, plane: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """A plane in 8 bits: colour as its brightness, grey through the file's or an automatic window.
+
+    A linear ramp between the window's ends is enough here (PS3.3 C.11.2.1.3.2).
+    """
+    if plane.ndim == 3:
+        weights = np.array((0.299, 0.587, 0.114), dtype=np.float32)
+        return (plane.astype(np.float32) @ weights).astype(np.uint8)
+    values = plane.astype(np.float32) * np.float32(plan.slope) + np.float32(plan.intercept)
+    window = plan.windows[0] if plan.windows else _automatic(values)
+    low = window.center - window.width / 2
+    grey = np.clip((values - low) / window.width * 255, 0, 255).astype(np.uint8)
+    return np.asarray(255 - grey, dtype=np.uint8) if plan.inverted else grey
+
+
+def _automatic(values: npt.NDArray[np.float32]) -> Window:
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 1.0)
+    return Window(float(low + high) / 2, max(float(high - low), 1e-6))

@@ -1,0 +1,203 @@
+"""Headers of many files -> patients, studies, series: who belongs with whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medview.core.study import Instance, Problem, Series, SeriesKind, Severity, Study
+from medview.io.identity import (
+    Identity,
+    compatible,
+    identity_of,
+    kind_of,
+    patient_of,
+    series_uid_of,
+    study_uid_of,
+    uid_from,
+)
+
+_IMAGE_KINDS = (SeriesKind.VOLUME, SeriesKind.IMAGES, SeriesKind.CLIP)
+
+#: Compares the pixels of two instances, given where each lies.
+SamePixels = Callable[[Instance, Instance], bool]
+
+
+@dataclass
+class _SeriesDraft:
+    uid: str
+    headers: dict[str, str]
+    kind: SeriesKind
+    instances: dict[str, Instance] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+
+
+@dataclass
+class _StudyDraft:
+    uid: str
+    identity: Identity
+    headers: dict[str, str]
+    series: dict[str, _SeriesDraft] = field(default_factory=dict)
+
+
+class Tree:
+    """Takes header after header and sorts them. Nothing of two patients is ever put together."""
+
+    def __init__(self, same_pixels: SamePixels) -> None:
+        self._same_pixels = same_pixels
+        self._studies: dict[str, list[_StudyDraft]] = {}
+        self._series_owner: dict[str, _StudyDraft] = {}
+        self._pool: dict[str, str] = {}
+        self.problems: list[Problem] = []
+
+    def add(
+        self, path: Path, member: str, values: Mapping[str, str], notes: tuple[str, ...] = ()
+    ) -> None:
+        """One file, by its header values."""
+        values = {key: self._pool.setdefault(text, text) for key, text in values.items()}
+        shown = path / member if member else path
+        study = self._study_for(values, shown)
+        series = self._series_for(study, values)
+        series.notes.update(dict.fromkeys(notes))
+        for note in notes:
+            self.problems.append(Problem(shown, note, Severity.WARNING))
+        kind = kind_of(values)
+        if series.kind not in _IMAGE_KINDS and kind in _IMAGE_KINDS:
+            series.kind = kind
+        self._add_instance(series, _instance(path, member, values, series.headers), shown)
+
+    def studies(self) -> tuple[Study, ...]:
+        """Everything sorted so far, by date; series by number, instances by number."""
+        drafts = [draft for same_uid in self._studies.values() for draft in same_uid]
+        drafts.sort(key=lambda draft: (draft.headers.get("StudyDate", ""), draft.uid))
+        return tuple(_study(draft) for draft in drafts)
+
+    def _study_for(self, values: Mapping[str, str], shown: Path) -> _StudyDraft:
+        uid, identity = study_uid_of(values), identity_of(values)
+        drafts = self._studies.setdefault(uid, [])
+        for draft in drafts:
+            if compatible(draft.identity, identity):
+                draft.identity = _merged(draft.identity, identity)
+                return draft
+        if drafts:
+            self.problems.append(
+                Problem(
+                    shown,
+                    "Two patients share one study identifier: they are kept apart",
+                    Severity.WARNING,
+                    "Check which patient the images belong to before reading them",
+                )
+            )
+        own = uid_from(uid, *identity) if drafts else uid
+        drafts.append(_StudyDraft(own, identity, dict(values)))
+        return drafts[-1]
+
+    def _series_for(self, study: _StudyDraft, values: Mapping[str, str]) -> _SeriesDraft:
+        uid = series_uid_of(values)
+        if uid in study.series:
+            return study.series[uid]
+        owner = self._series_owner.setdefault(uid, study)
+        own = uid if owner is study else uid_from(uid, study.uid)
+        study.series[uid] = _SeriesDraft(own, dict(values), kind_of(values))
+        return study.series[uid]
+
+    def _add_instance(self, series: _SeriesDraft, instance: Instance, shown: Path) -> None:
+        uid = instance.sop_instance_uid
+        if uid not in series.instances:
+            series.instances[uid] = instance
+            return
+        first = series.instances[uid]
+        if self._same_pixels(first, instance):
+            self.problems.append(
+                Problem(shown, f"A copy of {first.path.name}; read once", Severity.WARNING)
+            )
+            return
+        note = "Different images carry the same identifier"
+        self.problems.append(
+            Problem(shown, note, Severity.WARNING, "Ask the sender which of them is right")
+        )
+        series.notes[note] = None
+        series.instances[f"{uid}#{len(series.instances)}"] = instance
+
+
+def _merged(one: Identity, other: Identity) -> Identity:
+    a, b, c, d = (first or second for first, second in zip(one, other, strict=True))
+    return a, b, c, d
+
+
+def _instance(
+    path: Path, member: str, values: Mapping[str, str], base: Mapping[str, str]
+) -> Instance:
+    differing = {key: text for key, text in values.items() if base.get(key) != text}
+    differing.update((key, "") for key in base if key not in values)
+    where = (path, member)
+    return Instance(
+        sop_instance_uid=values.get("SOPInstanceUID") or uid_from("instance", *where),
+        sop_class_uid=values.get("SOPClassUID") or "unknown",
+        path=path,
+        number=_integer(values.get("InstanceNumber", "")),
+        frames=max(1, _integer(values.get("NumberOfFrames", "")) or 1),
+        transfer_syntax_uid=values.get("_TransferSyntax", ""),
+        member=member,
+        headers=differing,
+    )
+
+
+def _integer(text: str) -> int | None:
+    try:
+        return int(text.split("\\", maxsplit=1)[0])
+    except ValueError:
+        return None
+
+
+def _study(draft: _StudyDraft) -> Study:
+    values = draft.headers
+    series = sorted(
+        (_series(one, draft.uid) for one in draft.series.values()),
+        key=lambda one: (one.number is None, one.number or 0, one.uid),
+    )
+    return Study(
+        uid=draft.uid,
+        patient=patient_of(values),
+        description=values.get("StudyDescription", ""),
+        date=values.get("StudyDate", ""),
+        time=values.get("StudyTime", ""),
+        accession=values.get("AccessionNumber", ""),
+        id=values.get("StudyID", ""),
+        referring_physician=values.get("ReferringPhysicianName", ""),
+        series=tuple(series),
+    )
+
+
+def _series(draft: _SeriesDraft, study_uid: str) -> Series:
+    values = draft.headers
+    instances = sorted(
+        draft.instances.values(),
+        key=lambda one: (one.number is None, one.number or 0, str(one.path), one.member),
+    )
+    return Series(
+        uid=draft.uid,
+        study_uid=study_uid,
+        modality=values.get("Modality", ""),
+        description=values.get("SeriesDescription", ""),
+        instances=tuple(instances),
+        kind=draft.kind,
+        number=_integer(values.get("SeriesNumber", "")),
+        body_part=values.get("BodyPartExamined", ""),
+        laterality=values.get("ImageLaterality", "") or values.get("Laterality", ""),
+        frame_of_reference_uid=values.get("FrameOfReferenceUID", ""),
+        acquired_at=_acquired_at(values),
+        headers=values,
+        notes=tuple(draft.notes),
+    )
+
+
+def _acquired_at(values: Mapping[str, str]) -> str:
+    """Date and time of acquisition as the file has it (DICOM DT: YYYYMMDDHHMMSS)."""
+    if when := values.get("AcquisitionDateTime", ""):
+        return when
+    for name in ("Acquisition", "Series", "Content"):
+        if day := values.get(f"{name}Date", ""):
+            return day + values.get(f"{name}Time", "")
+    return ""

@@ -1,0 +1,269 @@
+"""What stands on the pages of a report, in words, before it is text, HTML or PDF."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from medview import __version__
+from medview.core.findings import Author, Finding, ModelAuthor
+from medview.core.models import Metrics, ModelCard
+from medview.core.report import KeyImage, Report, ReportStatus
+from medview.core.study import Patient, Series, Study
+from medview.reporting.fields import (
+    SidePair,
+    age_text,
+    side_pairs,
+    value_text,
+)
+from medview.reporting.tables import measurement_name
+
+DISCLAIMER = "Not for clinical use"
+_SEX_WORDS = {"M": "male", "F": "female", "O": "other"}
+_STATUS_WORDS = {
+    ReportStatus.DRAFT: "DRAFT – UNVERIFIED",
+    ReportStatus.PRELIMINARY: "PRELIMINARY – UNVERIFIED",
+    ReportStatus.FINAL: "FINAL",
+    ReportStatus.AMENDED: "AMENDED",
+}
+
+Rows = tuple[tuple[str, str], ...]
+Table = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class ModelBlock:
+    """A model card in short."""
+
+    name: str
+    rows: Rows
+    metrics_title: str
+    metrics: Table
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Everything a report shows, as plain text in reading order.
+
+    Tables have their header as first row; an empty one has nothing to show.
+    """
+
+    title: str
+    subtitle: str
+    status: str
+    is_signed: bool
+    patient_line: str
+    study_line: str
+    patient: Rows
+    study: Rows
+    sections: tuple[tuple[str, tuple[str, ...]], ...]
+    findings: Table
+    sides: Table
+    key_images: tuple[KeyImage, ...]
+    ai_statement: tuple[str, ...]
+    models: tuple[ModelBlock, ...]
+    signatures: tuple[Rows, ...]
+    produced_by: str
+
+
+def sheet(
+    report: Report, study: Study, cards: Sequence[ModelCard] = (), series: Series | None = None
+) -> Sheet:
+    """The content of a report; control and direction marks in foreign text are made visible."""
+    status = _STATUS_WORDS[report.status]
+    if report.version > 1:
+        status += f" (version {report.version})"
+    patient = study.patient
+    born = date_text(patient.birth_date)
+    name = person_text(patient.name) or "(no name)"
+    identity = [f"ID {visible(patient.id)}" if patient.id else "", f"born {born}" if born else ""]
+    about = [date_text(study.date), visible(study.description)]
+    if study.accession:
+        about.append(f"Accession {visible(study.accession)}")
+    return Sheet(
+        title="Imaging report",
+        subtitle=visible(study.description) or "Examination",
+        status=status,
+        is_signed=report.status.is_signed,
+        patient_line=" · ".join(part for part in (name, *identity) if part),
+        study_line=" · ".join(part for part in about if part),
+        patient=_patient_rows(patient, series),
+        study=_study_rows(study, series, report),
+        sections=tuple((visible(s.heading), _paragraphs(s.text)) for s in report.sections),
+        findings=_finding_rows(report.findings),
+        sides=_side_rows(side_pairs(report.findings)),
+        key_images=tuple(image for image in report.key_images if image.png),
+        ai_statement=_paragraphs(report.ai_statement),
+        models=tuple(_model_block(card) for card in _used(report.findings, cards)),
+        signatures=tuple(
+            (("Signed by", visible(s.by)), ("on", time_text(s.at)), ("Digest (sha256)", s.sha256))
+            for s in report.signatures
+        ),
+        produced_by=f"medview {__version__} · report {report.uid}",
+    )
+
+
+def _paragraphs(text: str) -> tuple[str, ...]:
+    return tuple(visible(line.strip()) for line in text.splitlines() if line.strip())
+
+
+def _patient_rows(patient: Patient, series: Series | None) -> Rows:
+    age = age_text(series.headers.get("PatientAge", "")) if series is not None else ""
+    return _known(
+        ("Name", person_text(patient.name)),
+        ("Patient ID", visible(patient.id)),
+        ("Date of birth", date_text(patient.birth_date)),
+        ("Sex", _SEX_WORDS.get(patient.sex, "")),
+        ("Age at examination", age),
+    )
+
+
+def _study_rows(study: Study, series: Series | None, report: Report) -> Rows:
+    rows = [
+        ("Examination", visible(study.description)),
+        ("Date", " ".join((date_text(study.date), clock_text(study.time))).strip()),
+        ("Accession number", visible(study.accession)),
+        ("Referring physician", person_text(study.referring_physician)),
+    ]
+    if series is not None:
+        number = f" (series {series.number})" if series.number is not None else ""
+        rows.append(("Evaluated series", f"{visible(series.description)}{number}"))
+        rows.append(("Modality", visible(series.modality)))
+    readers = sorted({f.review.by for f in report.findings if f.review.by})
+    rows.append(("Read by", ", ".join(visible(reader) for reader in readers)))
+    return _known(*rows)
+
+
+def _known(*rows: tuple[str, str]) -> Rows:
+    return tuple((label, text) for label, text in rows if text)
+
+
+def _finding_rows(findings: Sequence[Finding]) -> Table:
+    if not findings:
+        return ()
+    rows = [("Finding", "Side", "Measurements", "Source", "Decision")]
+    rows += [
+        (
+            visible(finding.label),
+            finding.laterality.value if finding.laterality is not None else "–",
+            _measured(finding),
+            _author(finding.provenance.author),
+            f"{finding.review.state} by {visible(finding.review.by)}",
+        )
+        for finding in findings
+    ]
+    return tuple(rows)
+
+
+def _measured(finding: Finding) -> str:
+    told = [
+        f"{visible(measurement_name(m))} {value_text(m.value, m.unit)}"
+        for m in finding.measurements
+    ]
+    if finding.probability is not None:
+        calibrated = "" if finding.calibrated else " (not calibrated)"
+        told.append(f"probability {finding.probability:.2f}{calibrated}")
+    return "\n".join(told) or "–"
+
+
+def _author(author: Author) -> str:
+    if isinstance(author, ModelAuthor):
+        return f"AI: {visible(author.model_id)} {visible(author.version)}"
+    return visible(author.name)
+
+
+def _side_rows(pairs: Sequence[SidePair]) -> Table:
+    if not pairs:
+        return ()
+    rows = [("Structure", "Right", "Left", "Difference", "Asymmetry")]
+    rows += [
+        (
+            visible(pair.name[:1].upper() + pair.name[1:]),
+            value_text(pair.right_ml or 0.0, "mL"),
+            value_text(pair.left_ml or 0.0, "mL"),
+            value_text(pair.difference_ml or 0.0, "mL"),
+            f"{pair.asymmetry_percent or 0.0:.1f} %"
+            + (f", {pair.smaller} smaller" if pair.smaller is not None else ""),
+        )
+        for pair in pairs
+    ]
+    return tuple(rows)
+
+
+def _used(findings: Sequence[Finding], cards: Sequence[ModelCard]) -> list[ModelCard]:
+    authors = {f.provenance.author for f in findings}
+    ids = {author.model_id for author in authors if isinstance(author, ModelAuthor)}
+    return [card for card in cards if card.id in ids] or list(cards)
+
+
+def _model_block(card: ModelCard) -> ModelBlock:
+    rows = _known(
+        ("Model", f"{card.id}, version {card.version}"),
+        ("Weights (sha256)", card.sha256),
+        ("Intended use", visible(card.intended_use)),
+        ("Limits", "\n".join(visible(limit) for limit in card.limitations)),
+        ("Trained on", visible(card.data_source)),
+        ("Cleared for clinical use", "yes" if card.clinical_use else "no"),
+    )
+    title, table = _metrics(card.metrics)
+    return ModelBlock(visible(card.title), rows, title, table)
+
+
+def _metrics(metrics: Metrics | None) -> tuple[str, Table]:
+    if metrics is None or not metrics.values:
+        return "", ()
+    split = {"val": "validation"}.get(metrics.split, metrics.split)
+    rows = [("Measure", "Value", "95 % interval")]
+    for metric in metrics.values:
+        interval = f"{metric.ci95[0]:.3f} to {metric.ci95[1]:.3f}" if metric.ci95 else "–"
+        rows.append((metric_text(metric.name), f"{metric.value:.3f}", interval))
+    return f"Measured on {metrics.count} {split} cases", tuple(rows)
+
+
+def metric_text(name: str) -> str:
+    """The name of a measure for people: `hd95_mm_anterior` -> `HD95 (mm), anterior`."""
+    fixed = {"dice": "Dice", "hd95": "HD95", "auroc": "AUROC", "auprc": "AUPRC", "ece": "ECE"}
+    first, *rest = name.split("_")
+    unit = " (mm)" if rest and rest[0] == "mm" else ""
+    rest = rest[1:] if unit else rest
+    return fixed.get(first, first) + unit + (f", {' '.join(rest)}" if rest else "")
+
+
+def person_text(name: str) -> str:
+    """A DICOM person name for people: `Doe^Jane^^Dr=...` -> `Doe, Jane, Dr`."""
+    groups = [group for group in name.split("=") if group.strip("^ ")]
+    told = []
+    for group in groups[:2]:
+        family, *others = (part.strip() for part in group.split("^"))
+        told.append(", ".join(part for part in (family, *others) if part))
+    return visible(" / ".join(told))
+
+
+def date_text(date: str) -> str:
+    """A DICOM date: `20130308` -> `2013-03-08`; "" for anything else."""
+    found = re.fullmatch(r"(\d{4})\.?(\d{2})\.?(\d{2})", date.strip())
+    return "-".join(found.groups()) if found else ""
+
+
+def clock_text(time: str) -> str:
+    """A DICOM time: `074224.1` -> `07:42`; "" for anything else."""
+    found = re.match(r"(\d{2}):?(\d{2})", time.strip())
+    return ":".join(found.groups()) if found else ""
+
+
+def time_text(moment: datetime) -> str:
+    """A moment in UTC, to the minute."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def visible(text: str) -> str:
+    """Text of others with control and direction marks written out, so that they do nothing."""
+    return "".join(
+        f"[U+{ord(char):04X}]"
+        if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+        else char
+        for char in text.replace("\t", " ").replace("\r", "").replace("\n", " ")
+    )

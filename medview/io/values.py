@@ -1,0 +1,286 @@
+"""What stored numbers mean: their format, rescaling, unit, windows and padding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from medview.core.codes import ATTENUATION, SIGNAL, SUV_BW, UNSPECIFIED, Code
+from medview.core.errors import ReadError
+from medview.core.volume import Window
+from medview.io.header import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from medview.io.plan import PixelFormat
+
+Values = Mapping[str, str]
+
+NATIVE = frozenset((IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED))
+_JPEG = "1.2.840.10008.1.2.4."
+_STILL = ("50", "51", "57", "70", "80", "81", "90", "91", "201", "202", "203")
+ENCAPSULATED = frozenset(("1.2.840.10008.1.2.5", *(_JPEG + n for n in _STILL)))
+_VIDEO = tuple(_JPEG + str(n) for n in range(100, 109))
+_AGAIN = "Get the file again from its source"
+#: Compressed pictures above this many bytes must not claim to shrink beyond this factor.
+_BIG, _BEYOND_BELIEF = 256 << 20, 2000
+
+_PET_UNITS = {
+    "BQML": "Bq/ml",
+    "CNTS": "{counts}",
+    "CM2ML": "cm2/ml{SUVbsa}",
+    "PROPCPS": "{propcounts}/s",
+    "PERCENT": "%",
+    "HU": "[hnsf'U]",
+}
+_SUV_UNITS = {
+    "": "g/ml{SUVbw}",
+    "BW": "g/ml{SUVbw}",
+    "LBM": "g/ml{SUVlbm}",
+    "LBMJANMA": "g/ml{SUVlbm}",
+    "LBMJAMES128": "g/ml{SUVlbm}",
+    "BSA": "cm2/ml{SUVbsa}",
+    "IBW": "g/ml{SUVibw}",
+}
+
+
+def numbers(values: Values, keyword: str) -> tuple[float, ...]:
+    """The finite numbers of a header value; empty if any of them is none."""
+    text = values.get(keyword, "")
+    if not text:
+        return ()
+    try:
+        result = tuple(float(part) for part in text.split("\\") if part.strip())
+    except ValueError:
+        return ()
+    return result if all(math.isfinite(number) for number in result) else ()
+
+
+def number(values: Values, keyword: str) -> float | None:
+    """The first number of a header value."""
+    found = numbers(values, keyword)
+    return found[0] if found else None
+
+
+def whole_number(values: Values, keyword: str, default: int) -> int:
+    """A count; `default` where the value is absent. ReadError where it is nonsense."""
+    text = values.get(keyword, "").split("\\")[0].strip()
+    if not text:
+        return default
+    try:
+        return int(float(text)) if "." in text else int(text)
+    except (ValueError, OverflowError) as error:
+        raise ReadError(f"{keyword} is no number", _AGAIN) from error
+
+
+def pixel_format(values: Values) -> PixelFormat:
+    """How the pixels lie in the file, checked against what the file holds.
+
+    Raises ReadError, in plain words, for anything that cannot be a picture.
+    """
+    syntax = values.get("_TransferSyntax", "")
+    if int(values.get("_PixelOffset", "-1")) < 0:
+        raise ReadError("The file holds no image")
+    if syntax in _VIDEO:
+        raise ReadError("The file holds a video stream, which is not shown yet")
+    if syntax not in NATIVE | ENCAPSULATED:
+        raise ReadError(f"The transfer syntax {syntax or 'of the file'} is not known")
+    rows, columns = (whole_number(values, name, 0) for name in ("Rows", "Columns"))
+    samples = whole_number(values, "SamplesPerPixel", 1)
+    if not (0 < rows <= 65535 and 0 < columns <= 65535):
+        raise ReadError("Rows or columns of the image are missing")
+    if samples not in (1, 3):
+        raise ReadError(f"An image with {samples} values per pixel is not known")
+    dtype, stored, high = _bits(values)
+    frames = whole_number(values, "NumberOfFrames", 1)
+    if frames < 0:
+        raise ReadError(f"The file claims {frames} frames", _AGAIN)
+    form = PixelFormat(
+        encoding=syntax,
+        rows=rows,
+        columns=columns,
+        dtype=dtype,
+        samples=samples,
+        photometric=_photometric(values, samples),
+        planar=whole_number(values, "PlanarConfiguration", 0),
+        bits_stored=stored,
+        high_bit=high,
+        frames=max(1, frames),
+        padding=padding_of(values, np.dtype(dtype)),
+    )
+    _check_length(form, values)
+    return form
+
+
+def _photometric(values: Values, samples: int) -> str:
+    name = values.get("PhotometricInterpretation", "")
+    if not name:
+        return "MONOCHROME2" if samples == 1 else "RGB"
+    known = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR") if samples == 1 else ("RGB", "YBR_")
+    if not name.startswith(known):
+        raise ReadError(f"Pictures of the kind “{name[:30]}” are not known")
+    return name
+
+
+def _bits(values: Values) -> tuple[str, int, int]:
+    """Stored type, bits stored and high bit (PS3.5 8.1.1)."""
+    kind = values.get("_PixelKind", "integer")
+    if kind != "integer":
+        return ("<f4", 32, 31) if kind == "float" else ("<f8", 64, 63)
+    allocated = whole_number(values, "BitsAllocated", 0)
+    stored = whole_number(values, "BitsStored", allocated)
+    high = whole_number(values, "HighBit", stored - 1)
+    if allocated not in (1, 8, 16, 32):
+        raise ReadError(f"Pixels of {allocated} bits are not known")
+    if not 0 < stored <= high + 1 <= allocated:
+        raise ReadError(f"{stored} bits of a pixel cannot lie in {allocated}", _AGAIN)
+    letter = "i" if values.get("PixelRepresentation") == "1" else "u"
+    return f"<{letter}{max(1, allocated // 8)}", stored, high
+
+
+def _check_length(form: PixelFormat, values: Values) -> None:
+    """Refuse pixel data shorter than the picture they claim to be, before any allocation."""
+    declared = int(values.get("_PixelLength", "0"))
+    held = int(values.get("_FileSize", "0")) - int(values.get("_PixelOffset", "0"))
+    expected = form.plane_bytes * form.frames
+    if form.encoding in NATIVE:
+        if declared < 0:
+            raise ReadError("The pixel data are packed otherwise than the file says", _AGAIN)
+        if form.photometric == "YBR_FULL_422":
+            expected = expected * 2 // 3
+        if values.get("BitsAllocated") == "1":
+            expected = (form.rows * form.columns * form.frames + 7) // 8
+        if min(declared, held) < expected:
+            raise ReadError(
+                f"The pixel data are cut short: {min(declared, held):,} of {expected:,} bytes",
+                _AGAIN,
+            )
+    elif expected > _BIG and expected > _BEYOND_BELIEF * max(1, held):
+        raise ReadError("The file claims a picture far larger than its data can hold", _AGAIN)
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """Stored to real-world values; `trusted` is False where the header gives nonsense."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    trusted: bool = True
+
+
+def rescale_of(values: Values) -> Rescale:
+    """Rescale Slope and Intercept (PS3.3 C.11.1); absent ones are 1 and 0."""
+    slope, intercept = number(values, "RescaleSlope"), number(values, "RescaleIntercept")
+    wrong = (slope is None and values.get("RescaleSlope")) or (
+        intercept is None and values.get("RescaleIntercept")
+    )
+    if wrong or slope == 0:
+        return Rescale(trusted=False)
+    return Rescale(1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
+
+
+def meaning_of(values: Values) -> tuple[Code, str, tuple[str, ...]]:
+    """Quantity, UCUM unit and notes of the rescaled values."""
+    modality, kind = values.get("Modality", ""), values.get("RescaleType", "")
+    if modality == "CT" and kind in ("HU", ""):
+        if values.get("RescaleIntercept", "") == "" and kind != "HU":
+            return UNSPECIFIED, "1", ("No rescale values: the numbers are not Hounsfield units",)
+        return ATTENUATION, "[hnsf'U]", ()
+    if modality == "PT":
+        units = values.get("Units", "")
+        if units == "GML":
+            unit = _SUV_UNITS.get(values.get("SUVType", ""), "1")
+            return (SUV_BW if unit == "g/ml{SUVbw}" else UNSPECIFIED), unit, ()
+        return UNSPECIFIED, _PET_UNITS.get(units, "1"), ()
+    return (SIGNAL if modality == "MR" else UNSPECIFIED), "1", ()
+
+
+def windows_of(values: Values) -> tuple[Window, ...]:
+    """The windows the file asks for, in real-world values (PS3.3 C.11.2)."""
+    function = values.get("VOILUTFunction", "") or "LINEAR"
+    smallest = 1.0 if function == "LINEAR" else 1e-12
+    names = values.get("WindowCenterWidthExplanation", "").split("\\")
+    pairs = zip(numbers(values, "WindowCenter"), numbers(values, "WindowWidth"), strict=False)
+    return tuple(
+        Window(center, width, names[n].strip() if n < len(names) else "", function)
+        for n, (center, width) in enumerate(pairs)
+        if width >= smallest
+    )
+
+
+def padding_of(values: Values, dtype: np.dtype[Any]) -> tuple[float, float] | None:
+    """Pixel Padding Value and Range Limit as a closed range of stored values (C.7.5.1.1.2)."""
+    value = number(values, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = number(values, "PixelPaddingRangeLimit")
+    ends = [_as_stored(value, dtype), _as_stored(value if limit is None else limit, dtype)]
+    return min(ends), max(ends)
+
+
+def _as_stored(value: float, dtype: np.dtype[Any]) -> float:
+    """A padding value written with the other sign than the pixels, as the pixels have it."""
+    if dtype.kind not in "iu":
+        return value
+    bits = dtype.itemsize * 8
+    low = -(1 << (bits - 1)) if dtype.kind == "i" else 0
+    return float((int(value) - low) % (1 << bits) + low)
+
+
+#: What padding becomes where every slice has its own scale.
+_PADDED = -32768.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How the voxels of one volume are kept: as stored, or as real values in float32.
+
+    `padding` is in the values that are kept, `blank` the value of a plane without pixels.
+    """
+
+    dtype: str
+    slope: float = 1.0
+    intercept: float = 0.0
+    channels: int = 1
+    real_values: bool = False
+    trusted: bool = True
+    padding: tuple[float, float] | None = None
+    blank: float = 0.0
+
+
+def common_scale(forms: Sequence[PixelFormat], values: Sequence[Values]) -> Scale:
+    """One way to keep the voxels of frames that form a volume.
+
+    Frames that agree in type and rescaling stay as stored; otherwise each is rescaled to float32.
+    """
+    form = forms[0]
+    if form.samples == 3 or form.photometric == "PALETTE COLOR":
+        return Scale("|u1", channels=3)
+    rescales = {rescale_of(one) for one in values}
+    trusted = all(rescale.trusted for rescale in rescales)
+    if any(one.lut is not None for one in forms):
+        return Scale("<u2", trusted=trusted)
+    dtype = np.dtype(form.dtype)
+    one_type = len({one.dtype for one in forms}) == 1 and dtype.itemsize <= 4
+    padding = form.padding
+    if one_type and (len(rescales) == 1 or not trusted):
+        rescale = rescales.pop() if trusted else Rescale()
+        scale = Scale(dtype.str, rescale.slope, rescale.intercept, trusted=trusted, padding=padding)
+    else:
+        padding = None if padding is None else (_PADDED, _PADDED)
+        scale = Scale("<f4", real_values=True, trusted=trusted, padding=padding)
+    return replace(scale, blank=_blank(scale, meaning_of(values[0])[1]))
+
+
+def _blank(scale: Scale, unit: str) -> float:
+    """What an empty plane holds: padding where the file has it, air in Hounsfield units, else 0."""
+    if scale.padding is not None:
+        return scale.padding[0]
+    value = -1024.0 if unit == "[hnsf'U]" else 0.0
+    stored = round((value - scale.intercept) / scale.slope)
+    dtype = np.dtype(scale.dtype)
+    if dtype.kind == "f":
+        return value
+    limits = np.iinfo(dtype)
+    return float(min(max(stored, int(limits.min)), int(limits.max)))

@@ -39,6 +39,11 @@ class Filling:
         self.problems: list[Problem] = []
         self.lost: set[int] = set()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The first few problems, for the notes of the volume."""
+        return tuple(problem.reason for problem in self.problems[:5])
+
     def run(self, start: int, stop: int) -> None:
         """Fill the planes; one that cannot be read is left at the plan's blank value."""
         numbered = [(k, self._plan.planes[k]) for k in range(start, stop)]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from medview.core.errors import ReadError
 from medview.core.shared_array import SharedArray, SharedArrayName
 from medview.core.study import Problem, Series
-from medview.core.volume import Window
+from medview.core.volume import Volume, Window
 from medview.io.dicom_read import plan_dicom
 from medview.io.filling import Filling
 from medview.io.foreign import PLANNERS
@@ -50,18 +50,32 @@ def load(series: Series, password: str = "") -> LoadedSeries:
     problems = list(planned.problems)
     volumes, clips = [], []
     for one in planned.volumes:
-        voxels = np.empty(one.shape, dtype=one.dtype)
-        filling = Filling(one, voxels)
-        filling.run(0, one.shape[0])
+        voxels, filling = _filled(one)
         problems += filling.problems
-        if len(filling.lost) == one.shape[0]:
+        if voxels is None:
             continue
-        notes = tuple(problem.reason for problem in filling.problems[:5])
         if one.is_clip:
-            clips.append(clip_of(one, voxels, notes))
+            clips.append(clip_of(one, voxels, filling.notes))
         else:
-            volumes.append(volume_of(one, voxels, notes))
+            volumes.append(volume_of(one, voxels, filling.notes))
     return LoadedSeries(tuple(volumes), tuple(problems), tuple(clips))
+
+
+def fill_volume(plan: VolumePlan) -> Volume:
+    """One volume in private memory; ReadError if no plane of it can be read."""
+    voxels, filling = _filled(plan)
+    if voxels is None:
+        reason = filling.problems[0].reason if filling.problems else "nothing is there"
+        raise ReadError(f"No image of the volume can be read: {reason}")
+    return volume_of(plan, voxels, filling.notes)
+
+
+def _filled(plan: VolumePlan) -> tuple[npt.NDArray[Any] | None, Filling]:
+    """The voxels, or None where all planes are lost, and how filling went."""
+    voxels = np.empty(plan.shape, dtype=plan.dtype)
+    filling = Filling(plan, voxels)
+    filling.run(0, plan.shape[0])
+    return (None if len(filling.lost) == plan.shape[0] else voxels), filling
 
 
 def thumbnail(
@@ -76,10 +90,8 @@ def thumbnail(
     one = replace(
         whole, planes=(whole.planes[middle],), shape=(1, *whole.shape[1:]), frame_times_s=()
     )
-    voxels = np.empty(one.shape, dtype=one.dtype)
-    filling = Filling(one, voxels)
-    filling.run(0, 1)
-    if filling.lost:
+    voxels, _ = _filled(one)
+    if voxels is None:
         return None
     grey = _windowed(one, voxels[0])
     _, row_mm, column_mm = one.geometry.spacing_mm

@@ -1,0 +1,188 @@
+"""What files hold, in words and numbers for other programs; and volumes out to other formats."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medview.core.clip import Clip
+from medview.core.errors import ReadError
+from medview.core.geometry import Calibration, Geometry
+from medview.core.study import Problem, Series, Study
+from medview.core.volume import Volume
+from medview.io.grid_write import write_grid
+from medview.io.identity import compatible
+from medview.io.reading import fill_volume, load, plan
+from medview.io.scan import scan
+
+Json = dict[str, Any]
+
+
+def info(paths: Sequence[Path], password: str = "") -> Json:
+    """The content of `medview info --json`: patients, studies, series, volumes, problems.
+
+    Minimum, maximum, mean and SHA-256 are of real-world values (float32, little endian, C order).
+    """
+    found = scan(paths, password)
+    problems = list(found.problems)
+    patients: list[tuple[Study, list[Json]]] = []
+    for study in found.studies:
+        described = _study(study, password, problems)
+        for first, studies in patients:
+            if _same_patient(first, study):
+                studies.append(described)
+                break
+        else:
+            patients.append((study, [described]))
+    return {
+        "patients": [
+            {"id": first.patient.id, "name": first.patient.name, "studies": studies}
+            for first, studies in patients
+        ],
+        "problems": [_problem(problem) for problem in problems],
+    }
+
+
+def _same_patient(one: Study, other: Study) -> bool:
+    a, b = one.patient, other.patient
+    return compatible(
+        (a.id, a.issuer, a.name.casefold(), a.birth_date),
+        (b.id, b.issuer, b.name.casefold(), b.birth_date),
+    ) and bool(a.id or a.name)
+
+
+def _study(study: Study, password: str, problems: list[Problem]) -> Json:
+    return {
+        "uid": study.uid,
+        "date": study.date,
+        "description": study.description,
+        "series": [_series(series, password, problems) for series in study.series],
+    }
+
+
+def _series(series: Series, password: str, problems: list[Problem]) -> Json:
+    loaded = load(series, password)
+    problems += loaded.problems
+    syntaxes = {instance.transfer_syntax_uid for instance in series.instances} - {""}
+    return {
+        "uid": series.uid,
+        "number": series.number,
+        "modality": series.modality,
+        "description": series.description,
+        "kind": series.kind.value,
+        "instances": len(series.instances),
+        "transfer_syntaxes": sorted(syntaxes),
+        "notes": list(series.notes),
+        "volumes": [_volume(volume) for volume in loaded.volumes],
+        "clips": [_clip(clip) for clip in loaded.clips],
+    }
+
+
+def _volume(volume: Volume) -> Json:
+    geometry = volume.geometry
+    statistics = _statistics(volume)
+    return {
+        "shape": list(geometry.shape),
+        "channels": volume.channels,
+        "time_index": volume.time_index,
+        "spacing_mm": _spacing(geometry),
+        "affine_lps": geometry.affine.tolist() if geometry.in_patient_space else None,
+        "calibration": geometry.calibration.value,
+        "frame_of_reference_uid": geometry.frame_of_reference_uid,
+        "quantity": volume.quantity.meaning,
+        "unit": volume.unit,
+        "dtype": volume.voxels.dtype.name,
+        "min": statistics.minimum,
+        "max": statistics.maximum,
+        "mean": statistics.mean,
+        "sha256": statistics.sha256,
+        "notes": list(volume.notes),
+    }
+
+
+def _spacing(geometry: Geometry) -> list[float | None] | None:
+    """Distance between planes, rows and columns; None for what is not known in millimetres.
+
+    In a stack that leans the distance between planes is across them, not along the lean.
+    """
+    if geometry.calibration is Calibration.NONE:
+        return None
+    _, row_mm, column_mm = geometry.spacing_mm
+    if not geometry.in_patient_space:
+        return [None, row_mm, column_mm]
+    area = np.linalg.norm(np.cross(geometry.affine[:3, 1], geometry.affine[:3, 2]))
+    return [geometry.voxel_volume_ml * 1000 / float(area), row_mm, column_mm]
+
+
+@dataclass(frozen=True)
+class _Statistics:
+    minimum: float | None
+    maximum: float | None
+    mean: float | None
+    sha256: str
+
+
+def _statistics(volume: Volume) -> _Statistics:
+    """Over all real-world values, plane by plane so that no second copy is made."""
+    digest = hashlib.sha256()
+    low, high, total, count = math.inf, -math.inf, 0.0, 0
+    for plane in volume.voxels:
+        values = volume.value_of(plane)
+        digest.update(np.ascontiguousarray(values, dtype="<f4").data)
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+            total += float(finite.sum(dtype=np.float64))
+            count += finite.size
+    if count == 0:
+        return _Statistics(None, None, None, digest.hexdigest())
+    return _Statistics(low, high, total / count, digest.hexdigest())
+
+
+def _clip(clip: Clip) -> Json:
+    return {
+        "shape": list(clip.frames.shape[:3]),
+        "channels": 1 if clip.frames.ndim == 3 else int(clip.frames.shape[3]),
+        "frame_times_s": list(clip.frame_times_s),
+        "regions": [
+            {
+                "box_px": list(region.box_px),
+                "spacing": list(region.spacing),
+                "unit": list(region.unit),
+            }
+            for region in clip.regions
+        ],
+    }
+
+
+def _problem(problem: Problem) -> Json:
+    return {
+        "path": str(problem.path),
+        "reason": problem.reason,
+        "severity": problem.severity.value,
+        "hint": problem.hint,
+    }
+
+
+def convert(path: Path, series_uid: str, out: Path, volume: int = 0, password: str = "") -> None:
+    """Write one volume of a series as .nii.gz, .nrrd or .mha, in real-world values.
+
+    Raises ReadError where the series or the volume is not there or cannot be read.
+    """
+    found = scan([path], password)
+    matching = [one for study in found.studies for one in study.series if one.uid == series_uid]
+    if not matching:
+        raise ReadError("There is no such series here", "medview info lists the series")
+    planned = plan(matching[0], password)
+    if not 0 <= volume < len(planned.volumes):
+        reason = planned.problems[0].reason if planned.problems else "it holds no image"
+        raise ReadError(
+            f"The series has no volume {volume}: {len(planned.volumes)} in it; {reason}"
+        )
+    write_grid(fill_volume(planned.volumes[volume]), out)

@@ -39,3 +39,20 @@ def normalise(voxels: npt.ArrayLike, intensity: Mapping[str, object]) -> npt.NDA
         raise ValueError(f"unknown intensity method {method!r}")
     percents = {name: float(str(value)) for name, value in settings.items()}
     return percentile_zscore(voxels, **percents)
+
+
+def otsu_threshold(values: npt.ArrayLike, bins: int = 256) -> float:
+    """The value that splits numbers into two classes farthest apart (Otsu 1979).
+
+    It maximises the variance between the classes. Where a whole gap of thresholds splits the
+    numbers alike, the middle of the gap is taken. Empty and non-finite input raises ValueError.
+    """
+    counts, edges = np.histogram(np.asarray(values), bins=bins)
+    middles = (edges[1:] + edges[:-1]) / 2
+    below, mass = np.cumsum(counts), np.cumsum(counts * middles)
+    above = below[-1] - below
+    if below[-1] == 0:
+        raise ValueError("there are no numbers to split")
+    between = (mass[-1] * below - mass * below[-1]) ** 2 / np.maximum(below * above, 1)
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
+    return float(edges[1:][best].mean())

@@ -31,7 +31,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Order:
-    """One run: the model, the image, and how. `backing` names the block the voxels lie in."""
+    """One run: the model, the image, and how. `backing` names the block the voxels lie in.
+
+    `threads` is how many cores to use, 0 for all there are.
+    """
 
     job_uid: str
     card: ModelCard
@@ -42,6 +45,7 @@ class Order:
     study: Study | None = None
     device: str = "auto"
     seed: int = 0
+    threads: int = 0
 
 
 # What is heard

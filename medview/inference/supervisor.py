@@ -260,7 +260,8 @@ class Supervisor:
         hand.sent = True
         hand.heard_at = time.monotonic()
         order = hand.order
-        self._send(wire.Load(order.job_uid, order.card, str(order.folder), order.device))
+        folder = str(order.folder)
+        self._send(wire.Load(order.job_uid, order.card, folder, order.device, order.threads))
 
     def _run(self, hand: _Hand, loaded: wire.Loaded) -> None:
         if hand.kill_at is not None:

@@ -120,6 +120,7 @@ class Load:
     card: ModelCard
     folder: str
     device: str
+    threads: int = 0
 
 
 @dataclass(frozen=True)

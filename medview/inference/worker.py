@@ -197,6 +197,7 @@ class _Worker:
         card, folder = message.card, Path(message.folder)
         device, fallbacks = "cpu", ()
         if card.task is not Task.RULES:
+            _devices().prepare(message.threads)
             device, fallbacks = _devices().choose(message.device)
         verify_weights(card, folder) if card.weights else None
         if self._adapter is None or self._adapter.card != card or self._device != device:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medview.core.errors import CommandError, ModelError
-from medview.core.models import ModelCard
-from medview.inference import scope
 from medview.services.commands import Command, Registry
 
 if TYPE_CHECKING:
@@ -15,16 +13,14 @@ if TYPE_CHECKING:
 
 
 def register(registry: Registry, services: Services) -> None:
-    """Add `ai.run` and `ai.cancel`, and let the registry wait for models."""
+    """Add `ai.run` and `ai.cancel`."""
     jobs, viewing = services.jobs, services.viewing
 
-    def run(
-        model: str = "", volume: str = "", device: str = "auto", *, override: bool = False
-    ) -> str:
+    def run(model: str = "", volume: str = "", device: str = "", *, override: bool = False) -> str:
         volume_uid = volume or _shown_volume(services)
         if volume_uid not in services.workspace.volumes:
             raise CommandError("That image is not open.", "Open its series first.")
-        model_id = model or best_model(services, volume_uid).id
+        model_id = model or _best_model(services, volume_uid)
         return jobs.run(model_id, volume_uid, device=device, override=override)
 
     def cancel(job: str = "") -> int:
@@ -53,28 +49,18 @@ def register(registry: Registry, services: Services) -> None:
             shortcut="Ctrl+.",
             help="Stop the job named, else all that wait or run.",
             menu="AI",
-            undoable=False,
         )
     )
-    registry.add_activity(jobs.pump, lambda: jobs.idle)
 
 
-def best_model(services: Services, volume_uid: str) -> ModelCard:
-    """The model that fits a volume with the fewest reservations; ModelError if none does.
-
-    Models that only draw rules come after trained ones.
-    """
-    choices = []
-    for card in services.catalog.cards():
-        reasons = services.jobs.fit(card.id, volume_uid)
-        if not scope.refusals(reasons):
-            choices.append((card.task == "rules", len(reasons), card.id, card))
-    if not choices:
+def _best_model(services: Services, volume_uid: str) -> str:
+    fitting = services.jobs.fitting(volume_uid)
+    if not fitting:
         raise ModelError(
             "No installed model is for this image.",
             hint="The AI panel says of each model why not.",
         )
-    return min(choices, key=lambda choice: choice[:3])[3]
+    return fitting[0].id
 
 
 def _shown_volume(services: Services) -> str:

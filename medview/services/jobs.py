@@ -9,14 +9,16 @@ from dataclasses import replace
 import numpy as np
 
 from medview.core.errors import MedviewError, ModelError
-from medview.core.events import Level, StudyClosed
+from medview.core.events import Level, StudyClosed, VolumeLoaded
 from medview.core.jobs import InferenceJob, InferenceResult, JobInput, JobState
+from medview.core.models import ModelCard, Task
 from medview.core.shared_array import SharedArray, SharedArrayName
 from medview.core.volume import Volume
 from medview.inference import orders, scope
 from medview.inference.catalog import Catalog
 from medview.inference.client import WorkerClient
 from medview.services.review import ReviewDesk
+from medview.services.settings import Settings
 from medview.services.workspace import Workspace
 
 CANCELLING = "Cancelling"
@@ -31,12 +33,19 @@ class Jobs:
     """
 
     def __init__(
-        self, workspace: Workspace, catalog: Catalog, client: WorkerClient, review: ReviewDesk
+        self,
+        workspace: Workspace,
+        catalog: Catalog,
+        client: WorkerClient,
+        review: ReviewDesk,
+        settings: Settings | None = None,
     ) -> None:
         self._workspace = workspace
         self._catalog = catalog
         self._client = client
         self._review = review
+        self._settings = settings or Settings(None)
+        self._arrived: list[str] = []
         self._queue: deque[str] = deque()
         self._active = ""
         self._cancelling = False
@@ -64,6 +73,10 @@ class Jobs:
         """Start the worker before the first job, so that it has imported what takes long."""
         self._client.warm()
 
+    def watch(self) -> None:
+        """From now on run fitting models on what is opened, if the settings ask for it."""
+        self._workspace.events.volume_loaded.connect(self._on_volume_loaded)
+
     def wait(self, timeout_s: float) -> bool:
         """Wait until there is something to pump; for programs without a window."""
         return self._client.wait(timeout_s)
@@ -89,10 +102,17 @@ class Jobs:
         series = study.find_series(volume.series_uid)
         return scope.fit_volume(self._catalog.card(model_id), study, series, volume)
 
+    def fitting(self, volume_uid: str) -> tuple[ModelCard, ...]:
+        """Models that may run on an open volume, the least doubtful first, rules last."""
+        choices = [(card, self.fit(card.id, volume_uid)) for card in self._catalog.cards()]
+        fitting = [choice for choice in choices if not scope.refusals(choice[1])]
+        fitting.sort(key=lambda choice: (choice[0].task is Task.RULES, len(choice[1])))
+        return tuple(card for card, _ in fitting)
+
     def run(
-        self, model_id: str, volume_uid: str, *, device: str = "auto", override: bool = False
+        self, model_id: str, volume_uid: str, *, device: str = "", override: bool = False
     ) -> str:
-        """Queue a run and give the job's UID.
+        """Queue a run and give the job's UID. Without `device` the settings choose.
 
         ModelError with the reasons if the model is not for this image; with `override` only
         where it could not even look at it. What was overridden is marked in the result.
@@ -107,7 +127,7 @@ class Jobs:
             version=card.version,
             inputs=(JobInput(volume_uid),),
             study_uid=self._workspace.study_of(volume_uid).uid,
-            device=device,
+            device=device or self._settings.text("ai.device"),
             override_scope=override,
         )
         self._reasons[job.uid] = tuple(reason.text for reason in reasons)
@@ -134,6 +154,7 @@ class Jobs:
         heard = self._client.poll()
         for one in heard:
             self._take_in(one)
+        self._run_on_arrivals()
         self._start_next()
         return len(heard)
 
@@ -165,6 +186,7 @@ class Jobs:
             study=study,
             device=job.device,
             seed=job.seed,
+            threads=int(self._settings.number("ai.threads")),
         )
 
     # From the worker to the workspace
@@ -260,6 +282,24 @@ class Jobs:
             return self._catalog.card(job.model_id).title
         except ModelError:
             return job.model_id
+
+    def _on_volume_loaded(self, event: VolumeLoaded) -> None:
+        """Only noted here: handlers change nothing."""
+        if self._settings.flag("ai.run_on_open"):
+            self._arrived.append(event.uid)
+            if self.on_wake is not None:
+                self.on_wake()
+
+    def _run_on_arrivals(self) -> None:
+        """Run what fits what was opened; of a series over time, on its first volume."""
+        arrived, self._arrived = self._arrived, []
+        for uid in arrived:
+            volume = self._workspace.volumes.get(uid)
+            if volume is None or volume.time_index:
+                continue
+            for card in self.fitting(uid):
+                if card.task is not Task.RULES:
+                    self.run(card.id, uid)
 
     def _on_study_closed(self, event: StudyClosed) -> None:
         """Only what is the queue's own changes here; the workspace has dropped the jobs."""

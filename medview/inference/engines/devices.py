@@ -6,12 +6,16 @@ import os
 
 import torch
 
+_DEFAULT_THREADS = torch.get_num_threads()
 
-def prepare() -> tuple[str, ...]:
-    """Set torch up for one job at a time and name the devices there are, the best first."""
-    # As many threads as cores this process may use: inside a container torch counts the host's.
+
+def prepare(threads: int = 0) -> tuple[str, ...]:
+    """Set torch up for one job at a time and name the devices there are, the best first.
+
+    `threads` 0 takes the cores this process may use, which in a container are not the host's.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), allowed or 1)))
+    torch.set_num_threads(threads or max(1, min(_DEFAULT_THREADS, allowed or 1)))
     return available()
 
 

@@ -16,7 +16,14 @@ from torch import nn
 
 from medview.core.errors import MedviewError, ModelError, ReadError
 from medview.imaging.intensity import normalise
-from medview.inference.engines.network import load_network, predict, read_flips, read_metadata
+from medview.inference.engines.network import (
+    keeps_largest,
+    label_map,
+    load_network,
+    predict,
+    read_flips,
+    read_metadata,
+)
 from medview.learning.data import (
     SPLITS,
     Case,
@@ -122,9 +129,8 @@ def segment(network: nn.Module, scan: Scan, metadata: Row) -> npt.NDArray[np.uin
     image = to_spacing(scan.image, scan.spacing_mm, preprocess["spacing_mm"])
     crop = normalise(image, preprocess["intensity"])
     probabilities = predict(network, crop, read_flips(metadata))
-    on_grid = [resize(channel, scan.image.shape) for channel in probabilities]
-    labels: npt.NDArray[np.uint8] = np.argmax(on_grid, axis=0).astype(np.uint8)
-    return labels
+    on_grid = np.stack([resize(channel, scan.image.shape) for channel in probabilities])
+    return label_map(on_grid, keep_largest=keeps_largest(metadata))
 
 
 def score(case: Case, scan: Scan, answer: npt.NDArray[np.uint8], classes: Sequence[str]) -> Row:

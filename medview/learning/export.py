@@ -69,10 +69,16 @@ def export_model(
         name: value.detach().cpu().half().contiguous()
         for name, value in network.state_dict().items()
     }
-    safetensors.torch.save_file(tensors, weights, metadata={"format": "pt"})
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    _write_json(folder / "configs" / "metadata.json", metadata(config, card, digest))
-    _write_json(folder / "configs" / "inference.json", inference_config(config))
+    content = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    weights.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    described = metadata(config, card, digest)
+    own = described["medview"]
+    _write_json(folder / "configs" / "metadata.json", described)
+    _write_json(
+        folder / "configs" / "inference.json",
+        inference_config(config, keep_largest=own["keep_largest"]),
+    )
     for name, source in sources.items():
         _copy(source, folder / "configs" / name)
     _copy(card.folder / card["licence_file"], folder / "LICENSE")
@@ -151,6 +157,7 @@ def _own_block(config: TrainConfig, card: Card, sha256: str) -> dict[str, Any]:
         },
         "patch": card.entries.get("patch", list(data.patch)),
         "flips": list(config.augment.flip),
+        "keep_largest": card.entries.get("keep_largest", False),
         "outputs": card["outputs"],
         "threshold": None,
         "temperature": None,
@@ -167,7 +174,7 @@ def _divisor(config: TrainConfig) -> int:
     return int(2 ** (len(config.network.args.get("widths", (0, 0, 0, 0))) - 1))
 
 
-def inference_config(config: TrainConfig) -> dict[str, Any]:
+def inference_config(config: TrainConfig, *, keep_largest: bool) -> dict[str, Any]:
     """Give the configuration for `python -m monai.bundle run`: MONAI's own transforms throughout.
 
     Percentile clipping and z-score are MONAI's `ScaleIntensityRangePercentiles` and
@@ -197,21 +204,29 @@ def inference_config(config: TrainConfig) -> dict[str, Any]:
             "method": "end",
         },
     ]
+    # Multiplying by zero keeps the MetaTensor, and with it the place in space.
+    labels = f"torch.as_tensor(label_map(p.numpy(), keep_largest={keep_largest}))[None]"
     after = [
         {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing",
          "orig_keys": "image", "nearest_interp": False},
-        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+        {"_target_": "Lambdad", "keys": "pred", "func": f"$lambda p: p[:1] * 0 + {labels}"},
         {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir",
          "output_dtype": "$numpy.uint8", "separate_folder": False},
     ]  # fmt: skip
     return {
-        "imports": ["$import glob", "$import numpy", "$import torch", "$import safetensors.torch"],
+        "imports": [
+            "$import glob",
+            "$import numpy",
+            "$import torch",
+            "$from safetensors.torch import load_file",
+            "$from medview.inference.engines.network import label_map",
+        ],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/input'",
         "output_dir": "$@bundle_root + '/output'",
         "images": "$sorted(glob.glob(@dataset_dir + '/*.nii*'))",
         "device": "cpu",
-        "weights": "$safetensors.torch.load_file(@bundle_root + '/models/model.safetensors')",
+        "weights": "$load_file(@bundle_root + '/models/model.safetensors')",
         "network_def": {"_target_": config.network.class_name, **config.network.args},
         "network": {
             "_target_": "medview.inference.networks.averaging.FlipAverage",

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -236,17 +237,22 @@ class Trainer:
 
 
 def _read_checkpoint(folder: Path) -> dict[str, Any]:
+    path = folder / CHECKPOINT
+    if not zipfile.is_zipfile(path):
+        raise _no_checkpoint(f"{path.name} is missing or damaged")
     try:
-        content: dict[str, Any] = torch.load(
-            folder / CHECKPOINT, map_location="cpu", weights_only=True
-        )
-    except (OSError, RuntimeError, EOFError) as error:
-        raise ReadError(
-            "There is no checkpoint to resume from.",
-            hint="Start the training without --resume.",
-            detail=str(error),
-        ) from error
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise _no_checkpoint(str(error)) from error
     return content
+
+
+def _no_checkpoint(detail: str) -> ReadError:
+    return ReadError(
+        "There is no checkpoint to resume from.",
+        hint="Start the training without --resume.",
+        detail=detail,
+    )
 
 
 def trained_network(config: TrainConfig, folder: Path) -> nn.Module:

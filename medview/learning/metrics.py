@@ -64,7 +64,7 @@ def bootstrap_interval(
     Patients, not cases, are the unit: two sides of one person are not two observations
     (Efron and Tibshirani 1993, chapter 13).
     """
-    if len(values) != len(patients) or not values:
+    if len(values) != len(patients) or len(values) == 0:
         raise ValueError("every value needs its patient, and there must be one")
     numbers = np.asarray(values, dtype=np.float64)
     groups = [

@@ -35,7 +35,9 @@ def _write(path: Path, content: Any) -> None:
 def readme(metadata: dict[str, Any], result: dict[str, Any], note: str) -> str:
     """Give the model card as Markdown."""
     own = metadata["medview"]
-    scope = ", ".join(f"{name}: {value}" for name, value in own["scope"].items() if value)
+    scope = "; ".join(
+        f"{name.replace('_', ' ')} {_words(value)}" for name, value in own["scope"].items() if value
+    )
     parts = [
         f"# {metadata['name']}",
         metadata["description"],
@@ -50,6 +52,12 @@ def readme(metadata: dict[str, Any], result: dict[str, Any], note: str) -> str:
         "## References\n\n" + "\n".join(f"- {item}" for item in metadata["references"]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _words(values: list[Any]) -> str:
+    if all(isinstance(value, str) for value in values):
+        return ", ".join(values)
+    return " to ".join(f"{value:g}" for value in values)
 
 
 def _table(result: dict[str, Any]) -> str:

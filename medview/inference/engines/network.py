@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
+from scipy import ndimage
 from torch import nn
 
 from medview.core.errors import ModelError
@@ -38,6 +39,11 @@ def read_flips(metadata: dict[str, Any]) -> tuple[int, ...]:
     They are axes of the crop in the model's `preprocess.orientation`.
     """
     return tuple(int(axis) for axis in metadata["medview"].get("flips", ()))
+
+
+def keeps_largest(metadata: dict[str, Any]) -> bool:
+    """Tell whether the model's label maps keep one connected piece: `medview.keep_largest`."""
+    return bool(metadata["medview"].get("keep_largest", False))
 
 
 def build_network(class_name: str, arguments: dict[str, Any]) -> nn.Module:
@@ -119,3 +125,21 @@ def predict(
     x, y, z = crop.shape
     result: npt.NDArray[np.float32] = np.ascontiguousarray(probabilities[:, :x, :y, :z])
     return result
+
+
+def label_map(
+    probabilities: npt.NDArray[np.float32], *, keep_largest: bool = False
+) -> npt.NDArray[np.uint8]:
+    """Give the most probable class of each voxel, (C, x, y, z) to (x, y, z); 0 is background.
+
+    With `keep_largest` only the largest connected piece of all structures together stays
+    (26 neighbours): a crop shows one object, and islands apart from it are mistakes.
+    """
+    labels: npt.NDArray[np.uint8] = probabilities.argmax(axis=0).astype(np.uint8)
+    if keep_largest:
+        pieces, count = ndimage.label(labels > 0, structure=np.ones((3, 3, 3)))
+        if count > 1:
+            sizes = np.bincount(pieces.ravel())
+            sizes[0] = 0
+            labels[pieces != sizes.argmax()] = 0
+    return labels

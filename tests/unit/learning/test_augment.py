@@ -1,0 +1,71 @@
+"""Random changes: what is turned off changes nothing, image and label move together."""
+
+import numpy as np
+import torch
+
+from medview.learning.augment import random_matrix, random_patches
+from medview.learning.config import AugmentConfig
+
+STILL = AugmentConfig(
+    rotate_deg=0, scale=0, translate_mm=0, flip=(), noise=0, gamma=(1.0, 1.0), clip=0
+)
+
+
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    image = torch.from_numpy(rng.normal(size=(12, 14, 16)).astype(np.float32))
+    label = torch.zeros((12, 14, 16), dtype=torch.int64)
+    label[2:6, 3:9, 4:12] = 1
+    label[6:10, 3:9, 4:12] = 2
+    return image, label
+
+
+def test_without_changes_the_case_comes_back_normalised():
+    image, label = pair()
+    generator = torch.Generator().manual_seed(0)
+    images, labels = random_patches([(image, label)], (12, 14, 16), STILL, generator)
+    assert torch.equal(labels[0, 0], label)
+    expected = (image - image.mean()) / image.std()
+    torch.testing.assert_close(images[0, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_mirror_mirrors_image_and_label():
+    config = AugmentConfig(**{**vars(STILL), "flip": (0,)})
+    image, label = pair()
+    seen = set()
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        images, labels = random_patches([(image, label)], (12, 14, 16), config, generator)
+        mirrored = torch.equal(labels[0, 0], label.flip(0))
+        assert mirrored or torch.equal(labels[0, 0], label)
+        expected = image.flip(0) if mirrored else image
+        expected = (expected - expected.mean()) / expected.std()
+        torch.testing.assert_close(images[0, 0], expected, atol=1e-4, rtol=1e-4)
+        seen.add(mirrored)
+    assert seen == {True, False}
+
+
+def test_the_matrix_turns_within_the_angle_and_scales_within_the_share():
+    config = AugmentConfig(rotate_deg=20, scale=0.15, flip=())
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(50):
+        sizes = torch.linalg.svdvals(random_matrix(config, generator))
+        assert sizes.min() >= 0.85 - 1e-5
+        assert sizes.max() <= 1.15 + 1e-5
+
+
+def test_all_changes_keep_the_shape_and_the_scale_of_the_numbers():
+    config = AugmentConfig(elastic_mm=1.5, flip=(0, 1, 2), bias=0.3, coarsen=1.7, clip=0.1)
+    generator = torch.Generator().manual_seed(2)
+    images, labels = random_patches([pair()] * 8, (8, 16, 8), config, generator)
+    assert images.shape == labels.shape == (8, 1, 8, 16, 8)
+    assert torch.isfinite(images).all()
+    assert set(labels.unique().tolist()) <= {0, 1, 2}
+    torch.testing.assert_close(images.std(dim=(1, 2, 3, 4)), torch.ones(8), atol=1e-3, rtol=0)
+
+
+def test_the_same_seed_gives_the_same_patches():
+    first = random_patches([pair()], (8, 8, 8), AugmentConfig(), torch.Generator().manual_seed(5))
+    again = random_patches([pair()], (8, 8, 8), AugmentConfig(), torch.Generator().manual_seed(5))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])

@@ -1,0 +1,116 @@
+"""Losses, schedules and averages against their formulas."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from medview.learning.config import OptimiserConfig, ScheduleConfig
+from medview.learning.losses import make_loss
+from medview.learning.optimise import Average, learning_rate_factor, make_optimiser
+
+LOGITS = torch.randn((2, 3, 4, 4, 4), generator=torch.Generator().manual_seed(0))
+TARGET = torch.randint(0, 3, (2, 1, 4, 4, 4), generator=torch.Generator().manual_seed(1))
+
+
+def true_probability() -> torch.Tensor:
+    return LOGITS.softmax(1).gather(1, TARGET)
+
+
+def one_hot() -> torch.Tensor:
+    return torch.stack([(TARGET[:, 0] == c).float() for c in range(3)], dim=1)
+
+
+def expected_cross_entropy() -> torch.Tensor:
+    return -true_probability().log().mean()
+
+
+def expected_dice() -> torch.Tensor:
+    p, t = LOGITS.softmax(1)[:, 1:], one_hot()[:, 1:]
+    axes = (0, 2, 3, 4)  # the whole batch is one picture
+    return (1 - 2 * (p * t).sum(axes) / (p.sum(axes) + t.sum(axes))).mean()
+
+
+def test_cross_entropy():
+    loss = make_loss("cross_entropy")(LOGITS, TARGET)
+    assert loss.item() == pytest.approx(expected_cross_entropy().item(), rel=1e-5)
+
+
+def test_weighted_cross_entropy():
+    weights = torch.tensor([0.5, 1.0, 2.0])
+    each = weights[TARGET]
+    expected = -(each * true_probability().log()).sum() / each.sum()
+    loss = make_loss("cross_entropy", (0.5, 1.0, 2.0))(LOGITS, TARGET)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_dice():
+    loss = make_loss("dice")(LOGITS, TARGET)
+    assert loss.item() == pytest.approx(expected_dice().item(), abs=1e-5)
+
+
+def test_dice_and_cross_entropy():
+    loss = make_loss("dice_ce")(LOGITS, TARGET)
+    expected = expected_dice() + expected_cross_entropy()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_mse_is_the_brier_score():
+    expected = ((LOGITS.softmax(1) - one_hot()) ** 2).mean()
+    assert make_loss("mse")(LOGITS, TARGET).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_focal():
+    logp = LOGITS.log_softmax(1)
+    expected = (-((1 - logp.exp()) ** 2) * logp * one_hot()).mean()
+    assert make_loss("focal")(LOGITS, TARGET).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "one_cycle", "poly"])
+def test_schedules_warm_up_to_the_full_rate_and_never_beyond(name):
+    config = ScheduleConfig(name=name, epochs=20, warmup=4)
+    factors = [learning_rate_factor(config, epoch / 4) for epoch in range(81)]
+    assert factors[0] < 0.1
+    assert factors[16] == pytest.approx(1.0)
+    assert max(factors) <= 1.0
+    assert all(a <= b for a, b in pairwise(factors[:17]))
+    assert all(a >= b for a, b in pairwise(factors[16:]))
+    assert factors[-1] == pytest.approx(1.0 if name == "constant" else 0.0)
+
+
+def test_cosine_is_half_way_at_half_time():
+    config = ScheduleConfig(name="cosine", epochs=20, warmup=0)
+    assert learning_rate_factor(config, 10.0) == pytest.approx(0.5)
+
+
+def test_poly_has_power_nine_tenths():
+    config = ScheduleConfig(name="poly", epochs=20, warmup=0)
+    assert learning_rate_factor(config, 5.0) == pytest.approx(math.pow(0.75, 0.9))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_weight_decay_spares_biases(name):
+    layer = nn.Linear(3, 2)
+    optimiser = make_optimiser(layer, OptimiserConfig(name=name, lr=0.1, weight_decay=0.5))
+    before = layer.bias.detach().clone()
+    weight = layer.weight.detach().clone()
+    for parameter in layer.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    assert torch.equal(layer.bias, before)
+    assert not torch.equal(layer.weight, weight)
+
+
+def test_average_follows_its_recurrence():
+    layer = nn.Linear(1, 1, bias=False)
+    average = Average(layer, decay=0.5)
+    mean = layer.weight.item()
+    for step in range(1, 30):
+        with torch.no_grad():
+            layer.weight.fill_(float(step))
+        average.update(layer, step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        mean = decay * mean + (1 - decay) * step
+    assert average.network.weight.item() == pytest.approx(mean, rel=1e-5)

@@ -1,0 +1,114 @@
+"""The training loop: it learns, a resumed run is the same run, and what cannot go on says so."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from medview.core.errors import ModelError, ReadError
+from medview.learning.config import TrainConfig, load_config
+from medview.learning.data import open_dataset
+from medview.learning.loop import CHECKPOINT, CURVES, Trainer, trained_network
+from tests.helpers.training import write_config, write_dataset
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("balls"))
+
+
+def make(folder: Path, where: Path, **changes: object) -> tuple[TrainConfig, Trainer]:
+    config = load_config(write_config(where / "train.toml", folder, **changes))
+    dataset = open_dataset(folder)
+    names = dataset.classes
+    return config, Trainer(config, dataset.of("train"), dataset.of("val"), names, "cpu")
+
+
+def ignore(line: str) -> None:
+    assert line
+
+
+def test_it_learns_and_a_resumed_run_is_the_same_run(folder, tmp_path):
+    lines: list[str] = []
+    config, whole = make(folder, tmp_path, epochs=6)
+    whole.run(tmp_path / "whole", lines.append)
+    losses = [row["train_loss"] for row in whole.state.history]
+    assert losses[-1] < 0.7 * losses[0]
+    assert len(lines) == 6
+    assert "min left" in lines[0]
+
+    class Stopped(Exception):
+        pass
+
+    def stop_after_three(line: str) -> None:
+        if line.startswith("epoch 3/"):
+            raise Stopped
+
+    _, first = make(folder, tmp_path, epochs=6)
+    with pytest.raises(Stopped):
+        first.run(tmp_path / "parts", stop_after_three)
+    _, second = make(folder, tmp_path, epochs=6)
+    second.resume(tmp_path / "parts")
+    assert second.state.epoch == 3
+    second.run(tmp_path / "parts", ignore)
+
+    def curve(trainer: Trainer) -> list[dict[str, float]]:
+        rows = trainer.state.history
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+    assert curve(second) == curve(whole)
+    one = trained_network(config, tmp_path / "whole").state_dict()
+    two = trained_network(config, tmp_path / "parts").state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+    with (tmp_path / "parts" / CURVES).open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["train_loss"]) for row in rows] == losses
+    assert 0.0 <= float(rows[-1]["val_dice_large"]) <= 1.0
+
+
+def test_accumulated_steps_are_fewer(folder, tmp_path):
+    _, trainer = make(folder, tmp_path, epochs=1, more="accumulate = 3")
+    trainer.run(tmp_path, ignore)
+    assert trainer.state.step == 1  # six cases, two a batch, three batches a step
+
+
+def test_it_stops_when_nothing_gets_better(folder, tmp_path):
+    config, trainer = make(folder, tmp_path, epochs=50, more="early_stop = 1")
+    best = {"epoch": 1, "lr": 0.1, "train_loss": 1.0, "val_dice": 1.1}
+    trainer.state.history, trainer.state.epoch = [best], 2
+    trainer.run(tmp_path, ignore)
+    assert trainer.state.epoch == 2
+    assert config.schedule.epochs == 50
+
+
+def test_a_checkpoint_of_another_run_is_refused(folder, tmp_path):
+    _, trainer = make(folder, tmp_path, epochs=1)
+    trainer.save(tmp_path)
+    _, other = make(folder, tmp_path, epochs=2)
+    with pytest.raises(ReadError, match="another training configuration"):
+        other.resume(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_refused(folder, tmp_path):
+    _, trainer = make(folder, tmp_path)
+    with pytest.raises(ReadError, match="no checkpoint"):
+        trainer.resume(tmp_path)
+    (tmp_path / CHECKPOINT).write_bytes(b"no checkpoint")
+    with pytest.raises(ReadError, match="no checkpoint"):
+        trainer.resume(tmp_path)
+
+
+def test_a_run_that_diverges_stops(folder, tmp_path):
+    _, trainer = make(folder, tmp_path)
+    with torch.no_grad():
+        next(trainer.state.network.parameters()).fill_(float("nan"))
+    with pytest.raises(ModelError, match="diverged"):
+        trainer.run(tmp_path, ignore)
+
+
+def test_no_case_to_train_on_is_refused(folder, tmp_path):
+    config = load_config(write_config(tmp_path / "a.toml", folder))
+    with pytest.raises(ReadError, match="no case"):
+        Trainer(config, [], [], ("large", "small"), "cpu")

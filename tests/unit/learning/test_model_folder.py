@@ -1,0 +1,180 @@
+"""A trained network as a model folder: written, measured, read back, refused when damaged."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from medview.core.errors import ModelError, ReadError
+from medview.imaging.intensity import normalise
+from medview.inference.catalog import load_card as load_model_card
+from medview.inference.engines.network import (
+    build_network,
+    label_map,
+    load_network,
+    predict,
+    read_metadata,
+)
+from medview.inference.networks.unet import UNet3d
+from medview.learning.config import TrainConfig, load_config
+from medview.learning.data import load_scan, open_dataset
+from medview.learning.evaluate import evaluate, main
+from medview.learning.export import export_model, load_card
+from medview.learning.readme import write_measured
+from tests.helpers.training import write_card, write_config, write_dataset
+
+
+def write_model(folder: Path, data: Path) -> tuple[TrainConfig, UNet3d]:
+    """A network that was never trained, in a model folder `folder/balls`."""
+    more = '[export]\nid = "balls"\ncard = "card.toml"'
+    path = write_config(folder / "recipe.toml", data, more=more)
+    config = load_config(path)
+    torch.manual_seed(0)
+    network = UNet3d(**config.network.args).eval()
+    card = write_card(folder)
+    sources = {"train.toml": path, "card.toml": card}
+    export_model(network, config, load_card(card), sources, folder / "balls")
+    return config, network
+
+
+@pytest.fixture
+def model(tmp_path):
+    write_model(tmp_path, write_dataset(tmp_path / "data"))
+    return tmp_path / "balls"
+
+
+def test_what_was_written_answers_the_same(tmp_path):
+    _, network = write_model(tmp_path, write_dataset(tmp_path / "data"))
+    halved = UNet3d(1, 3, (8, 16)).eval()
+    halved.load_state_dict({k: v.half().float() for k, v in network.state_dict().items()})
+    crop = np.random.default_rng(0).normal(size=(13, 11, 10)).astype(np.float32)
+    loaded = load_network(tmp_path / "balls")
+    answer = predict(loaded, crop, flips=(0,))
+    assert answer.shape == (3, 13, 11, 10)
+    np.testing.assert_array_equal(answer, predict(halved, crop, flips=(0,)))
+    np.testing.assert_allclose(answer, predict(network, crop, flips=(0,)), atol=0.02)
+
+
+def test_one_changed_byte_is_refused(model):
+    weights = model / "models" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ModelError, match="not the ones"):
+        load_network(model)
+
+
+def test_missing_weights_are_refused(model):
+    (model / "models" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="missing"):
+        load_network(model)
+
+
+def test_weights_of_another_network_are_refused(model):
+    path = model / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["medview"]["network"]["args"]["widths"] = [8, 32]
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(ModelError, match="do not fit"):
+        load_network(model)
+
+
+def test_islands_are_left_out_and_touching_classes_stay_together():
+    probabilities = np.zeros((3, 10, 10, 10), np.float32)
+    probabilities[0] = 0.5
+    probabilities[1, 1:4, 1:4, 1:4] = 0.9
+    probabilities[2, 4:6, 1:4, 1:4] = 0.9
+    probabilities[1, 8:10, 8:10, 8:10] = 0.9
+    every = label_map(probabilities)
+    assert ((every == 1).sum(), (every == 2).sum()) == (27 + 8, 18)
+    one = label_map(probabilities, keep_largest=True)
+    assert ((one == 1).sum(), (one == 2).sum()) == (27, 18)
+    assert not label_map(probabilities[:1], keep_largest=True).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("os.system", "not one of medview's own"),
+        ("medview.inference.networks.unet.Missing", "cannot be built"),
+        ("medview.inference.networks.unet.pairwise", "cannot be built"),
+    ],
+)
+def test_only_our_networks_are_built(name, words):
+    with pytest.raises(ModelError, match=words):
+        build_network(name, {})
+
+
+def test_the_catalogue_reads_the_folder(model):
+    card = load_model_card(model)
+    assert card.id == "balls"
+    assert card.inputs.orientation == "RAS"
+    assert card.inputs.spacing_mm == (1.0, 1.0, 1.0)
+    assert [channel.label for channel in card.outputs.channels] == ["Large ball", "Small ball"]
+    assert card.train_command
+
+
+def test_an_incomplete_card_is_refused_naming_what_it_lacks(tmp_path):
+    card = write_card(tmp_path)
+    card.write_text(card.read_text().replace("intended_use", "use"))
+    (tmp_path / "LICENCE.txt").unlink()
+    with pytest.raises(ReadError, match=r"intended_use, the file LICENCE\.txt"):
+        load_card(card)
+
+
+def test_evaluation_scores_the_answer_that_a_reading_would_give(model, tmp_path):
+    out = tmp_path / "scores.json"
+    assert main([str(model), str(tmp_path / "data"), "--out", str(out), "--split", "val"]) == 0
+    result = json.loads(out.read_text())
+    assert (result["model"], result["split"], result["count"]) == ("balls", "val", 4)
+    assert set(result["metrics"]) == {
+        "dice_large",
+        "dice_small",
+        "hd95_mm_large",
+        "hd95_mm_small",
+        "volume_error_median",
+    }
+    dataset = open_dataset(tmp_path / "data")
+    case = dataset.of("val")[0]
+    scan = load_scan(case, 2)
+    intensity = read_metadata(model)["medview"]["preprocess"]["intensity"]
+    probabilities = predict(load_network(model), normalise(scan.image, intensity), (0,))
+    answer = label_map(probabilities, keep_largest=True)
+    large, truth = answer == 1, scan.label == 1
+    expected = 2 * (large & truth).sum() / (large.sum() + truth.sum())
+    row = result["cases"][0]
+    assert row["id"] == case.id
+    assert row["dice_large"] == pytest.approx(expected, abs=1e-6)
+    error = abs((answer > 0).sum() - (scan.label > 0).sum()) / (scan.label > 0).sum()
+    assert row["volume_error"] == pytest.approx(error)
+    mean = np.mean([case["dice_large"] for case in result["cases"]])
+    low, high = result["metrics"]["dice_large"]["ci95"]
+    assert result["metrics"]["dice_large"]["value"] == pytest.approx(mean)
+    assert low <= mean <= high
+
+
+def test_measured_folder_tells_its_figures(model, tmp_path):
+    result = evaluate(model, open_dataset(tmp_path / "data"))
+    write_measured(model, result, "Computed cases.")
+    text = (model / "docs" / "README.md").read_text()
+    value = result["metrics"]["dice_small"]["value"]
+    assert f"| Dice small | {value:.3f} [" in text
+    assert "Balls only." in text
+    assert "Computed cases." in text
+    card = load_model_card(model)
+    assert card.metrics is not None
+    assert {metric.name for metric in card.metrics.values} == set(result["metrics"])
+
+
+@pytest.mark.expects_warnings
+def test_exit_codes(model, tmp_path, capsys):
+    out = str(tmp_path / "o.json")
+    assert main([str(model), str(tmp_path), "--out", out]) == 3
+    assert main([str(tmp_path), str(tmp_path / "data"), "--out", out]) == 4
+    assert main([str(model), str(tmp_path / "data"), "--out", out, "--split", "test"]) == 3
+    with pytest.raises(SystemExit) as stop:
+        main([str(model)])
+    assert stop.value.code == 2
+    assert capsys.readouterr().out == ""

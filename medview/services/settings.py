@@ -140,12 +140,6 @@ _DECLARED = (
         limits=(0.05, 0.8),
     ),
     Option(
-        "store.bring_back",
-        True,
-        "When a study is opened again, bring back the labels, findings and report kept for it.",
-        "Bring earlier work back",
-    ),
-    Option(
         "loading.workers",
         2,
         "Processes that read files; a change takes effect at the next start.",

@@ -105,6 +105,7 @@ class Workspace:
         self._jobs: dict[str, InferenceJob] = {}
         self._work = Work()
         self._followers: list[Follower] = []
+        self._closing: list[Callable[[str], object]] = []
         self._emitting = 0
         self._settings = settings
         self._reader = ""
@@ -212,6 +213,8 @@ class Workspace:
         """Put a study away with its volumes, its work and its history; frees their memory."""
         self._check_quiet()
         study = self._studies[uid]
+        for last_look in self._closing:
+            last_look(uid)
         series = {one.uid for one in study.series}
         volumes = [volume.uid for volume in self._volumes.values() if volume.series_uid in series]
         gone = tuple(s.uid for s in self.segmentations.values() if s.volume_uid in volumes)
@@ -281,6 +284,10 @@ class Workspace:
     def follow(self, follower: Follower) -> None:
         """Let `follower` add to every edit; called in the order of registration."""
         self._followers.append(follower)
+
+    def on_closing(self, last_look: Callable[[str], object]) -> None:
+        """Let `last_look(study_uid)` see a study's work before the study is put away."""
+        self._closing.append(last_look)
 
     # Telling
 

@@ -1,0 +1,213 @@
+"""What is saved at once: the changes since the last save, written as one transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field, fields
+
+from medview.core.findings import utc_now
+from medview.core.jobs import InferenceJob
+from medview.core.report import Report
+from medview.core.segmentation import LabelArray
+from medview.services.audit import AuditRow
+from medview.services.journal import KeptReport, KeptSegmentation, pack_slice, to_text
+from medview.services.store_file import write_meta
+from medview.services.workspace import Workspace
+
+_AUDIT_COLUMNS = ", ".join(entry.name for entry in fields(AuditRow))
+_AUDIT_MARKS = ", ".join("?" for _ in fields(AuditRow))
+
+
+@dataclass
+class Dirty:
+    """What changed since the last save.
+
+    `slices` names the touched slices of each segmentation, None for the whole of it;
+    `reports` and `steps` the studies whose report or history changed.
+    """
+
+    slices: dict[str, set[int] | None] = field(default_factory=dict)
+    findings: dict[str, None] = field(default_factory=dict)
+    reports: set[str] = field(default_factory=set)
+    jobs: set[str] = field(default_factory=set)
+    audit: list[AuditRow] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.slices or self.findings or self.reports or self.jobs or self.audit)
+
+    def mark_slices(self, uid: str, touched: Iterable[int] | None) -> None:
+        """Note slices of a segmentation, or with None all of them."""
+        known = self.slices.setdefault(uid, set())
+        if touched is None or known is None:
+            self.slices[uid] = None
+        else:
+            known.update(touched)
+
+
+@dataclass(frozen=True)
+class SliceJob:
+    """Slices of one segmentation to write; with `numbers` None all of them.
+
+    The labels are the live array: what is painted while they are written makes the same slices
+    dirty again, so the next save puts it right.
+    """
+
+    uid: str
+    labels: LabelArray
+    numbers: tuple[int, ...] | None
+
+
+@dataclass
+class Batch:
+    """Rows to write in one transaction, gathered on the owner's thread."""
+
+    studies: list[tuple[str, str, str, str]] = field(default_factory=list)
+    heads: list[tuple[str, str, str]] = field(default_factory=list)
+    slices: list[SliceJob] = field(default_factory=list)
+    findings: list[tuple[str, str, int, str]] = field(default_factory=list)
+    reports: list[tuple[str, str, int, str]] = field(default_factory=list)
+    pictures: list[tuple[str, bytes]] = field(default_factory=list)
+    jobs: list[tuple[str, str, str]] = field(default_factory=list)
+    audit: list[AuditRow] = field(default_factory=list)
+    gone_segmentations: list[tuple[str]] = field(default_factory=list)
+    gone_findings: list[tuple[str]] = field(default_factory=list)
+    gone_reports: list[tuple[str]] = field(default_factory=list)
+    closed: list[tuple[str]] = field(default_factory=list)
+    is_written: bool = False
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write everything or nothing; sqlite3.Error if it cannot be written."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._write_rows(connection)
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self.is_written = True
+
+    def _write_rows(self, connection: sqlite3.Connection) -> None:
+        many = connection.executemany
+        many("DELETE FROM segmentation WHERE uid = ?", self.gone_segmentations)
+        many("DELETE FROM segmentation_slice WHERE segmentation_uid = ?", self.gone_segmentations)
+        many("DELETE FROM finding WHERE uid = ?", self.gone_findings)
+        many("DELETE FROM report WHERE uid = ?", self.gone_reports)
+        many("INSERT OR REPLACE INTO study VALUES (?, ?, ?, ?, 1)", self.studies)
+        many(_upsert("segmentation"), self.heads)
+        for job in self.slices:
+            _write_slices(connection, job)
+        many(
+            "INSERT INTO finding VALUES (?, ?, ?, ?) ON CONFLICT (uid) DO UPDATE SET"
+            " place = excluded.place, content = excluded.content",
+            self.findings,
+        )
+        many("INSERT OR IGNORE INTO picture VALUES (?, ?)", self.pictures)
+        many(
+            "INSERT INTO report VALUES (?, ?, ?, ?) ON CONFLICT (uid) DO UPDATE SET"
+            " version = excluded.version, content = excluded.content",
+            self.reports,
+        )
+        many(_upsert("job"), self.jobs)
+        many(
+            f"INSERT INTO audit ({_AUDIT_COLUMNS}) VALUES ({_AUDIT_MARKS})",  # noqa: S608
+            [astuple(row) for row in self.audit],
+        )
+        many("UPDATE study SET is_open = 0 WHERE uid = ?", self.closed)
+        write_meta(connection, {"clean": "0"})
+        if self.audit:
+            head = self.audit[-1]
+            write_meta(connection, {"audit_head": f"{head.number}:{head.sha256}"})
+
+
+def gather(dirty: Dirty, workspace: Workspace, saved_reports: dict[str, set[str]]) -> Batch:
+    """The rows of everything that changed; `saved_reports` is kept up with what is written."""
+    batch = Batch(audit=list(dirty.audit))
+    studies: dict[str, None] = {}
+    for uid, touched in dirty.slices.items():
+        _gather_segmentation(batch, workspace, uid, touched, studies)
+    for uid in dirty.findings:
+        finding = workspace.findings.get(uid)
+        if finding is None:
+            batch.gone_findings.append((uid,))
+        else:
+            study_uid = workspace.study_of(uid).uid
+            studies[study_uid] = None
+            place = workspace.findings_of(study_uid).index(finding)
+            batch.findings.append((uid, study_uid, place, to_text(finding)))
+    for study_uid in sorted(dirty.reports):
+        studies[study_uid] = None
+        _gather_reports(
+            batch, workspace.versions_of(study_uid), saved_reports.setdefault(study_uid, set())
+        )
+    for uid in sorted(dirty.jobs & workspace.jobs.keys()):
+        job: InferenceJob = workspace.jobs[uid]
+        batch.jobs.append((uid, job.study_uid, to_text(job)))
+    for study_uid in studies:
+        batch.studies.append(_study_row(workspace, study_uid))
+    return batch
+
+
+def _gather_segmentation(
+    batch: Batch,
+    workspace: Workspace,
+    uid: str,
+    touched: set[int] | None,
+    studies: dict[str, None],
+) -> None:
+    segmentation = workspace.segmentations.get(uid)
+    if segmentation is None:
+        batch.gone_segmentations.append((uid,))
+        return
+    study_uid = workspace.study_of(uid).uid
+    studies[study_uid] = None
+    series_uid = workspace.volumes[segmentation.volume_uid].series_uid
+    head = KeptSegmentation.of(segmentation, series_uid)
+    batch.heads.append((uid, study_uid, to_text(head)))
+    numbers = None if touched is None else tuple(sorted(touched))
+    batch.slices.append(SliceJob(uid, segmentation.labels, numbers))
+
+
+def _gather_reports(batch: Batch, versions: tuple[Report, ...], saved: set[str]) -> None:
+    """The newest version; older ones are signed and written; those taken back go."""
+    uids = {report.uid for report in versions}
+    batch.gone_reports += [(uid,) for uid in saved - uids]
+    for report in versions:
+        if report is versions[-1] or report.uid not in saved:
+            kept, pictures = KeptReport.of(report)
+            batch.pictures += list(pictures.items())
+            batch.reports.append((report.uid, report.study_uid, report.version, to_text(kept)))
+    saved.clear()
+    saved.update(uids)
+
+
+def _study_row(workspace: Workspace, uid: str) -> tuple[str, str, str, str]:
+    study = workspace.studies[uid]
+    words = (study.patient.name, study.description, study.date)
+    sources = json.dumps([str(path) for path in workspace.sources_of(uid)])
+    return uid, " · ".join(word for word in words if word), sources, utc_now().isoformat()
+
+
+def _write_slices(connection: sqlite3.Connection, job: SliceJob) -> None:
+    numbers = range(job.labels.shape[0]) if job.numbers is None else job.numbers
+    if job.numbers is None:
+        query = "DELETE FROM segmentation_slice WHERE segmentation_uid = ?"
+        connection.execute(query, (job.uid,))
+    for number in numbers:
+        packed = pack_slice(job.labels[number])
+        if packed:
+            query = "INSERT OR REPLACE INTO segmentation_slice VALUES (?, ?, ?)"
+            connection.execute(query, (job.uid, number, packed))
+        elif job.numbers is not None:
+            query = "DELETE FROM segmentation_slice WHERE segmentation_uid = ? AND slice = ?"
+            connection.execute(query, (job.uid, number))
+
+
+def _upsert(table: str) -> str:
+    """Insert (uid, study_uid, content), or change the content: rows keep their order."""
+    return (
+        f"INSERT INTO {table} (uid, study_uid, content) VALUES (?, ?, ?)"  # noqa: S608
+        " ON CONFLICT (uid) DO UPDATE SET content = excluded.content"
+    )

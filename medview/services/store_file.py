@@ -1,0 +1,182 @@
+"""The store's file: SQLite tables, their version, and what is done when the file is broken."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from types import MappingProxyType
+
+from medview.core.errors import StoreError
+from medview.core.findings import utc_now
+
+#: Version of the tables: major << 16 | minor. A newer minor only adds, a newer major changes.
+MAJOR, MINOR = 1, 0
+VERSION = MAJOR << 16 | MINOR
+
+#: Everything a store of version 1.0 holds. Pixels of originals are not among it.
+SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE study (
+    uid TEXT PRIMARY KEY, title TEXT NOT NULL, sources TEXT NOT NULL,
+    saved_at TEXT NOT NULL, is_open INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE segmentation (
+    uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL, content TEXT NOT NULL
+);
+CREATE TABLE segmentation_slice (
+    segmentation_uid TEXT NOT NULL, slice INTEGER NOT NULL, labels BLOB NOT NULL,
+    PRIMARY KEY (segmentation_uid, slice)
+) WITHOUT ROWID;
+CREATE TABLE finding (
+    uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL, place INTEGER NOT NULL, content TEXT NOT NULL
+);
+CREATE TABLE report (
+    uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL, version INTEGER NOT NULL, content TEXT NOT NULL
+);
+CREATE TABLE picture (sha256 TEXT PRIMARY KEY, png BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE job (uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL, content TEXT NOT NULL);
+CREATE TABLE step (
+    study_uid TEXT NOT NULL, place INTEGER NOT NULL, content BLOB NOT NULL,
+    PRIMARY KEY (study_uid, place)
+) WITHOUT ROWID;
+CREATE TABLE audit (
+    number INTEGER PRIMARY KEY, at TEXT NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,
+    object_uid TEXT NOT NULL, study_uid TEXT NOT NULL, model TEXT NOT NULL, before TEXT NOT NULL,
+    after TEXT NOT NULL, note TEXT NOT NULL, previous TEXT NOT NULL, sha256 TEXT NOT NULL
+);
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE INDEX segmentation_of_study ON segmentation (study_uid);
+CREATE INDEX finding_of_study ON finding (study_uid);
+CREATE INDEX report_of_study ON report (study_uid);
+"""
+
+#: Upgrades to run, in order, on a store whose version is below the key.
+UPGRADES: Mapping[int, Callable[[sqlite3.Connection], None]] = MappingProxyType({})
+
+
+class NewerStoreError(StoreError):
+    """The store was written by a program of a newer major version."""
+
+
+def open_store(path: Path, *, was_clean: bool | None = None) -> sqlite3.Connection:
+    """Open a store for writing: made if missing, upgraded if old.
+
+    NewerStoreError for a newer major; sqlite3.DatabaseError for a file that is damaged, which
+    is looked into when the last owner did not close it (`was_clean` overrides what the file says).
+    """
+    connection = connect(path)
+    try:
+        _bring_up_to_date(connection)
+        clean = read_meta(connection, "clean") == "1" if was_clean is None else was_clean
+        if not clean:
+            _check(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect(path: Path, *, writable: bool = True) -> sqlite3.Connection:
+    """A connection in WAL mode whose commits are on disk when they return.
+
+    It may be used by one thread after the other; the caller sees to that.
+    """
+    mode = "rwc" if writable else "ro"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        check_same_thread=False,
+        isolation_level=None,
+        timeout=10.0,
+    )
+    if writable:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def set_aside(path: Path) -> Path:
+    """Move a damaged store and what belongs to it out of the way; gives its new name.
+
+    Nothing is deleted: an earlier damaged store keeps its name.
+    """
+    count = 1
+    target = path.with_name(path.name + ".damaged")
+    while target.exists():
+        count += 1
+        target = path.with_name(f"{path.name}.damaged-{count}")
+    path.replace(target)
+    for suffix in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).replace(target.with_name(target.name + suffix))
+    return target
+
+
+def read_meta(connection: sqlite3.Connection, name: str) -> str:
+    """A value of the meta table, "" if it is not there."""
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return str(row[0]) if row else ""
+
+
+def write_meta(connection: sqlite3.Connection, values: Mapping[str, str]) -> None:
+    """Put values into the meta table, inside the caller's transaction if there is one."""
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+
+def fetch(
+    connection: sqlite3.Connection, query: str, arguments: Sequence[object] = ()
+) -> list[tuple[object, ...]]:
+    """All rows of a query."""
+    with closing(connection.execute(query, tuple(arguments))) as cursor:
+        return cursor.fetchall()
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    version = _version(connection)
+    if version == 0:
+        _create(connection)
+    elif version >> 16 > MAJOR:
+        raise NewerStoreError(
+            "The saved work was written by a newer medview",
+            "It is left untouched. Use the newer program, or another profile.",
+            f"store version {version >> 16}.{version & 0xFFFF}",
+        )
+    else:
+        _upgrade(connection, version)
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    if fetch(connection, "SELECT name FROM sqlite_master"):
+        raise sqlite3.DatabaseError("a database, but no store")
+    made = utc_now().isoformat(timespec="seconds")
+    connection.executescript(
+        f"BEGIN; {SCHEMA} INSERT INTO meta VALUES ('clean', '1'), ('made_at', '{made}');"  # noqa: S608
+        f" PRAGMA user_version = {VERSION}; COMMIT;"
+    )
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    for target, upgrade in sorted(UPGRADES.items()):
+        if version < target:
+            connection.execute("BEGIN IMMEDIATE")
+            upgrade(connection)
+            connection.execute(f"PRAGMA user_version = {target}")
+            connection.execute("COMMIT")
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(str(verdict))
+    tables = {row[0] for row in fetch(connection, "SELECT name FROM sqlite_master")}
+    if not {"study", "segmentation_slice", "finding", "report", "audit"} <= tables:
+        raise sqlite3.DatabaseError("tables are missing")

@@ -15,17 +15,15 @@ import numpy.typing as npt
 from medview.core.codes import UNSPECIFIED
 from medview.core.errors import ReadError
 from medview.core.geometry import Calibration
-from medview.core.study import Instance, Problem, Series, SeriesKind, Severity
-from medview.io.frames import Frame, Place, frames_of, lost_frame
+from medview.core.study import Instance, Problem, Series, Severity
+from medview.io.frames import SLICED, Frame, Place, frames_of, lost_frame
+from medview.io.identity import IMAGE_KINDS, kind_of
 from medview.io.phases import phases_of
 from medview.io.plan import PixelFormat, PlanePlan, SeriesPlan, VolumePlan
 from medview.io.projection import pixel_size
 from medview.io.stacking import Stack, normal_of, places_of, stacks_of
 from medview.io.values import Scale, common_scale, meaning_of, number, rescale_of, windows_of
 
-_IMAGE_KINDS = (SeriesKind.VOLUME, SeriesKind.IMAGES, SeriesKind.CLIP)
-#: Slices without positions are still scrolled through as one stack, if of these modalities.
-_SLICED = frozenset(("CT", "MR", "PT", "NM"))
 _SAME_DIRECTION = 1e-3
 _SAME_SPACING_MM = 1e-4
 
@@ -46,12 +44,14 @@ def plan_dicom(series: Series, password: str = "") -> SeriesPlan:
 
     Slices that cannot be read are problems; where their place is known it stays empty.
     """
-    if series.kind not in _IMAGE_KINDS:
+    if series.kind not in IMAGE_KINDS:
         return SeriesPlan(series.uid, ())
     frames: list[Frame] = []
     problems = []
     for instance in series.instances:
         values = {**series.headers, **instance.headers}
+        if kind_of(values) not in IMAGE_KINDS:
+            continue  # a report or the like that was filed under the images
         try:
             frames += frames_of(instance, values, password)
         except ReadError as error:
@@ -196,7 +196,7 @@ def _unplaced(frames: Sequence[Frame]) -> list[_Draft]:
             continue
         if frame.times_s:
             drafts.append(_Draft((frame,) * len(frame.times_s)))
-        elif frame.values.get("Modality") in _SLICED:
+        elif frame.values.get("Modality") in SLICED:
             form = frame.format
             key = (form.rows, form.columns, form.samples, form.photometric)
             stacks.setdefault(key, []).append(frame)

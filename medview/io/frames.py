@@ -35,6 +35,10 @@ _FLAT = frozenset(
 )  # fmt: skip
 
 
+#: Modalities whose pictures are slices: without positions they are still no moments of a clip.
+SLICED = frozenset(("CT", "MR", "PT", "NM"))
+
+
 @dataclass(frozen=True, eq=False)
 class Place:
     """Where a plane lies: its first pixel in LPS mm, its direction cosines, its pixel size."""
@@ -128,7 +132,7 @@ def _many(instance: Instance, values: Values, form: PixelFormat, password: str) 
     merged = [{**values, **text} for text in texts]
     places = [place_of(one) for one in merged]
     start = int(values["_PixelOffset"])
-    if form.frames > 1 and not any(places):
+    if form.frames > 1 and not any(places) and values.get("Modality") not in SLICED:
         return [_clip(instance, values, form, ds)]
     direct = _is_direct(form)
     return [

@@ -142,6 +142,8 @@ def is_dicom(head: bytes) -> bool:
     if len(head) < 16:
         return False
     group, element, vr, short = struct.unpack_from("<HH2sH", head)
+    if group == 0x0800:
+        group, element, vr, short = struct.unpack_from(">HH2sH", head)
     if group not in (2, 8) or element > 0x0100:
         return False
     (long,) = struct.unpack_from("<L", head, 4)

@@ -32,6 +32,8 @@ _KINDS: tuple[tuple[str, SeriesKind], ...] = (
     ("9", SeriesKind.OTHER),
     ("4.2", SeriesKind.OTHER),
 )
+#: What a plan of volumes can be made for.
+IMAGE_KINDS = (SeriesKind.VOLUME, SeriesKind.IMAGES, SeriesKind.CLIP)
 _VOLUMES = frozenset(("CT", "MR", "PT", "NM"))
 _PICTURES = PROJECTIONS | {"US", "IVUS", "ES", "XC", "OP", "GM", "OT", "SC"}
 

@@ -97,7 +97,7 @@ def cleaned(picture: Plane, form: PixelFormat) -> Plane:
     """Stored values without the bits that are none (PS3.5 8.1.1): masked or sign-extended."""
     dtype = picture.dtype
     bits = dtype.itemsize * 8
-    if dtype.kind not in "iu" or form.samples > 1 or form.bits_stored in (0, bits):
+    if dtype.kind not in "iu" or picture.ndim > 2 or form.bits_stored in (0, bits):
         return picture
     # A codec delivers values; only uncompressed pixels are bit fields.
     shift_right = form.high_bit + 1 - form.bits_stored if form.encoding in NATIVE else 0

@@ -125,8 +125,7 @@ class _Scanner:
             study = _foreign_study(path, member, source, foreign)
             self._foreign.setdefault(study.uid, study)
         elif given or Path(name).suffix.lower() in _SHOULD_BE_IMAGES:
-            text = "The file is empty" if not head else "This is no image that can be opened"
-            self._refuse(path / member, text)
+            self._refuse(path / member, _why_not(name, head))
 
     def _dicom(self, path: Path, member: str, source: Bytes) -> None:
         header = read_header(source)
@@ -136,6 +135,17 @@ class _Scanner:
         if not header.values.get("SOPClassUID") and header.pixel_offset < 0:
             raise ReadError("The file holds no image and does not say what it is")
         self._tree.add(path, member, _values(header), header.notes)
+
+
+def _why_not(name: str, head: bytes) -> str:
+    if not head:
+        return "The file is empty"
+    suffix = Path(name).suffix.lower()
+    if suffix in (".mp4", ".avi", ".mov", ".gif", ".mkv", ".webm"):
+        return "Video files are not opened"
+    if suffix in (".svs", ".ndpi", ".mrxs"):
+        return "Whole-slide pictures are not opened"
+    return "This is no image that can be opened"
 
 
 def _values(header: Header) -> dict[str, str]:

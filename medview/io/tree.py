@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medview.core.study import Instance, Problem, Series, SeriesKind, Severity, Study
 from medview.io.identity import (
+    IMAGE_KINDS,
     Identity,
     compatible,
     identity_of,
@@ -17,8 +18,6 @@ from medview.io.identity import (
     study_uid_of,
     uid_from,
 )
-
-_IMAGE_KINDS = (SeriesKind.VOLUME, SeriesKind.IMAGES, SeriesKind.CLIP)
 
 #: Compares the pixels of two instances, given where each lies.
 SamePixels = Callable[[Instance, Instance], bool]
@@ -63,7 +62,7 @@ class Tree:
         for note in notes:
             self.problems.append(Problem(shown, note, Severity.WARNING))
         kind = kind_of(values)
-        if series.kind not in _IMAGE_KINDS and kind in _IMAGE_KINDS:
+        if series.kind not in IMAGE_KINDS and kind in IMAGE_KINDS:
             series.kind = kind
         self._add_instance(series, _instance(path, member, values, series.headers), shown)
 
@@ -75,6 +74,11 @@ class Tree:
 
     def _study_for(self, values: Mapping[str, str], shown: Path) -> _StudyDraft:
         uid, identity = study_uid_of(values), identity_of(values)
+        owner = self._series_owner.get(series_uid_of(values))
+        if owner is not None and owner.uid != uid and _same_space(owner, identity, values):
+            text = "The files of one series name different studies: kept together"
+            self.problems.append(Problem(shown, text, Severity.WARNING))
+            return owner
         drafts = self._studies.setdefault(uid, [])
         for draft in drafts:
             if compatible(draft.identity, identity):
@@ -119,6 +123,18 @@ class Tree:
         )
         series.notes[note] = None
         series.instances[f"{uid}#{len(series.instances)}"] = instance
+
+
+def _same_space(owner: _StudyDraft, identity: Identity, values: Mapping[str, str]) -> bool:
+    """Whether a file of a known series belongs there although it names another study."""
+    frame = values.get("FrameOfReferenceUID", "")
+    series = owner.series[series_uid_of(values)]
+    return (
+        bool(frame)
+        and series.headers.get("FrameOfReferenceUID") == frame
+        and bool(identity[0])
+        and owner.identity == identity
+    )
 
 
 def _merged(one: Identity, other: Identity) -> Identity:

@@ -49,7 +49,8 @@ def _between(place, count, smooth):  # type: ignore[no-untyped-def]
         place = math.floor(place + 0.5)
     place = min(max(place, 0.0), count - 1.0)
     first = int(place)
-    return first, min(first + 1, count - 1), place - first
+    # On a value itself the next one, which may be no number, has no say.
+    return first, first if place == first else first + 1, place - first
 
 
 @numba.njit(cache=True, nogil=True)

@@ -79,8 +79,9 @@ def _interpolated(
         row, column = np.floor(row + 0.5), np.floor(column + 0.5)
     row, column = np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)
     top, left = row.astype(np.intp), column.astype(np.intp)
-    below, beside = np.minimum(top + 1, rows - 1), np.minimum(left + 1, columns - 1)
     down, right = row - top, column - left
+    # On a value itself the next one, which may be no number, has no say.
+    below, beside = top + (down > 0), left + (right > 0)
     if image.ndim == 3:
         down, right = down[..., None], right[..., None]
     source = image.astype(np.float64)

@@ -1,0 +1,241 @@
+"""Brush, eraser and holes against distances computed voxel by voxel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import binary_fill_holes
+
+from medview.core.codes import TISSUE
+from medview.core.findings import Person, Provenance, utc_now
+from medview.core.geometry import Box, Geometry
+from medview.core.segmentation import LabelEdit, Segment, Segmentation
+from medview.imaging.edit import (
+    Brush,
+    Patch,
+    delete_segment,
+    erase,
+    fill_holes,
+    paint,
+    segment_box,
+    stroke,
+    within_values,
+)
+from tests.helpers.phantoms import Phantom, oblique
+
+GRIDS = [
+    Phantom((12, 30, 32)).geometry,
+    Phantom((12, 30, 32), row=oblique(25, 40)[0], column=oblique(25, 40)[1]).geometry,
+    Phantom((12, 30, 32), tilt_deg=25).geometry,
+]
+
+
+def segment(number: int) -> Segment:
+    return Segment(
+        number, f"S{number}", TISSUE, TISSUE, (9, 9, 9), Provenance(Person("A"), utc_now())
+    )
+
+
+def segmentation(labels: np.ndarray, geometry: Geometry | None = None) -> Segmentation:
+    grid = geometry or Geometry(labels.shape, np.eye(4))
+    return Segmentation("v", grid, labels, (segment(1), segment(2), segment(7)))
+
+
+def whole(patch: Patch | None, shape: tuple[int, int, int]) -> np.ndarray:
+    mask = np.zeros(shape, dtype=bool)
+    if patch is not None:
+        mask[patch.box.slices] = patch.mask
+    return mask
+
+
+def after(source: Segmentation, edit: LabelEdit | None) -> np.ndarray:
+    labels = source.labels.copy()
+    if edit is not None:
+        labels[edit.box.slices] = edit.labels_after()
+    return labels
+
+
+def distance_mm(grid: Geometry, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Distance of every voxel to the line between two points."""
+    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
+    points = grid.to_lps_mm(index)
+    line = stop - start
+    length = line @ line
+    along = np.clip(((points - start) @ line) / length, 0, 1) if length > 0 else 0.0
+    return np.linalg.norm(points - start - np.multiply.outer(along, line), axis=-1)
+
+
+@given(
+    which=st.integers(0, 2),
+    start=st.tuples(st.floats(-2, 14), st.floats(-4, 34), st.floats(-4, 36)),
+    stop=st.tuples(st.floats(-2, 14), st.floats(-4, 34), st.floats(-4, 36)),
+    radius=st.floats(0.3, 9),
+)
+@settings(deadline=None, max_examples=80)
+def test_a_ball_paints_true_millimetres_on_any_grid(which, start, stop, radius) -> None:  # type: ignore[no-untyped-def]
+    grid = GRIDS[which]
+    points = grid.to_lps_mm([start, stop])
+    mask = whole(stroke(grid, points, Brush(radius)), grid.shape)
+    apart = distance_mm(grid, points[0], points[1])
+    sure = np.abs(apart - radius) > 1e-3
+    nearest = np.zeros(grid.shape, dtype=bool)
+    for index in (start, stop):
+        voxel = np.floor(np.array(index) + 0.5).astype(int)
+        if ((voxel >= 0) & (voxel < grid.shape)).all():
+            nearest[tuple(voxel)] = True
+    np.testing.assert_array_equal(mask[sure], ((apart <= radius) | nearest)[sure])
+
+
+@pytest.mark.parametrize("normal", [0, 1, 2])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_disc_stays_in_its_slice(grid: Geometry, normal: int) -> None:
+    start, stop = np.array([5.2, 14, 15]), np.array([5.4, 18, 20])
+    points = grid.to_lps_mm([start, stop])
+    mask = whole(stroke(grid, points, Brush(4.0, normal)), grid.shape)
+    number = int(np.floor(start[normal] + 0.5))
+    assert set(np.nonzero(mask)[normal]) == {number}
+    start[normal] = stop[normal] = number
+    ends = grid.to_lps_mm([start, stop])
+    apart = distance_mm(grid, ends[0], ends[1])
+    sure = (np.abs(apart - 4) > 1e-3).take(number, axis=normal)
+    wanted = (apart <= 4).take(number, axis=normal)
+    np.testing.assert_array_equal(mask.take(number, axis=normal)[sure], wanted[sure])
+
+
+def test_the_thinnest_brush_paints_the_voxel_it_points_at() -> None:
+    grid = GRIDS[0]
+    patch = stroke(grid, grid.to_lps_mm((4.4, 7.4, 9.6)), Brush(0.1, 0))
+    assert np.argwhere(whole(patch, grid.shape)).tolist() == [[4, 7, 10]]
+
+
+def test_a_brush_beside_the_image_paints_nothing() -> None:
+    grid = GRIDS[0]
+    assert stroke(grid, grid.to_lps_mm((-50, 7, 9)), Brush(3)) is None
+    with pytest.raises(ValueError, match="radius"):
+        Brush(0)
+    with pytest.raises(ValueError, match="mask"):
+        Patch(Box((0, 0, 0), (2, 2, 2)), np.ones((1, 2, 2), dtype=bool))
+
+
+def test_a_path_is_all_of_its_pieces() -> None:
+    grid = GRIDS[0]
+    points = grid.to_lps_mm([(3, 5, 5), (5, 15, 10), (8, 20, 28), (2, 4, 30)])
+    mask = whole(stroke(grid, points, Brush(2.5)), grid.shape)
+    parts = [whole(stroke(grid, points[n : n + 2], Brush(2.5)), grid.shape) for n in range(3)]
+    np.testing.assert_array_equal(mask, np.logical_or.reduce(parts))
+
+
+def test_a_ball_has_the_volume_of_its_formula() -> None:
+    grid = Geometry((80, 80, 80), np.diag([0.6, 0.5, 0.55, 1]))
+    patch = stroke(grid, grid.center_lps_mm, Brush(15.0))
+    assert patch is not None
+    wanted = 4 / 3 * np.pi * 15.0**3 / 1000
+    assert np.count_nonzero(patch.mask) * grid.voxel_volume_ml == pytest.approx(wanted, rel=0.005)
+
+
+def block(labels: np.ndarray) -> Patch:
+    return Patch(Box((0, 0, 0), (1, 2, 3)), np.ones((1, 2, 3), dtype=bool))
+
+
+def test_painting_takes_voxels_over_or_spares_them() -> None:
+    labels = np.zeros((2, 3, 4), dtype=np.uint8)
+    labels[0, 0, :2] = (2, 1)
+    source = segmentation(labels)
+    edit = paint(source, block(labels), 1)
+    assert edit is not None
+    assert edit.title == "Paint: S1"
+    assert after(source, edit)[0].tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
+    spared = after(source, paint(source, block(labels), 1, over=False))
+    assert spared[0].tolist() == [[2, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
+    painted = segmentation(after(source, edit))
+    assert paint(painted, block(labels), 1) is None
+    with pytest.raises(KeyError):
+        paint(source, block(labels), 5)
+
+
+def test_erasing_clears_one_segment_or_all() -> None:
+    labels = np.zeros((2, 3, 4), dtype=np.uint16)
+    labels[0, 0] = (2, 1, 0, 2)
+    source = segmentation(labels)
+    assert after(source, erase(source, block(labels), 2))[0, 0].tolist() == [0, 1, 0, 2]
+    assert after(source, erase(source, block(labels)))[0, 0].tolist() == [0, 0, 0, 2]
+    assert erase(source, block(labels), 7) is None
+
+
+def test_a_range_of_values_limits_the_brush() -> None:
+    phantom = Phantom((4, 10, 10))
+    volume = phantom.volume()
+    patch = Patch(Box.whole(phantom.shape), np.ones(phantom.shape, dtype=bool))
+    kept = within_values(volume, patch, 0, 100)
+    np.testing.assert_array_equal(kept.mask, (volume.voxels >= 0) & (volume.voxels <= 100))
+
+
+def test_deleting_clears_every_voxel_of_a_segment_only() -> None:
+    rng = np.random.default_rng(4)
+    labels = rng.choice([0, 1, 2], (5, 6, 7)).astype(np.uint8)
+    source = segmentation(labels)
+    edit = delete_segment(source, 2)
+    np.testing.assert_array_equal(after(source, edit), np.where(labels == 2, 0, labels))
+    assert delete_segment(source, 7) is None
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_holes_are_those_that_scipy_finds(axis: int) -> None:
+    rng = np.random.default_rng(8)
+    labels = (rng.random((14, 15, 16)) > 0.42).astype(np.uint8) * 7
+    labels[4, 4, 4] = 0
+    labels[labels == 0] = rng.choice([0, 2], int((labels == 0).sum()), p=[0.9, 0.1])
+    source = segmentation(labels)
+    found = after(source, fill_holes(source, 7, axis))
+    expected = labels.copy()
+    for index in range(labels.shape[axis]):
+        place = (slice(None),) * axis + (index,)
+        holes = binary_fill_holes(labels[place] == 7) & (labels[place] == 0)
+        expected[place][holes] = 7
+    assert (expected != labels).any()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_holes_of_one_slice_alone() -> None:
+    labels = np.zeros((3, 5, 5), dtype=np.uint8)
+    labels[:, 1:4, 1:4] = 1
+    labels[:, 2, 2] = 0
+    source = segmentation(labels)
+    assert after(source, fill_holes(source, 1, 0, only=1))[:, 2, 2].tolist() == [0, 1, 0]
+    assert fill_holes(source, 2) is None
+    full = segmentation(after(source, fill_holes(source, 1)))
+    assert fill_holes(full, 1) is None
+
+
+def test_the_box_of_a_segment_is_tight() -> None:
+    labels = np.zeros((9, 9, 9), dtype=np.uint8)
+    labels[2, 3, 4] = labels[5, 1, 7] = 2
+    source = segmentation(labels)
+    assert segment_box(source, 2) == Box((2, 1, 4), (6, 4, 8))
+    assert segment_box(source, 1) is None
+
+
+@given(
+    start=st.tuples(st.floats(0, 11), st.floats(0, 29), st.floats(0, 31)),
+    radius=st.floats(0.5, 6),
+    number=st.sampled_from([1, 2, 7]),
+)
+@settings(deadline=None, max_examples=40)
+def test_taking_an_edit_back_restores_every_voxel(start, radius, number) -> None:  # type: ignore[no-untyped-def]
+    grid = GRIDS[1]
+    rng = np.random.default_rng(1)
+    labels = rng.choice([0, 1, 2, 7], grid.shape).astype(np.uint8)
+    source = segmentation(labels, grid)
+    patch = stroke(grid, grid.to_lps_mm(start), Brush(radius))
+    assert patch is not None
+    edit = paint(source, patch, number)
+    changed = after(source, edit)
+    assert (changed[whole(patch, grid.shape)] == number).all()
+    np.testing.assert_array_equal(
+        changed[~whole(patch, grid.shape)], labels[~whole(patch, grid.shape)]
+    )
+    if edit is not None:
+        changed[edit.box.slices] = edit.labels_before()
+    np.testing.assert_array_equal(changed, labels)

@@ -21,6 +21,7 @@ from highdicom import (
 from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation as SegmentationObject
 from highdicom.seg import SegmentationTypeValues, SegmentDescription
+from highdicom.sr import CodedConcept
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID
@@ -138,14 +139,49 @@ def build_segmentation(
     dataset.BurnedInAnnotation = "NO"
     if not sources.can_be_referred_to:
         _drop_references(dataset)
+    elif geometry.in_patient_space:
+        _refer_slice_by_slice(dataset, geometry, sources.slices_of(geometry))
     return dataset
+
+
+def _refer_slice_by_slice(
+    dataset: Dataset, geometry: Geometry, slices: Mapping[int, SourceFrame]
+) -> None:
+    """Where some slices have no image (they were missing), only the others refer to theirs."""
+    if not slices or len(slices) == geometry.shape[0]:
+        return
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        frame = slices.get(_slice_of(group, geometry))
+        if frame is None:
+            group.DerivationImageSequence = []
+            continue
+        group.DerivationImageSequence = [_derived_from(frame)]
+
+
+def _derived_from(frame: SourceFrame) -> Dataset:
+    """Item of the Derivation Image functional group (PS3.3 C.7.6.16.2.6)."""
+    source = Dataset()
+    source.ReferencedSOPClassUID = UID(frame.instance.sop_class_uid)
+    source.ReferencedSOPInstanceUID = UID(frame.instance.sop_instance_uid)
+    if frame.number is not None:
+        source.ReferencedFrameNumber = frame.number
+    source.PurposeOfReferenceCodeSequence = [
+        CodedConcept.from_code(codes.cid7202.SourceImageForImageProcessingOperation)
+    ]
+    source.SpatialLocationsPreserved = "YES"
+    item = Dataset()
+    item.DerivationCodeSequence = [
+        CodedConcept.from_code(codes.cid7203.SegmentationImageDerivation)
+    ]
+    item.SourceImageSequence = [source]
+    return item
 
 
 def _drop_references(dataset: Dataset) -> None:
     """Point to no image: a reference to a UID that no file carries would be a lie."""
     dataset.pop("ReferencedSeriesSequence", None)
     for group in dataset.PerFrameFunctionalGroupsSequence:
-        group.pop("DerivationImageSequence", None)
+        group.DerivationImageSequence = []
 
 
 def _series_description(export: SegmentationExport) -> str:

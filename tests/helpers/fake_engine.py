@@ -9,7 +9,7 @@ hang_loading, exit, segv, exit_loading, not_finite, nan_measurement, wrong_shape
 wrong_labels, many_findings, no_result, memory, memory_gpu, refuse, error, garbage, half_frame,
 forged_review, forged_reference, modules (loaded modules as notes), say (progress as fast as it
 can), print, headers (what it was told about the patient as notes), two (two segmentations).
-`steps` and `step_s` slow a run down; its first stage says `pid N`. `volume_ml` may be a number.
+`steps` and `step_s` slow a run down; its stage is `pid N`, or `stage` if that is told. `volume_ml` may be a number.
 """
 
 from __future__ import annotations
@@ -120,10 +120,11 @@ class Engine:
     def run(
         self, volume: Volume, series: Series | None, study: Study | None, context: Context
     ) -> InferenceResult:
-        context.progress(f"pid {os.getpid()}")
+        stage = self.told.get("stage", f"pid {os.getpid()}")
+        context.progress(stage)
         steps = int(self.told.get("steps", 0))
         for step in range(steps):
-            context.progress("Looking", step / steps)
+            context.progress(stage, step / steps)
             time.sleep(float(self.told.get("step_s", 0.02)))
         maker: Callable[..., InferenceResult] = getattr(self, "_" + self.told["behave"])
         return maker(volume, series, study, context)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medview.core.errors import ReadError
+from medview.core.segmentation import Segmentation
 from medview.core.shared_array import SharedArray, SharedArrayName
 from medview.core.study import Problem, Series
 from medview.core.volume import Volume, Window
@@ -17,6 +18,7 @@ from medview.io.filling import Filling
 from medview.io.foreign import PLANNERS
 from medview.io.plan import LoadedSeries, SeriesPlan, VolumePlan, clip_of, volume_of
 from medview.io.raster import shrunk
+from medview.io.seg_read import read_segmentations
 
 
 def plan(series: Series, password: str = "") -> SeriesPlan:
@@ -98,6 +100,13 @@ def thumbnail(
     height, width = grey.shape[0] * row_mm, grey.shape[1] * column_mm
     scale = size_px / max(height, width)
     return shrunk(grey, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def load_segmentations(
+    series: Series, volume: Volume, password: str = ""
+) -> tuple[Segmentation, ...]:
+    """A DICOM SEG series on the grid of its source; ReadError where it does not belong to it."""
+    return read_segmentations(series, volume, password)
 
 
 def _windowed(plan: VolumePlan, plane: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

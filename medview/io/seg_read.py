@@ -1,0 +1,279 @@
+"""DICOM SEG (PS3.3 A.51) -> segmentations on the grid of the image they belong to."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels.utils import pixel_array, unpack_bits
+
+from medview.core.codes import ANATOMICAL_STRUCTURE, TISSUE, Code
+from medview.core.errors import ReadError
+from medview.core.findings import Author, ModelAuthor, Person, Provenance, utc_now
+from medview.core.segmentation import Segment, Segmentation
+from medview.core.study import Instance, Series
+from medview.core.volume import Volume
+from medview.io.multiframe import data_set, frame_values
+from medview.io.stacking import is_orientation
+from medview.io.values import Values, numbers
+
+#: How far, in voxels, a segmented pixel may lie from the voxel that it marks.
+_OFF_GRID = 0.1
+_DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
+#: Colour of a segment that names none.
+_GREY = (160, 160, 160)
+
+Index = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
+
+
+def read_segmentations(
+    series: Series, volume: Volume, password: str = ""
+) -> tuple[Segmentation, ...]:
+    """All segmentations of a SEG series on the grid of `volume`.
+
+    Segments that overlap come in separate segmentations. Fractional ones count from one half.
+    Raises ReadError where the frame of reference is another, or pixels lie between voxels.
+    """
+    found: list[Segmentation] = []
+    for instance in series.instances:
+        found += _of_instance(instance, volume, password)
+    return tuple(found)
+
+
+def _of_instance(instance: Instance, volume: Volume, password: str) -> list[Segmentation]:
+    ds = data_set(instance, password, pixels=True)
+    ours = volume.geometry.frame_of_reference_uid
+    theirs = str(ds.get("FrameOfReferenceUID", ""))
+    if ours and theirs and ours != theirs:
+        raise ReadError(
+            "The segmentation belongs to another frame of reference than the image",
+            "Open the image it was drawn on",
+        )
+    segments = _segments(ds)
+    parts = _Parts(volume, np.dtype(np.uint8 if max(segments, default=0) < 256 else np.uint16))
+    for number, index in _marked(ds, volume):
+        if number in segments:
+            parts.mark(number, index)
+    title = str(ds.get("SeriesDescription", "") or ds.get("ContentLabel", "Segmentation"))
+    return [
+        Segmentation(
+            volume_uid=volume.uid,
+            geometry=volume.geometry,
+            labels=labels,
+            segments=tuple(segments[number] for number in sorted(members)),
+            title=title,
+            uid=instance.sop_instance_uid + (f"#{count}" if count else ""),
+        )
+        for count, (labels, members) in enumerate(parts.done)
+    ]
+
+
+class _Parts:
+    """Label arrays without overlap; a segment stays whole in one of them."""
+
+    def __init__(self, volume: Volume, dtype: np.dtype[Any]) -> None:
+        self._shape = volume.geometry.shape
+        self._dtype = dtype
+        self._pieces: dict[int, list[Index]] = {}
+
+    def mark(self, number: int, index: Index) -> None:
+        self._pieces.setdefault(number, []).append(index)
+
+    @property
+    def done(self) -> list[tuple[npt.NDArray[Any], list[int]]]:
+        parts: list[tuple[npt.NDArray[Any], list[int]]] = []
+        for number in sorted(self._pieces):
+            pieces = self._pieces[number]
+            free = [part for part in parts if not any(part[0][piece].any() for piece in pieces)]
+            if not free:
+                free = [(np.zeros(self._shape, self._dtype), [])]
+                parts += free
+            labels, members = free[0]
+            for piece in pieces:
+                labels[piece] = number
+            members.append(number)
+        return parts
+
+
+def _marked(ds: Dataset, volume: Volume) -> Iterator[tuple[int, Index]]:
+    """Segment number and voxels, frame by frame."""
+    count = int(ds.get("NumberOfFrames", 1) or 1)
+    kind = str(ds.get("SegmentationType", "BINARY"))
+    half = (int(ds.get("MaximumFractionalValue", 1) or 1) + 1) // 2 if kind == "FRACTIONAL" else 1
+    per_frame = ds.get("PerFrameFunctionalGroupsSequence") or []
+    if len(per_frame) < count:
+        raise ReadError("The segmentation does not say where its frames lie")
+    for values, group, frame in zip(
+        frame_values(ds, count), per_frame, _frames(ds, count), strict=False
+    ):
+        if kind == "LABELMAP":
+            for number in np.unique(frame[frame > 0]):
+                yield int(number), _index(frame == number, values, volume)
+        else:
+            identity = group.get("SegmentIdentificationSequence") or ds.get(
+                "SharedFunctionalGroupsSequence"
+            )[0].get("SegmentIdentificationSequence")
+            if identity and (frame >= half).any():
+                number = int(identity[0].ReferencedSegmentNumber)
+                yield number, _index(frame >= half, values, volume)
+
+
+def _frames(ds: Dataset, count: int) -> Iterator[npt.NDArray[Any]]:
+    """Frames (rows, columns), decoded one by one."""
+    rows, columns = int(ds.Rows), int(ds.Columns)
+    syntax = ds.file_meta.TransferSyntaxUID
+    needed = rows * columns * count * int(ds.BitsAllocated)
+    if not syntax.is_encapsulated and len(ds.PixelData) * 8 < needed:
+        raise ReadError("The pixel data of the segmentation are cut short")
+    if syntax == _DEFLATED_FRAMES:
+        yield from _deflated(ds, rows, columns, count)
+    elif int(ds.BitsAllocated) == 1 and not syntax.is_encapsulated:
+        for number in range(count):
+            start = number * rows * columns
+            first, last = start // 8, (start + rows * columns + 7) // 8
+            bits = unpack_bits(ds.PixelData[first:last])
+            skip = start - first * 8
+            yield np.asarray(bits[skip : skip + rows * columns]).reshape(rows, columns)
+    else:
+        for number in range(count):
+            try:
+                yield pixel_array(ds, index=number)
+            except (ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
+                raise ReadError(
+                    "The pixel data of the segmentation cannot be decoded", detail=str(error)
+                ) from error
+
+
+def _deflated(ds: Dataset, rows: int, columns: int, count: int) -> Iterator[npt.NDArray[Any]]:
+    """Frames each deflated on its own (PS3.5 A.4.11)."""
+    bits = int(ds.BitsAllocated)
+    size = (rows * columns * bits + 7) // 8
+    for frame in generate_frames(ds.PixelData, number_of_frames=count):
+        raw = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, size)
+        if len(raw) < size:
+            raise ReadError("The pixel data of the segmentation are cut short")
+        if bits == 1:
+            flat = np.asarray(unpack_bits(raw))[: rows * columns]
+        else:
+            flat = np.frombuffer(raw, dtype=f"<u{bits // 8}")
+        yield flat.reshape(rows, columns)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plane:
+    """A frame in voxel indices: where its first pixel lies, steps per row and per column."""
+
+    origin: npt.NDArray[np.float64]
+    down: npt.NDArray[np.float64]
+    across: npt.NDArray[np.float64]
+
+
+def _index(mask: npt.NDArray[np.bool_], values: Values, volume: Volume) -> Index:
+    """The voxels that a frame's pixels mark; pixels outside the volume are left out."""
+    plane = _plane(values, volume)
+    row, column = np.nonzero(mask)
+    exact = plane.origin + row[:, None] * plane.down + column[:, None] * plane.across
+    near = np.rint(exact)
+    if exact.size and np.abs(exact - near).max() > _OFF_GRID:
+        raise ReadError(
+            "The segmentation lies on another grid than the image",
+            "Open the image it was drawn on",
+        )
+    voxel = near.astype(np.intp)
+    inside = ((voxel >= 0) & (voxel < np.array(volume.geometry.shape))).all(axis=1)
+    k, j, i = voxel[inside].T
+    return k, j, i
+
+
+def _plane(values: Values, volume: Volume) -> _Plane:
+    position = numbers(values, "ImagePositionPatient")
+    cosines = numbers(values, "ImageOrientationPatient")
+    spacing = numbers(values, "PixelSpacing")
+    if len(position) != 3 or len(spacing) != 2 or not is_orientation(cosines):
+        raise ReadError("The segmentation does not say where its frames lie")
+    inverse = volume.geometry.inverse[:3, :3]
+    return _Plane(
+        volume.geometry.to_index(position),
+        inverse @ np.array(cosines[3:]) * spacing[0],
+        inverse @ np.array(cosines[:3]) * spacing[1],
+    )
+
+
+def _segments(ds: Dataset) -> dict[int, Segment]:
+    made_at = _made_at(ds)
+    derived = (str(ds.get("SOPInstanceUID", "")),)
+    segments = {}
+    for item in ds.get("SegmentSequence") or ():
+        number = int(item.get("SegmentNumber", 0))
+        if not 1 <= number <= 65535:
+            continue
+        segments[number] = Segment(
+            number=number,
+            label=str(item.get("SegmentLabel", "")).strip() or f"Segment {number}",
+            category=_code(item, "SegmentedPropertyCategoryCodeSequence", TISSUE),
+            type=_code(item, "SegmentedPropertyTypeCodeSequence", ANATOMICAL_STRUCTURE),
+            color_rgb=_color(item.get("RecommendedDisplayCIELabValue")),
+            provenance=Provenance(_author(ds, item), made_at, derived_from=derived),
+        )
+    return segments
+
+
+def _code(item: Dataset, keyword: str, default: Code) -> Code:
+    sequence = item.get(keyword)
+    if not sequence:
+        return default
+    parts = [str(sequence[0].get(name, "")) for name in
+             ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")]  # fmt: skip
+    return Code(*parts) if all(parts) else default
+
+
+def _author(ds: Dataset, item: Dataset) -> Author:
+    """Who drew it: a person for a manual segment, else the algorithm by name and version."""
+    person = Person(str(ds.get("ContentCreatorName", "")).strip() or "unknown")
+    if str(item.get("SegmentAlgorithmType", "")) == "MANUAL":
+        return person
+    named = item.get("SegmentationAlgorithmIdentificationSequence")
+    name = str(named[0].get("AlgorithmName", "")) if named else ""
+    name = name or str(item.get("SegmentAlgorithmName", ""))
+    version = str(named[0].get("AlgorithmVersion", "")) if named else ""
+    return ModelAuthor(name, version, "") if name else person
+
+
+def _made_at(ds: Dataset) -> datetime:
+    """Content date and time, taken as UTC for want of a zone; now, where they are missing."""
+    text = str(ds.get("ContentDate", "")) + str(ds.get("ContentTime", "") or "000000")[:6]
+    try:
+        return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return utc_now()
+
+
+def _color(value: Any) -> tuple[int, int, int]:
+    """RGB of a CIELab value in 16 bits (PS3.3 C.10.7.1.1; sRGB by IEC 61966-2-1, white D65)."""
+    if value is None or len(value) != 3:
+        return _GREY
+    light = float(value[0]) / 65535 * 100
+    a, b = (float(part) / 65535 * 255 - 128 for part in value[1:])
+    fy = (light + 16) / 116
+    xyz = np.array([_cube(fy + a / 500) * 0.95047, _cube(fy), _cube(fy - b / 200) * 1.08883])
+    linear = np.clip(_RGB_OF_XYZ @ xyz, 0, 1)
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    red, green, blue = (round(float(part) * 255) for part in srgb)
+    return red, green, blue
+
+
+_RGB_OF_XYZ = np.array(
+    [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
+)
+
+
+def _cube(value: float) -> float:
+    """The inverse of CIELab's compressing function."""
+    return value**3 if value > 6 / 29 else 3 * (6 / 29) ** 2 * (value - 4 / 29)

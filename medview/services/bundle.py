@@ -12,6 +12,7 @@ import platformdirs
 import medview
 from medview.core.paths import Paths
 from medview.inference.catalog import Catalog
+from medview.inference.client import WorkerClient
 from medview.reporting.template import load_templates
 from medview.services import commands_ai, commands_edit, commands_view
 from medview.services.audit import Audit
@@ -71,13 +72,14 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     paths.create()
     settings = Settings(paths.settings_file)
     workspace = Workspace(settings)
-    tasks = Tasks(import_workers=settings.integer("loading.workers"))
+    tasks = Tasks(import_workers=int(settings.number("loading.workers")))
     store = Store(paths.store_file, settings.number("store.delay_s"))
     audit = Audit(store)
     models = catalog(paths)
     templates = load_templates(paths.resources / "report_templates")
     review = ReviewDesk(workspace, audit, templates, models.cards)
     loading = Loading(workspace, tasks, load_protocols(paths.resources / "hanging"))
+    jobs = Jobs(workspace, models, WorkerClient(paths.resources, paths.logs), review)
     services = Services(
         paths=paths,
         settings=settings,
@@ -86,12 +88,12 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         review=review,
         viewing=Viewing(workspace, settings),
         loading=loading,
-        jobs=Jobs(workspace, models, review, settings, paths),
+        jobs=jobs,
         catalog=models,
         tasks=tasks,
         store=store,
         audit=audit,
-        export=Export(workspace, tasks, audit, models),
+        export=Export(workspace, review, jobs, models, tasks, audit, paths.resources),
         commands=Registry(settings),
     )
     if keeps_work:

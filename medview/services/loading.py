@@ -36,6 +36,11 @@ _MARGIN_BYTES = 64 << 20
 #: A worker is given about this much at once: enough to be quick, little enough to show progress.
 _PORTION_BYTES = 8 << 20
 
+_THUMBNAIL_PX = 96
+
+#: Encodings of raw data (see PixelFormat) without a way into the middle.
+_FROM_THE_START = frozenset({"gzip", "zlib", "bzip2", "text"})
+
 _SHOWN = (SeriesKind.VOLUME, SeriesKind.IMAGES, SeriesKind.CLIP)
 
 
@@ -120,6 +125,9 @@ class Loading:
 
         def scanned(result: Any) -> None:
             self._scans -= 1
+            self._workspace.open_studies(
+                result.studies, result.problems, sources=sources, password=password
+            )
             self._opened(sources, tuple(result.studies), tuple(result.problems))
             on_done(tuple(result.studies))
 
@@ -140,7 +148,6 @@ class Loading:
     def _opened(
         self, sources: tuple[Path, ...], studies: tuple[Study, ...], problems: tuple[Problem, ...]
     ) -> None:
-        self._workspace.open_studies(studies, problems, sources=sources)
         refused = [problem for problem in problems if problem.severity is Severity.REFUSED]
         named = ", ".join(path.name for path in sources)
         if not studies:
@@ -202,7 +209,8 @@ class Loading:
             load = _Load(series, [on_done], [on_error])
             self._loads[series_uid] = load
             self._workspace.emit(LoadingChanged(series_uid, 0.0))
-            self._call(load, "medview.io.reading:plan", series, then=self._planned)
+            password = self._password_of(series)
+            self._call(load, "medview.io.reading:plan", series, password, then=self._planned)
 
     def cancel(self, series_uid: str) -> None:
         """Stop loading a series; nothing of it stays."""
@@ -246,8 +254,7 @@ class Loading:
 
     def _fill(self, load: _Load, filling: _Filling) -> None:
         """Ask for all slices of a volume, in portions for both workers."""
-        slices = filling.plan.shape[0]
-        for start, stop in _portions(slices, filling.plan.nbytes):
+        for start, stop in _portions(filling.plan):
             filling.left += stop - start
 
             def filled(
@@ -266,6 +273,9 @@ class Loading:
         load.filled += count
         if not filling.left:
             self._workspace.problems.extend(filling.problems)
+            if filling.problems and _is_lost(filling):
+                self._fail(load, _lost(load.series, filling.problems[0]))
+                return
             notes = tuple(dict.fromkeys(problem.reason for problem in filling.problems))
             volume = volume_of(filling.plan, filling.shared.array, notes)
             self._workspace.add_volume(volume, hold=filling.shared)
@@ -309,18 +319,25 @@ class Loading:
             self._tasks.post(lambda: on_done(picture))
             return
 
+        series = self._workspace.series(series_uid)
+
         def came(picture: Picture | None) -> None:
             self._thumbnails[series_uid] = picture
             on_done(picture)
 
         self._tasks.call_import(
             "medview.io.reading:thumbnail",
-            self._workspace.series(series_uid),
+            series,
+            _THUMBNAIL_PX,
+            self._password_of(series),
             on_done=came,
             on_error=lambda _error: came(None),
             timeout_s=60.0,
             priority=9,
         )
+
+    def _password_of(self, series: Series) -> str:
+        return self._workspace.password_of(series.study_uid)
 
     def _tell(self, path: Path, error: MedviewError) -> None:
         self._workspace.problems.append(Problem(path, error.user_text, hint=error.hint))
@@ -334,11 +351,27 @@ class Loading:
             del self._thumbnails[uid]
 
 
-def _portions(slices: int, nbytes: int) -> list[tuple[int, int]]:
-    """Ranges of slices of about equal size, an even number where there are enough."""
-    count = min(slices, max(2, 2 * math.ceil(nbytes / _PORTION_BYTES / 2)))
+def _portions(plan: VolumePlan) -> list[tuple[int, int]]:
+    """Ranges of slices of about equal size, an even number where there are enough.
+
+    What can only be unpacked from its beginning is not unpacked twice: one range.
+    """
+    slices = plan.shape[0]
+    if any(plane.member or plane.format.encoding in _FROM_THE_START for plane in plan.planes):
+        return [(0, slices)]
+    count = min(slices, max(2, 2 * math.ceil(plan.nbytes / _PORTION_BYTES / 2)))
     edges = [round(n * slices / count) for n in range(count + 1)]
     return list(itertools.pairwise(edges))
+
+
+def _is_lost(filling: _Filling) -> bool:
+    """Whether nothing could be read: every voxel has the value of a missing plane."""
+    return bool((filling.shared.array == filling.plan.blank).all())
+
+
+def _lost(series: Series, problem: Problem) -> ReadError:
+    name = series.description or series.modality
+    return ReadError(f"The series {name} cannot be shown: {problem.reason}", problem.hint)
 
 
 def _allocate(plan: VolumePlan) -> SharedArray:

@@ -147,6 +147,24 @@ class ReportDesk:
             )
         return name
 
+    def series_of_report(
+        self, study_uid: str, findings: Sequence[Finding] | None = None
+    ) -> Series | None:
+        """The series a report speaks of: of the first finding with a segment, else the first.
+
+        `findings` are those of the study if None is given; without any image loaded, None.
+        """
+        if findings is None:
+            findings = self._workspace.findings_of(study_uid)
+        study = self._workspace.studies[study_uid]
+        for finding in findings:
+            ref = finding.segment_ref
+            if ref is not None and ref.segmentation_uid in self._workspace.segmentations:
+                volume_uid = self._workspace.segmentations[ref.segmentation_uid].volume_uid
+                return study.find_series(self._workspace.volumes[volume_uid].series_uid)
+        loaded = [s for s in study.series if self._workspace.volumes_of(s.uid)]
+        return loaded[0] if loaded else None
+
     def _redrafted(self, study_uid: str, findings: Sequence[Finding]) -> ChangeReport | None:
         """The step that brings an open draft in line with findings; None if it is already."""
         report = self._workspace.report_of(study_uid)
@@ -162,23 +180,12 @@ class ReportDesk:
     ) -> Report:
         return draft(
             self._workspace.studies[study_uid],
-            self._series_of(study_uid, findings),
+            self.series_of_report(study_uid, findings),
             findings,
             self._cards(),
             templates=self._templates,
             previous=previous,
         )
-
-    def _series_of(self, study_uid: str, findings: Sequence[Finding]) -> Series | None:
-        """The series the report speaks of: of the first finding with a segment, else the first."""
-        study = self._workspace.studies[study_uid]
-        for finding in findings:
-            ref = finding.segment_ref
-            if ref is not None and ref.segmentation_uid in self._workspace.segmentations:
-                volume_uid = self._workspace.segmentations[ref.segmentation_uid].volume_uid
-                return study.find_series(self._workspace.volumes[volume_uid].series_uid)
-        loaded = [s for s in study.series if self._workspace.volumes_of(s.uid)]
-        return loaded[0] if loaded else None
 
     def _open_report(self, study_uid: str) -> Report:
         """The report, which must not be signed."""

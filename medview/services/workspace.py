@@ -100,6 +100,7 @@ class Workspace:
         self.notices: list[Notice] = []
         self._studies: dict[str, Study] = {}
         self._sources: dict[str, tuple[Path, ...]] = {}
+        self._passwords: dict[str, str] = {}
         self._volumes: dict[str, Volume] = {}
         self._holds: dict[str, Hold] = {}
         self._jobs: dict[str, InferenceJob] = {}
@@ -189,6 +190,10 @@ class Workspace:
         """The files and folders a study was opened from."""
         return self._sources.get(study_uid, ())
 
+    def password_of(self, study_uid: str) -> str:
+        """The password its archive was opened with, kept in memory only."""
+        return self._passwords.get(study_uid, "")
+
     # What is open
 
     def open_studies(
@@ -197,6 +202,7 @@ class Workspace:
         problems: Sequence[Problem] = (),
         *,
         sources: Sequence[Path] = (),
+        password: str = "",
     ) -> None:
         """Open studies; one that is open already grows by the series and images it lacked."""
         self._check_quiet()
@@ -206,6 +212,8 @@ class Workspace:
             self._studies[study.uid] = study if old is None else _merged(old, study)
             known = self._sources.get(study.uid, ())
             self._sources[study.uid] = tuple(dict.fromkeys((*known, *sources)))
+            if password:
+                self._passwords[study.uid] = password
             self.history.focus(study.uid)
             self.emit(StudyOpened(study.uid))
 
@@ -227,6 +235,7 @@ class Workspace:
             del self._volumes[volume]
         del self._studies[uid]
         self._sources.pop(uid, None)
+        self._passwords.pop(uid, None)
         self.emit(StudyClosed(uid))
         for hold in holds:
             hold.close()

@@ -91,7 +91,8 @@ class _Export:
             else:
                 given = source_bytes(series.instances, request.password)
                 found = [(one, hashlib.sha256(data).hexdigest()) for one, data in given]
-            self.inputs.extend(_input(one, checksum, series) for one, checksum in found)
+            named = series.is_dicom and self.sources[series.uid].can_be_referred_to
+            self.inputs.extend(_input(one, checksum, named=named) for one, checksum in found)
 
     def _segmentations(self) -> None:
         series_uid = new_dicom_uid()
@@ -207,8 +208,8 @@ class _Export:
                 path.unlink()
 
 
-def _input(instance: Instance, checksum: str, series: Series) -> dict[str, str]:
-    if series.is_dicom and instance.sop_instance_uid:
+def _input(instance: Instance, checksum: str, *, named: bool) -> dict[str, str]:
+    if named:
         return {"sop_instance_uid": instance.sop_instance_uid, "sha256": checksum}
     member = f"!/{instance.member}" if instance.member else ""
     return {"path": f"{instance.path}{member}", "sha256": checksum}

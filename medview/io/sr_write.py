@@ -18,6 +18,7 @@ from highdicom.sr import (
     AlgorithmIdentification,
     CodedConcept,
     Comprehensive3DSR,
+    ContainerContentItem,
     DeviceObserverIdentifyingAttributes,
     FindingSite,
     MeasurementReport,
@@ -41,7 +42,7 @@ from pydicom.valuerep import DT
 from medview import __version__
 from medview.core.codes import PROBABILITY, UNIT_TEXT, Code
 from medview.core.errors import ExportError
-from medview.core.findings import Finding, Measurement, ModelAuthor
+from medview.core.findings import Finding, Measurement, ModelAuthor, Person, Provenance
 from medview.core.report import Report, ReportStatus
 from medview.io.dicom_write import (
     MANUFACTURER,
@@ -114,17 +115,10 @@ def build_report(report: Report, sources: Sources, options: SrOptions) -> Compre
     organization = str(identity.get("InstitutionName", "")) or "not stated"
     with foreign_values(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        groups = [_group(finding, options) for finding in report.findings]
-        content = MeasurementReport(
-            observation_context=_observers(models, options.reader),
-            procedure_reported=concept(
-                _PROCEDURES.get(str(sources.first.get("Modality", "")), _ANY_PROCEDURE)
-            ),
-            imaging_measurements=groups,
-        )
+        content = _content(report, sources, options)
         dataset = Comprehensive3DSR(
             evidence=_evidence(identity, sources, options) or [identity],
-            content=content[0],
+            content=content,
             series_instance_uid=new_dicom_uid(),
             series_number=options.series_number,
             sop_instance_uid=new_dicom_uid(),
@@ -147,6 +141,30 @@ def build_report(report: Report, sources: Sources, options: SrOptions) -> Compre
         if signature is not None:
             dataset.VerifyingObserverSequence[0].VerificationDateTime = DT(signature.at)
     return dataset
+
+
+def _content(report: Report, sources: Sources, options: SrOptions) -> Dataset:
+    """The root container of TID 1500.
+
+    Without an accepted finding it says so as a qualitative evaluation, and measures nothing.
+    """
+    # The library insists on a group; this one is taken out again below.
+    nothing = Finding("-", _ANY_PROCEDURE, Provenance(Person("-"), options.now))
+    root: Dataset = MeasurementReport(
+        observation_context=_observers(models_of(report.findings), options.reader),
+        procedure_reported=concept(
+            _PROCEDURES.get(str(sources.first.get("Modality", "")), _ANY_PROCEDURE)
+        ),
+        imaging_measurements=[_group(one, options) for one in report.findings or (nothing,)],
+    )[0]
+    if not report.findings:
+        said = ContainerContentItem(
+            name=CodedConcept("C0034375", "UMLS", "Qualitative Evaluations"),
+            relationship_type=RelationshipTypeValues.CONTAINS,
+        )
+        said.ContentSequence = [_comment("No finding has been accepted by a reader.")]
+        root.ContentSequence[-1:] = [said]
+    return root
 
 
 def models_of(findings: Sequence[Finding]) -> list[ModelAuthor]:

@@ -129,11 +129,10 @@ def finding(
     if volume_ml is not None:
         measurements = (Measurement(VOLUME, volume_ml, "mL", "voxel count", BY_MODEL, "volume"),)
     ref = SegmentRef(segmentation.uid, number) if segmentation is not None else None
-    values = {"code": HIPPOCAMPUS, "provenance": BY_MODEL}
+    values = {"code": HIPPOCAMPUS, "provenance": BY_MODEL, "measurements": measurements}
     return Finding(
         label=label,
         laterality=side,
-        measurements=measurements,
         segment_ref=ref,
         review=review,
         **(values | more),

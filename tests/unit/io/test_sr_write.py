@@ -1,0 +1,198 @@
+"""What leaves as DICOM SR, seen by highdicom, by dcmqi and by the standard's validator."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from highdicom.sr import Comprehensive3DSR, MeasurementReport
+from pydicom import Dataset, dcmread
+
+from medview.core.codes import LENGTH, Code
+from medview.core.errors import ExportError
+from medview.core.findings import (
+    Finding,
+    Laterality,
+    Measurement,
+    Person,
+    Provenance,
+    Review,
+    ReviewState,
+)
+from medview.core.report import Report, ReportStatus, Signature
+from medview.io.dicom_write import dicom_uid_of
+from medview.io.sources import Sources, read_sources
+from medview.io.sr_write import SegmentPlace, SrOptions, told_in, verify_report, write_report
+from tests.helpers.dicom_phantoms import write_ct
+from tests.helpers.exports import AT, BY_MODEL, MODEL, finding, study_of
+from tests.helpers.phantoms import Phantom
+
+LEFT, RIGHT = Laterality.LEFT, Laterality.RIGHT
+CYST = Code("33595009", "SCT", "Cyst")
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Sources:
+    study = study_of(write_ct(tmp_path / "ct", Phantom(shape=(3, 8, 8))))
+    return read_sources(study.series[0])
+
+
+def report_of(*findings: Finding, status: ReportStatus = ReportStatus.DRAFT) -> Report:
+    signatures = (Signature("Dr Anna Müller", AT, "0" * 64),) if status.is_signed else ()
+    return Report("1.2.3", status=status, findings=findings, signatures=signatures)
+
+
+def written(
+    report: Report, sources: Sources, path: Path, options: SrOptions | None = None
+) -> Dataset:
+    write_report(report, sources, path, options or SrOptions(AT, reader="Dr Anna Müller"))
+    return dcmread(path)
+
+
+def content_of(dataset: Dataset) -> MeasurementReport:
+    return Comprehensive3DSR.from_dataset(dataset).content
+
+
+def test_findings_become_measurement_groups(sources: Sources, tmp_path: Path) -> None:
+    left = finding("Left hippocampus", LEFT, 3.4256789)
+    right = finding("Right hippocampus", RIGHT, 3.5, probability=0.875)
+    dataset = written(report_of(left, right), sources, tmp_path / "sr.dcm")
+    assert dataset.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"
+    assert told_in(dataset) == {
+        dicom_uid_of(left.uid): [("118565006", 3.4256789, "mL")],
+        dicom_uid_of(right.uid): [("118565006", 3.5, "mL"), ("122157", 0.875, "1")],
+    }
+    first, second = content_of(dataset).get_image_measurement_groups()
+    assert first.tracking_identifier == "Left hippocampus"
+    assert first.finding_type.value == "5366008"
+    assert first.finding_sites[0].laterality.value == "7771000"
+    assert second.finding_sites[0].laterality.value == "24028007"
+
+
+def test_finding_with_a_segment_refers_to_it(sources: Sources, tmp_path: Path) -> None:
+    one = finding("Left hippocampus", LEFT, 3.4)
+    series = str(sources.first.SeriesInstanceUID)
+    options = SrOptions(AT, {one.uid: SegmentPlace("2.25.11", "2.25.12", 4, series)})
+    dataset = written(report_of(one), sources, tmp_path / "sr.dcm", options)
+    (group,) = content_of(dataset).get_volumetric_roi_measurement_groups()
+    assert group.referenced_segment.referenced_sop_instance_uid == "2.25.11"
+    assert group.referenced_segment.referenced_segment_numbers == [4]
+    evidence = Comprehensive3DSR.from_dataset(dataset).get_evidence()
+    assert ("2.25.12", "2.25.11") in {(e[1], e[2]) for e in evidence}
+    assert len(evidence) == 1 + 3
+
+
+def test_qualitative_finding_keeps_code_and_words(sources: Sources, tmp_path: Path) -> None:
+    text = "Kleine Zyste am Temporalpol – ohne Raumforderung; ≤ 8 mm."
+    by_person = Provenance(Person("Dr Reader"), AT)
+    one = finding("Cyst", LEFT, code=CYST, text=text, provenance=by_person)
+    dataset = written(report_of(one), sources, tmp_path / "sr.dcm")
+    (group,) = content_of(dataset).get_image_measurement_groups()
+    assert group.finding_type.value == CYST.value
+    assert text in [i.get("TextValue") for i in group[0].ContentSequence]
+    assert dataset.SpecificCharacterSet == "ISO_IR 192"
+    names = [i.ConceptNameCodeSequence[0].CodeMeaning for i in group[0].ContentSequence]
+    assert "Algorithm Name" not in names
+
+
+def test_model_and_reader_are_observers_and_weights_are_named(
+    sources: Sources, tmp_path: Path
+) -> None:
+    dataset = written(report_of(finding("Left x", LEFT, 1.0)), sources, tmp_path / "sr.dcm")
+    told = {
+        (i.ConceptNameCodeSequence[0].CodeMeaning, str(i.get("TextValue") or i.get("PersonName")))
+        for i in dataset.ContentSequence
+    }
+    assert ("Person Observer Name", "Müller^Anna^^Dr") in told
+    assert ("Device Observer Name", "hippocampus_mr") in told
+    (group,) = content_of(dataset).get_image_measurement_groups()
+    texts = [i.get("TextValue", "") for i in group[0].ContentSequence]
+    assert f"weights_sha256={MODEL.weights_sha256}" in texts
+    assert "1.2.0" in texts
+
+
+def test_unsigned_stays_unverified_and_signed_is_verified(sources: Sources, tmp_path: Path) -> None:
+    one = finding("Left x", LEFT, 1.0)
+    draft = written(report_of(one), sources, tmp_path / "draft.dcm")
+    assert (draft.VerificationFlag, draft.CompletionFlag) == ("UNVERIFIED", "PARTIAL")
+    assert "VerifyingObserverSequence" not in draft
+    final = written(report_of(one, status=ReportStatus.FINAL), sources, tmp_path / "final.dcm")
+    assert (final.VerificationFlag, final.PreliminaryFlag) == ("VERIFIED", "FINAL")
+    observer = final.VerifyingObserverSequence[0]
+    assert str(observer.VerifyingObserverName) == "Müller^Anna^^Dr"
+    assert str(observer.VerificationDateTime).startswith("20260304050607")
+
+
+def test_tracking_stays_the_same_and_objects_are_new(sources: Sources, tmp_path: Path) -> None:
+    report = report_of(finding("Left x", LEFT, 1.0))
+    first = written(report, sources, tmp_path / "1.dcm")
+    second = written(report, sources, tmp_path / "2.dcm")
+    assert told_in(first).keys() == told_in(second).keys()
+    assert first.SOPInstanceUID != second.SOPInstanceUID
+
+
+def test_private_codes_are_declared(sources: Sources, tmp_path: Path) -> None:
+    own = finding("Thing", code=Code("1", "99MEDVIEW", "Thing"))
+    dataset = written(report_of(own), sources, tmp_path / "sr.dcm")
+    declared = [i.CodingSchemeDesignator for i in dataset.CodingSchemeIdentificationSequence]
+    assert "99MEDVIEW" in declared
+
+
+def test_reading_back_notices_another_number(sources: Sources, tmp_path: Path) -> None:
+    one = finding("Left x", LEFT, 1.0)
+    path = tmp_path / "sr.dcm"
+    written(report_of(one), sources, path)
+    (measurement,) = one.measurements
+    other = replace(one, measurements=(replace(measurement, value=1.001),))
+    with pytest.raises(ExportError, match="does not read back"):
+        verify_report(report_of(other), path)
+    with pytest.raises(ExportError, match="does not read back"):
+        verify_report(report_of(), path)
+
+
+FULL = (
+    finding("Left hippocampus", LEFT, 3.4, probability=0.5),
+    finding("Cyst", LEFT, code=CYST, text="Small cyst.", site=Code("12738006", "SCT", "Brain")),
+    finding("Node", measurements=(Measurement(LENGTH, 8.25, "mm", "line", BY_MODEL),)),
+    finding("Mass", review=Review(ReviewState.EDITED, "Dr Reader", AT)),
+)
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed")
+@pytest.mark.parametrize("status", [ReportStatus.DRAFT, ReportStatus.FINAL])
+@pytest.mark.parametrize("findings", [FULL, ()])
+def test_dciodvfy_finds_no_error(
+    sources: Sources, tmp_path: Path, status: ReportStatus, findings: tuple[Finding, ...]
+) -> None:
+    path = tmp_path / "sr.dcm"
+    written(report_of(*findings, status=status), sources, path)
+    told = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+    assert "Error" not in told.stderr
+    assert "Comprehensive3DSR" in told.stderr
+
+
+def test_dcmqi_reads_values_sites_and_tracking(sources: Sources, tmp_path: Path) -> None:
+    program = Path(sys.prefix) / "bin" / "tid1500reader"
+    if not program.exists():
+        pytest.skip("dcmqi is not installed")
+    path, out = tmp_path / "sr.dcm", tmp_path / "sr.json"
+    one = finding("Left hippocampus", LEFT, 3.4)
+    series = str(sources.first.SeriesInstanceUID)
+    options = SrOptions(AT, {one.uid: SegmentPlace("2.25.11", "2.25.12", 1, series)})
+    written(report_of(one), sources, path, options)
+    subprocess.run(
+        [program, "--inputDICOM", path, "--outputMetadata", out], check=True, capture_output=True
+    )
+    (group,) = json.loads(out.read_text())["Measurements"]
+    assert group["TrackingUniqueIdentifier"] == dicom_uid_of(one.uid)
+    assert group["Finding"]["CodeValue"] == "5366008"
+    assert group["Laterality"]["CodeValue"] == "7771000"
+    (item,) = group["measurementItems"]
+    assert float(item["value"]) == 3.4
+    assert item["units"]["CodeValue"] == "mL"
+    assert group["measurementAlgorithmIdentification"]["AlgorithmName"] == "hippocampus_mr"

@@ -13,6 +13,7 @@ from medview.core.errors import ReadError
 from medview.core.study import Instance
 from medview.io.mosaic import Tile, mosaic_tiles
 from medview.io.multiframe import (
+    damage_refused,
     data_set,
     detector_values,
     frame_times_s,
@@ -35,6 +36,8 @@ _FLAT = frozenset(
 )  # fmt: skip
 
 
+#: Pixels smaller or larger than these, or this far away, are misprints.
+_SMALLEST_MM, _LARGEST_MM, _FARTHEST_MM = 1e-4, 1e3, 1e5
 #: Modalities whose pictures are slices: without positions they are still no moments of a clip.
 SLICED = frozenset(("CT", "MR", "PT", "NM"))
 
@@ -87,7 +90,9 @@ def place_of(values: Values) -> Place | None:
     spacing = numbers(values, "PixelSpacing")
     if len(position) != 3 or len(spacing) != 2 or not is_orientation(cosines):
         return None
-    if min(spacing) <= 0:
+    if not _SMALLEST_MM < min(spacing) <= max(spacing) < _LARGEST_MM:
+        return None
+    if max(abs(x) for x in position) > _FARTHEST_MM:
         return None
     return Place(np.array(position), cosines, (spacing[0], spacing[1]))
 
@@ -101,6 +106,11 @@ def lost_frame(instance: Instance, values: Values) -> list[Frame]:
 def frames_of(instance: Instance, values: Values, password: str) -> list[Frame]:
     """The pictures of an instance; ReadError where it holds none that can be shown."""
     form = pixel_format(values)
+    with damage_refused("The header of the file is damaged"):
+        return _frames(instance, values, form, password)
+
+
+def _frames(instance: Instance, values: Values, form: PixelFormat, password: str) -> list[Frame]:
     if values.get("ModalityLUTSequence"):
         form = replace(form, lut=_modality_lut(data_set(instance, password)))
     start = int(values["_PixelOffset"])

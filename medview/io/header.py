@@ -390,7 +390,7 @@ def _encodings(text: str) -> list[str]:
         warnings.simplefilter("ignore")
         try:
             return list(convert_encodings([part.strip() for part in text.split("\\")]))
-        except LookupError:
+        except (LookupError, ValueError):
             return ["iso8859"]
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from medview.core.clip import Region
 from medview.core.errors import ReadError
@@ -33,6 +36,27 @@ _REGION_UNITS = ("1", "%", "dB", "cm", "s", "Hz", "dB/s", "cm/s", "cm2", "cm2/s"
                  "deg")  # fmt: skip
 
 
+#: What the DICOM library and its decoders raise at damaged files.
+_FAILURES = (InvalidDicomError, ValueError, KeyError, AttributeError, NotImplementedError,
+             TypeError, OSError, RecursionError, EOFError, RuntimeError, IndexError,
+             ArithmeticError, MemoryError, LookupError, struct.error, BytesLengthException)  # fmt: skip
+
+
+@contextmanager
+def damage_refused(user_text: str) -> Iterator[None]:
+    """Turn what the DICOM library raises at a damaged file into a ReadError with that text.
+
+    Its elements are parsed when they are first looked at: looking belongs inside. Its warnings
+    are not for the reader; what matters of them is checked here.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except _FAILURES as error:
+        raise ReadError(user_text, "Get the file again from its source", str(error)) from error
+
+
 def data_set(instance: Instance, password: str = "", *, pixels: bool = False) -> Dataset:
     """The whole data set of an instance, without its pixels unless asked for.
 
@@ -44,13 +68,8 @@ def data_set(instance: Instance, password: str = "", *, pixels: bool = False) ->
     data = entry.data
     if instance.transfer_syntax_uid == DEFLATED:
         inflate(data, deflated_start(data))  # refuses what would grow without measure
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return dcmread(io.BytesIO(data), stop_before_pixels=not pixels, force=True)
-    except (InvalidDicomError, ValueError, KeyError, AttributeError, NotImplementedError,
-            TypeError, OSError, RecursionError, EOFError) as error:  # fmt: skip
-        raise ReadError("The header of the file is damaged", detail=str(error)) from error
+    with damage_refused("The header of the file is damaged"):
+        return dcmread(io.BytesIO(data), stop_before_pixels=not pixels, force=True)
 
 
 def frame_values(ds: Dataset, count: int) -> list[dict[str, str]]:

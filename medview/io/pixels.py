@@ -7,7 +7,6 @@ another size than the header, or lacks its end, is refused before any decoder se
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +16,6 @@ import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import UID
@@ -25,6 +23,7 @@ from pydicom.uid import UID
 from medview.core.errors import ReadError
 from medview.io.codestream import inspect
 from medview.io.header import DEFLATED, EXPLICIT_BIG, deflated_start, inflate
+from medview.io.multiframe import damage_refused
 from medview.io.plan import PixelFormat, PlanePlan
 from medview.io.values import NATIVE
 
@@ -108,41 +107,36 @@ def cleaned(picture: Plane, form: PixelFormat) -> Plane:
 
 def _parsed(data: bytes) -> Dataset | ReadError:
     try:
-        with _quiet():
+        with damage_refused("The header of the file is damaged"):
             ds = dcmread(io.BytesIO(data), force=True)
             ds.get("PixelData")
-    except _FAILURES as error:
-        return ReadError("The header of the file is damaged", _AGAIN, str(error))
+    except ReadError as error:
+        return error
     return ds
 
 
-_FAILURES = (InvalidDicomError, ValueError, KeyError, AttributeError, NotImplementedError,
-             TypeError, OSError, RecursionError, EOFError, RuntimeError, IndexError,
-             ArithmeticError, MemoryError, LookupError)  # fmt: skip
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Library warnings are not for the reader; what matters of them is checked here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+def _panic_refused() -> Iterator[None]:
+    """A decoder written in Rust panics at damaged data, in an exception of no importable type."""
+    try:
         yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ReadError("The picture cannot be decoded", _AGAIN, str(error)) from error
 
 
 def _decoded(ds: Dataset, form: PixelFormat, frame: int) -> Plane:
     """One frame through the decoder of its transfer syntax, as RGB where it is in colour."""
-    try:
-        with _quiet():
-            if form.encoding not in NATIVE:
-                _check_stream(ds, form, frame)
-            decoder = get_decoder(UID(form.encoding))
-            picture, meta = decoder.as_array(
-                ds, index=frame, decoding_plugin=_DECODERS.get(form.encoding, "")
-            )
-            if form.photometric == "PALETTE COLOR":
-                picture = apply_color_lut(picture, ds)
-    except _FAILURES as error:
-        raise ReadError("The picture cannot be decoded", _AGAIN, str(error)) from error
+    with damage_refused("The picture cannot be decoded"), _panic_refused():
+        if form.encoding not in NATIVE:
+            _check_stream(ds, form, frame)
+        decoder = get_decoder(UID(form.encoding))
+        picture, meta = decoder.as_array(
+            ds, index=frame, decoding_plugin=_DECODERS.get(form.encoding, "")
+        )
+        if form.photometric == "PALETTE COLOR":
+            picture = apply_color_lut(picture, ds)
     expected = (form.rows, form.columns)
     if picture.shape[:2] != expected:
         raise ReadError(f"The picture decodes to {picture.shape}, not {expected}", _AGAIN)

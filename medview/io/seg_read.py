@@ -20,7 +20,7 @@ from medview.core.findings import Author, ModelAuthor, Person, Provenance, utc_n
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Instance, Series
 from medview.core.volume import Volume
-from medview.io.multiframe import data_set, frame_values
+from medview.io.multiframe import damage_refused, data_set, frame_values
 from medview.io.stacking import is_orientation
 from medview.io.values import Values, numbers
 
@@ -49,6 +49,11 @@ def read_segmentations(
 
 def _of_instance(instance: Instance, volume: Volume, password: str) -> list[Segmentation]:
     ds = data_set(instance, password, pixels=True)
+    with damage_refused("The segmentation is damaged"):
+        return _on_grid(ds, instance, volume)
+
+
+def _on_grid(ds: Dataset, instance: Instance, volume: Volume) -> list[Segmentation]:
     ours = volume.geometry.frame_of_reference_uid
     theirs = str(ds.get("FrameOfReferenceUID", ""))
     if ours and theirs and ours != theirs:
@@ -143,12 +148,7 @@ def _frames(ds: Dataset, count: int) -> Iterator[npt.NDArray[Any]]:
             yield np.asarray(bits[skip : skip + rows * columns]).reshape(rows, columns)
     else:
         for number in range(count):
-            try:
-                yield pixel_array(ds, index=number)
-            except (ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
-                raise ReadError(
-                    "The pixel data of the segmentation cannot be decoded", detail=str(error)
-                ) from error
+            yield pixel_array(ds, index=number)
 
 
 def _deflated(ds: Dataset, rows: int, columns: int, count: int) -> Iterator[npt.NDArray[Any]]:

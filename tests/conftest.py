@@ -9,11 +9,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from medview.core import shared_array
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -53,11 +56,6 @@ def _command_of(process: psutil.Process) -> list[str]:
         return []
 
 
-def _shared_blocks() -> set[str]:
-    folder = Path("/dev/shm")
-    return {path.name for path in folder.glob("psm_*")} if folder.is_dir() else set()
-
-
 def _threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.is_alive()}
 
@@ -72,20 +70,41 @@ def _gone(measure: Callable[[], set[Any]], before: set[Any], seconds: float = 3.
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+def nothing_left_behind(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """No thread, child process or shared block outlives its test."""
+    made: set[str] = set()
+
+    class Watched(shared_memory.SharedMemory):
+        """Remembers the blocks this process makes."""
+
+        def __init__(self, name: str | None = None, create: bool = False, size: int = 0) -> None:
+            super().__init__(name, create, size)
+            if create:
+                made.add(self.name)
+
+    monkeypatch.setattr(shared_array.shared_memory, "SharedMemory", Watched)
     if request.node.get_closest_marker("session_processes"):
         yield
         return
-    threads, children, blocks = _threads(), _children(), _shared_blocks()
+    threads, children = _threads(), _children()
     yield
     if left := _gone(_threads, threads):
         pytest.fail(f"threads left running: {sorted(thread.name for thread in left)}")
     if left := _gone(_children, children):
         pytest.fail(f"child processes left running: {sorted(left)}")
-    # Other workers of the same run make blocks too; only ours carry no living owner for long.
-    if "PYTEST_XDIST_WORKER" not in os.environ and (left := _gone(_shared_blocks, blocks)):
+    if left := _gone(lambda: {name for name in made if _block_exists(name)}, set()):
         pytest.fail(f"shared memory left: {sorted(left)}")
+
+
+def _block_exists(name: str) -> bool:
+    try:
+        block = shared_memory.SharedMemory(name)
+    except FileNotFoundError:
+        return False
+    block.close()
+    return True
 
 
 @pytest.fixture(autouse=True)

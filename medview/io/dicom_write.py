@@ -153,7 +153,7 @@ def ill_formed_references(sources: Sources) -> tuple[str, ...]:
         "frame of reference": str(sources.first.get("FrameOfReferenceUID", "")),
         "image": sources.instances[0].sop_instance_uid,
     }
-    bad = [name for name, uid in pairs.items() if uid and not UID(uid).is_valid]
+    bad = [name for name, uid in pairs.items() if uid and not UID(uid, config.IGNORE).is_valid]
     notes = []
     if bad:
         notes.append(

@@ -30,6 +30,13 @@ def small_volume(uid: str = "volume", shape: tuple[int, int, int] = (6, 8, 10)) 
     return Volume(uid, "series", Geometry(shape, affine), voxels)
 
 
+def own_blocks() -> set[str]:
+    """Shared blocks that this process has mapped and that have not been removed yet."""
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    mapped = {line.rsplit("/", 1)[1] for line in lines if "/dev/shm/psm_" in line}
+    return {name for name in mapped if (Path("/dev/shm") / name).exists()}
+
+
 class Desk:
     """Orders and ears. Everything that was heard stays in `heard`."""
 

@@ -28,7 +28,7 @@ from medview.inference.orders import (
     WorkerReady,
     WorkerStopped,
 )
-from tests.helpers.worker_desk import Desk, small_volume, someone
+from tests.helpers.worker_desk import Desk, own_blocks, small_volume, someone
 
 DeskMaker = Callable[..., Desk]
 
@@ -84,41 +84,40 @@ def test_one_process_serves_one_order_after_the_other(desk: Desk) -> None:
 
 def test_voxels_in_shared_memory_are_not_copied(desk: Desk) -> None:
     plain = small_volume()
-    before = set(Path("/dev/shm").glob("psm_*"))
+    before = own_blocks()
     with SharedArray.copy_of(plain.voxels) as block:
         volume = Volume("shared", "series", plain.geometry, block.array)
         desk.order(volume=volume, backing=block.key, behave="modules")
         desk.wait(JobDone)
-        blocks = {path.name for path in set(Path("/dev/shm").glob("psm_*")) - before}
-        sizes = {path.stat().st_size for path in Path("/dev/shm").glob("psm_*")}
+        blocks = own_blocks() - before
         assert block.key.name.lstrip("/") in blocks
         # The volume itself and the flag for stopping; a copy would be a third.
-        assert len(blocks) == 2, sizes
+        assert len(blocks) == 2
 
 
 def test_a_volume_without_shared_memory_is_copied_once(desk: Desk) -> None:
     volume = small_volume()
-    before = set(Path("/dev/shm").glob("psm_*"))
+    before = own_blocks()
     counts = []
     for _ in range(3):
         desk.order(volume=volume)
         desk.wait(JobDone, len(counts) + 1)
-        counts.append(len(set(Path("/dev/shm").glob("psm_*")) - before))
+        counts.append(len(own_blocks() - before))
     assert counts == [2, 2, 2]  # the flag for stopping and one copy
     desk.client.forget(volume.uid)
     desk.order(volume=small_volume("other"))
     desk.wait(JobDone, 4)
-    assert len(set(Path("/dev/shm").glob("psm_*")) - before) == 2
+    assert len(own_blocks() - before) == 2
 
 
 def test_copies_give_way_to_newer_ones_beyond_the_limit(make_desk: DeskMaker) -> None:
     one = small_volume("one")
     desk = make_desk(copies_bytes=one.voxels.nbytes)
-    before = set(Path("/dev/shm").glob("psm_*"))
+    before = own_blocks()
     for number, uid in enumerate(("one", "two", "one")):
         desk.order(volume=small_volume(uid))
         desk.wait(JobDone, number + 1)
-        assert len(set(Path("/dev/shm").glob("psm_*")) - before) == 2
+        assert len(own_blocks() - before) == 2
 
 
 def test_the_worker_loads_neither_windows_nor_torch_unasked(desk: Desk) -> None:
@@ -349,11 +348,12 @@ def test_progress_comes_at_most_every_tenth_of_a_second(make_desk: DeskMaker) ->
 def test_close_during_a_run_leaves_no_process_thread_or_block(desk: Desk) -> None:
     order = desk.order(behave="hang")
     process = psutil.Process(desk.pid(order))
-    blocks = set(Path("/dev/shm").glob("psm_*"))
+    blocks = own_blocks()
     desk.client.close()
     assert not process.is_running()
     assert not [thread for thread in threading.enumerate() if "medview-ai" in thread.name]
-    assert len(set(Path("/dev/shm").glob("psm_*"))) == len(blocks) - 3  # flag, image, labels
+    assert len(blocks) == 3  # flag, image, labels
+    assert not own_blocks() & blocks
     desk.client.close()
     with pytest.raises(RuntimeError):
         desk.client.warm()

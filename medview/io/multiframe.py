@@ -39,7 +39,8 @@ _REGION_UNITS = ("1", "%", "dB", "cm", "s", "Hz", "dB/s", "cm/s", "cm2", "cm2/s"
 #: What the DICOM library and its decoders raise at damaged files.
 _FAILURES = (InvalidDicomError, ValueError, KeyError, AttributeError, NotImplementedError,
              TypeError, OSError, RecursionError, EOFError, RuntimeError, IndexError,
-             ArithmeticError, MemoryError, LookupError, struct.error, BytesLengthException)  # fmt: skip
+             ArithmeticError, MemoryError, LookupError, struct.error,
+             BytesLengthException)  # fmt: skip
 
 
 @contextmanager

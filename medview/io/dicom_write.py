@@ -123,7 +123,24 @@ def identity_of(sources: Sources) -> Dataset:
             if text and not (keyword in ("PatientSize", "PatientWeight") and float(text) == 0):
                 setattr(identity, keyword, text)
         identity.StudyInstanceUID = UID(source.StudyInstanceUID)
+        _add_deidentification(identity, source)
     return identity
+
+
+def _add_deidentification(identity: Dataset, source: Dataset) -> None:
+    """How identity was removed: (0012,0063) or (0012,0064) must go with (0012,0062) YES."""
+    if identity.get("PatientIdentityRemoved") != "YES":
+        identity.pop("DeidentificationMethod", None)
+        return
+    coded = source.get("DeidentificationMethodCodeSequence")
+    if coded:
+        identity.DeidentificationMethodCodeSequence = [
+            _coded(str(item.CodeValue), str(item.CodingSchemeDesignator), str(item.CodeMeaning))
+            for item in coded
+            if {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"} <= set(item.dir())
+        ]
+    elif "DeidentificationMethod" not in identity:
+        identity.DeidentificationMethod = "not stated by the source"
 
 
 def _valid_text(source: Dataset, keyword: str) -> str:

@@ -14,9 +14,6 @@ from medview.core.errors import MedviewError
 from medview.services import analysis
 from medview.services.bundle import Services
 
-#: Sample instance with known content, written and read back by the reading check.
-_SAMPLE_SERIES = "MNI152"
-
 
 @dataclass(frozen=True)
 class Check:
@@ -89,7 +86,7 @@ def _reading(services: Services, folder: Path) -> str:
 
 
 def _analysis(services: Services, folder: Path) -> str:
-    order = analysis.Order((folder / "sample",), ("threshold_body",), folder / "out")
+    order = analysis.Order((folder / "sample" / "mni152",), ("threshold_body",), folder / "out")
     results = analysis.analyze(services, order, lambda _text: None)
     findings = sum(len(result["findings"]) for result in results)
     return f"{findings} findings by a worker process, exported and read back"

@@ -124,9 +124,7 @@ def add_segment(viewing: Viewing, label: str = "") -> SegmentRef:
     It joins the segmentation the reader painted in last, or the reader's first one on this
     volume; models' segmentations are left alone. CommandError where no image is shown.
     """
-    volume = viewing.volume
-    if volume is None:
-        raise CommandError("No image is shown", "Open a study and choose a series first.")
+    volume = viewing.require_volume()
     own = [s for s in viewing.overlay.segmentations if _is_own(s)]
     active = viewing.overlay.active
     chosen = [s for s in own if active is not None and s.uid == active.segmentation_uid]

@@ -312,12 +312,15 @@ class Viewing:
         self._looks[look.volume.uid] = replace(look, inverted=not look.inverted)
         self._changed()
 
-    # Inside
-
-    def _look(self) -> Look:
+    def require_volume(self) -> Volume:
+        """The volume on show; CommandError while there is none."""
         volume = self.volume
         if volume is None:
             raise CommandError("No image is shown", "Open a study and choose a series first.")
+        return volume
+
+    def _look(self) -> Look:
+        volume = self.require_volume()
         look = self._looks.get(volume.uid)
         if look is None or look.volume is not volume:
             series = [o for o in self._looks.values() if o.volume.series_uid == volume.series_uid]

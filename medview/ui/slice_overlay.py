@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PyQt6.QtCore import QPointF, QRectF, Qt
-from PyQt6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen
+from PyQt6.QtCore import QLineF, QPointF, QRectF, QSizeF, Qt
+from PyQt6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPixmap
 
 from medview.core.views import Plane
 from medview.imaging.reslice import EdgeLetters
@@ -24,9 +24,12 @@ _FAINT = QColor(150, 158, 166)
 _CAUTION = QColor(240, 190, 90)
 _PROPOSED = QColor(205, 170, 255)
 _ACCENT = QColor(79, 179, 217)
-_SHADOW = QColor(0, 0, 0, 210)
+_SHADOW = QColor(0, 0, 0, 130)
 _EDGE = 8.0
 _GAP_PX = 14.0
+_NO_RULER_PX = 120
+_KEPT_BLOCKS = 40
+_AROUND = ((-1, -1), (0, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (0, 1), (1, 1))
 
 
 @dataclass(frozen=True)
@@ -80,28 +83,6 @@ def font_px(width: float, height: float) -> int:
     return int(min(13, max(9, min(width / 34, height / 26))))
 
 
-def paint_dressing(painter: QPainter, area: QRectF, font: QFont, dressing: Dressing) -> None:
-    """Draw it over a view that covers `area`."""
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=True)
-    sized = QFont(font)
-    sized.setPixelSize(font_px(area.width(), area.height()))
-    painter.setFont(sized)
-    for line in dressing.crosshair:
-        _paint_line(painter, area, line)
-    if dressing.ring is not None:
-        _paint_ring(painter, *dressing.ring)
-    if dressing.ruler is not None:
-        _paint_rulers(painter, area, dressing.ruler)
-    if dressing.position is not None:
-        _paint_position(painter, area, dressing.position, PLANE_COLORS[dressing.plane])
-    _paint_letters(painter, area, dressing.letters)
-    _paint_corners(painter, area, dressing)
-    if dressing.is_active:
-        painter.setPen(QPen(_ACCENT, 1))
-        painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawRect(area.adjusted(0.5, 0.5, -0.5, -0.5))
-
-
 def paint_message(painter: QPainter, area: QRectF, font: QFont, lines: Sequence[str]) -> None:
     """Words in the middle of an empty view: the first large, the others below."""
     sized = QFont(font)
@@ -114,55 +95,188 @@ def paint_message(painter: QPainter, area: QRectF, font: QFont, lines: Sequence[
         painter.drawText(place, flags, line)
 
 
-def _text(painter: QPainter, x: float, baseline: float, text: str, color: QColor) -> None:
-    """Letters with a dark edge, readable on any grey."""
-    painter.setPen(_SHADOW)
-    for dx, dy in ((1, 1), (-1, 0), (0, -1)):
-        painter.drawText(QPointF(x + dx, baseline + dy), text)
-    painter.setPen(color)
-    painter.drawText(QPointF(x, baseline), text)
+@dataclass(frozen=True)
+class _Block:
+    """Lines of text one below the other, as they are to be drawn."""
+
+    lines: tuple[tuple[str, QColor], ...]
+    font: QFont
+    ratio: float
+    at_right: bool = False
+
+
+class Dresser:
+    """Draws dressings; keeps finished blocks of letters, which change less often than slices."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[object, ...], QPixmap] = {}
+
+    def paint(self, painter: QPainter, area: QRectF, font: QFont, dressing: Dressing) -> None:
+        """Draw over a view that covers `area`."""
+        sized = QFont(font)
+        sized.setPixelSize(font_px(area.width(), area.height()))
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=False)
+        for line in dressing.crosshair:
+            _paint_line(painter, area, line)
+        if dressing.ring is not None:
+            _paint_ring(painter, *dressing.ring)
+        if dressing.ruler is not None:
+            self._paint_rulers(painter, area, sized, dressing.ruler)
+        if dressing.position is not None:
+            _paint_position(painter, area, dressing.position, PLANE_COLORS[dressing.plane])
+        self._paint_letters(painter, area, sized, dressing.letters)
+        self._paint_corners(painter, area, sized, dressing)
+        if dressing.is_active:
+            painter.setPen(QPen(_ACCENT, 1))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRect(area.adjusted(0, 0, -1, -1))
+
+    def _block(self, block: _Block) -> QPixmap:
+        """The finished letters, made once while they stay the same."""
+        words = tuple((text, color.rgb()) for text, color in block.lines)
+        key = (words, block.font.pixelSize(), block.font.bold(), block.ratio, block.at_right)
+        made = self._made.pop(key, None)
+        if made is None:
+            made = _draw_block(block)
+        self._made[key] = made
+        if len(self._made) > _KEPT_BLOCKS:
+            del self._made[next(iter(self._made))]
+        return made
+
+    def _paint_corners(
+        self, painter: QPainter, area: QRectF, font: QFont, dressing: Dressing
+    ) -> None:
+        metrics = QFontMetricsF(font)
+        room = area.width() / 2 - 3 * _EDGE
+        ratio = _ratio_of(painter)
+        corners = dressing.corners
+        plane = PLANE_COLORS[dressing.plane]
+        image = [(line, _TEXT if n else plane) for n, line in enumerate(corners.bottom_left)]
+        series = [(line, _TEXT) for line in corners.bottom_right]
+        series += [(line, _CAUTION) for line in dressing.warnings]
+        series += [(dressing.ai_notice, _PROPOSED)] if dressing.ai_notice else []
+        patient = [(line, _TEXT) for line in corners.top_left]
+        study = [(line, _TEXT) for line in corners.top_right]
+        for lines, at_right, at_bottom in (
+            (patient, False, False),
+            (study, True, False),
+            (image, False, True),
+            (series, True, True),
+        ):
+            if not lines:
+                continue
+            short = tuple(
+                (metrics.elidedText(line, Qt.TextElideMode.ElideRight, room), color)
+                for line, color in lines
+            )
+            made = self._block(_Block(short, font, ratio, at_right))
+            size = made.deviceIndependentSize()
+            x = area.right() - _EDGE - size.width() if at_right else area.left() + _EDGE
+            y = area.bottom() - _EDGE - size.height() if at_bottom else area.top() + _EDGE
+            painter.drawPixmap(QPointF(round(x), round(y)), made)
+
+    def _paint_letters(
+        self, painter: QPainter, area: QRectF, font: QFont, letters: EdgeLetters
+    ) -> None:
+        bold = QFont(font)
+        bold.setBold(True)
+        bold.setPixelSize(font.pixelSize() + 2)
+        ratio = _ratio_of(painter)
+        inset = _EDGE + 13
+        middle = area.center()
+        for word, x, y, share in (
+            (letters.left, area.left() + inset, middle.y(), (0.0, 0.5)),
+            (letters.right, area.right() - inset, middle.y(), (1.0, 0.5)),
+            (letters.top, middle.x(), area.top() + _EDGE, (0.5, 0.0)),
+            (letters.bottom, middle.x(), area.bottom() - inset, (0.5, 1.0)),
+        ):
+            if word:
+                made = self._block(_Block(((word, _TEXT),), bold, ratio))
+                size = made.deviceIndependentSize()
+                left, top = x - size.width() * share[0], y - size.height() * share[1]
+                painter.drawPixmap(QPointF(round(left), round(top)), made)
+
+    def _paint_rulers(self, painter: QPainter, area: QRectF, font: QFont, ruler: Ruler) -> None:
+        """Scales at the left and the bottom edge, ticks at tenths."""
+        shortest = min(area.width(), area.height())
+        if shortest < _NO_RULER_PX:
+            return
+        length = ruler.length(shortest * 0.4)
+        px = length * ruler.px_per_unit
+        lines = _ruler_lines(area, px)
+        for pen in (QPen(_SHADOW, 3), QPen(_TEXT, 1)):
+            painter.setPen(pen)
+            painter.drawLines(*lines)
+        words = ruler.label(length) + (f"  {ruler.note}" if ruler.note else "")
+        color = _CAUTION if ruler.note else _TEXT
+        made = self._block(_Block(((words, color),), font, _ratio_of(painter)))
+        x = area.center().x() + px / 2 + 5
+        y = area.bottom() - _EDGE - made.deviceIndependentSize().height() + 3
+        painter.drawPixmap(QPointF(round(x), round(y)), made)
+
+
+def _ratio_of(painter: QPainter) -> float:
+    device = painter.device()
+    return 1.0 if device is None else device.devicePixelRatioF()
+
+
+def _draw_block(block: _Block) -> QPixmap:
+    """Letters with a dark edge all around, readable on any grey."""
+    metrics = QFontMetricsF(block.font)
+    step = math.ceil(metrics.height())
+    width = max(metrics.horizontalAdvance(text) for text, _ in block.lines)
+    size = QSizeF(math.ceil(width) + 2, step * len(block.lines) + 2)
+    made = QPixmap((size * block.ratio).toSize())
+    made.setDevicePixelRatio(block.ratio)
+    made.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(made)
+    painter.setFont(block.font)
+    for number, (text, color) in enumerate(block.lines):
+        x = 1 + (width - metrics.horizontalAdvance(text) if block.at_right else 0)
+        y = 1 + number * step + metrics.ascent()
+        painter.setPen(_SHADOW)
+        for dx, dy in _AROUND:
+            painter.drawText(QPointF(x + dx, y + dy), text)
+        painter.setPen(color)
+        painter.drawText(QPointF(x, y), text)
+    painter.end()
+    return made
+
+
+def _ruler_lines(area: QRectF, px: float) -> list[QLineF]:
+    x0, y0 = area.center().x() - px / 2, area.center().y() - px / 2
+    bottom, left = round(area.bottom() - _EDGE), round(area.left() + _EDGE)
+    lines = [QLineF(x0, bottom, x0 + px, bottom), QLineF(left, y0, left, y0 + px)]
+    for part in range(11):
+        size = 8 if part in (0, 5, 10) else 4
+        x, y = round(x0 + px * part / 10), round(y0 + px * part / 10)
+        lines.append(QLineF(x, bottom, x, bottom - size))
+        lines.append(QLineF(left, y, left + size, y))
+    return lines
 
 
 def _paint_line(painter: QPainter, area: QRectF, line: Line) -> None:
     """A line across the view with a gap at the point, so that nothing there is hidden."""
     (x, y), (dx, dy) = line.through, line.along
     reach = area.width() + area.height()
+    slanted = min(abs(dx), abs(dy)) > 1e-3
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=slanted)
     painter.setPen(QPen(line.color, 1))
     for sense in (-1, 1):
         start = QPointF(x + sense * dx * _GAP_PX, y + sense * dy * _GAP_PX)
         end = QPointF(x + sense * dx * reach, y + sense * dy * reach)
         painter.drawLine(start, end)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=False)
 
 
 def _paint_ring(painter: QPainter, x: float, y: float, radius: float) -> None:
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=True)
     painter.setBrush(Qt.BrushStyle.NoBrush)
     painter.setPen(QPen(_SHADOW, 2.5))
     painter.drawEllipse(QPointF(x, y), radius, radius)
     painter.setPen(QPen(_TEXT, 1))
     painter.drawEllipse(QPointF(x, y), radius, radius)
-
-
-def _paint_rulers(painter: QPainter, area: QRectF, ruler: Ruler) -> None:
-    """Scales at the left and the bottom edge, ticks at tenths."""
-    tick = 4.0
-    shortest = min(area.width(), area.height())
-    if shortest < 120:
-        return
-    length = ruler.length(shortest * 0.4)
-    px = length * ruler.px_per_unit
-    bottom = area.bottom() - _EDGE
-    left = area.left() + _EDGE
-    x0, y0 = area.center().x() - px / 2, area.center().y() - px / 2
-    painter.setPen(QPen(_TEXT, 1))
-    painter.drawLine(QPointF(x0, bottom), QPointF(x0 + px, bottom))
-    painter.drawLine(QPointF(left, y0), QPointF(left, y0 + px))
-    for part in range(11):
-        size = 2 * tick if part in (0, 5, 10) else tick
-        x, y = x0 + px * part / 10, y0 + px * part / 10
-        painter.drawLine(QPointF(x, bottom), QPointF(x, bottom - size))
-        painter.drawLine(QPointF(left, y), QPointF(left + size, y))
-    words = ruler.label(length) + (f"  {ruler.note}" if ruler.note else "")
-    _text(painter, x0 + px + 6, bottom, words, _FAINT if not ruler.note else _CAUTION)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=False)
 
 
 def _paint_position(painter: QPainter, area: QRectF, position: float, color: QColor) -> None:
@@ -174,59 +288,3 @@ def _paint_position(painter: QPainter, area: QRectF, position: float, color: QCo
     painter.setPen(QPen(color, 3))
     y = top + height * position
     painter.drawLine(QPointF(x, y - 5), QPointF(x, y + 5))
-
-
-def _paint_letters(painter: QPainter, area: QRectF, letters: EdgeLetters) -> None:
-    font = QFont(painter.font())
-    font.setBold(True)
-    font.setPixelSize(font.pixelSize() + 2)
-    plain = painter.font()
-    painter.setFont(font)
-    metrics = QFontMetricsF(font)
-    middle = area.center().y() + metrics.ascent() / 2 - 1
-    inset = _EDGE + 14
-    _text(painter, area.left() + inset, middle, letters.left, _TEXT)
-    right = area.right() - inset + 4 - metrics.horizontalAdvance(letters.right)
-    _text(painter, right, middle, letters.right, _TEXT)
-    for word, baseline in (
-        (letters.top, area.top() + _EDGE + metrics.ascent()),
-        (letters.bottom, area.bottom() - inset),
-    ):
-        x = area.center().x() - metrics.horizontalAdvance(word) / 2
-        _text(painter, x, baseline, word, _TEXT)
-    painter.setFont(plain)
-
-
-def _paint_corners(painter: QPainter, area: QRectF, dressing: Dressing) -> None:
-    metrics = QFontMetricsF(painter.font())
-    step = metrics.height()
-    room = area.width() / 2 - 3 * _EDGE
-    corners = dressing.corners
-    top = area.top() + _EDGE + metrics.ascent()
-    left, right = area.left() + _EDGE, area.right() - _EDGE - 4
-
-    def at_left(lines: Sequence[str], baseline: float) -> None:
-        for number, line in enumerate(lines):
-            short = metrics.elidedText(line, Qt.TextElideMode.ElideRight, room)
-            color = PLANE_COLORS[dressing.plane] if line in corners.bottom_left[:1] else _TEXT
-            _text(painter, left, baseline + number * step, short, color)
-
-    def at_right(lines: Sequence[tuple[str, QColor]], baseline: float) -> None:
-        for number, (line, color) in enumerate(lines):
-            short = metrics.elidedText(line, Qt.TextElideMode.ElideRight, room)
-            x = right - metrics.horizontalAdvance(short)
-            _text(painter, x, baseline + number * step, short, color)
-
-    at_left(corners.top_left, top)
-    at_left(corners.bottom_left, _lowest(area, metrics, len(corners.bottom_left)))
-    study = [(line, _TEXT) for line in corners.top_right]
-    at_right(study, top)
-    below = [(line, _TEXT) for line in corners.bottom_right]
-    below += [(line, _CAUTION) for line in dressing.warnings]
-    below += [(dressing.ai_notice, _PROPOSED)] if dressing.ai_notice else []
-    at_right(below, _lowest(area, metrics, len(below)))
-
-
-def _lowest(area: QRectF, metrics: QFontMetricsF, lines: int) -> float:
-    """The first baseline of a block that ends at the bottom edge, above the ruler."""
-    return area.bottom() - _EDGE - metrics.descent() - (lines - 1) * metrics.height()

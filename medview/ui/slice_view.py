@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pyqtgraph as pg
 from PyQt6.QtCore import QEvent, QPointF, QRectF, Qt, QTimer
 from PyQt6.QtGui import (
@@ -18,22 +17,13 @@ from PyQt6.QtWidgets import QStyleOptionGraphicsItem, QVBoxLayout, QWidget
 
 from medview.core.errors import MedviewError
 from medview.core.events import Level, SegmentationChanged
-from medview.core.findings import ReviewState
 from medview.core.views import Plane
 from medview.imaging.rendering import Pens, compiled_pens
 from medview.services.bundle import Services
 from medview.services.toolbox import MouseButton, ToolKind
-from medview.ui import slice_text
-from medview.ui.slice_overlay import (
-    PLANE_COLORS,
-    Dressing,
-    Line,
-    Ruler,
-    paint_dressing,
-    paint_message,
-)
+from medview.ui.slice_dressing import dressing_of
+from medview.ui.slice_overlay import Dresser, paint_message
 from medview.ui.slice_picture import SlicePicture
-from medview.ui.slice_text import Shown, TextAmount
 from medview.ui.tools.brush_tool import BrushTool
 from medview.ui.tools.crosshair_tool import CrosshairTool
 from medview.ui.tools.pan_tool import PanTool
@@ -50,14 +40,6 @@ _BUTTONS = {
 _NOTCH = 120
 _ZOOM_PER_NOTCH = 1.15
 _DROP_WORDS = ("Drop a folder, file or zip here", "or press Ctrl+O")
-#: Below this many pixels a view keeps the shorter text.
-_SMALL_PX = 260
-_OTHERS = {
-    Plane.AXIAL: (Plane.SAGITTAL, Plane.CORONAL),
-    Plane.CORONAL: (Plane.SAGITTAL, Plane.AXIAL),
-    Plane.SAGITTAL: (Plane.CORONAL, Plane.AXIAL),
-    Plane.ACQUIRED: (),
-}
 
 
 class _SliceItem(pg.GraphicsObject):  # type: ignore[misc]
@@ -66,14 +48,17 @@ class _SliceItem(pg.GraphicsObject):  # type: ignore[misc]
     def __init__(self, view: SliceView) -> None:
         super().__init__()
         self._view = view
+        self._extent = QRectF()
 
     def boundingRect(self) -> QRectF:  # noqa: N802  (Qt's name)
         """All of the slice."""
-        port = self._view.port
-        if port is None:
-            return QRectF()
-        left, top, right, bottom = port.frame.extent_mm
-        return QRectF(left, top, right - left, bottom - top)
+        return self._extent
+
+    def set_extent(self, extent: QRectF) -> None:
+        """Where the slice reaches."""
+        if extent != self._extent:
+            self.prepareGeometryChange()
+            self._extent = extent
 
     def paint(
         self, painter: QPainter, _option: QStyleOptionGraphicsItem, _widget: QWidget | None = None
@@ -91,6 +76,7 @@ class _Canvas(pg.GraphicsView):  # type: ignore[misc]
     def __init__(self, view: SliceView) -> None:
         super().__init__(view, background="k")
         self._view = view
+        self._seen = QRectF()
         self.setMouseTracking(True)
         self.viewport().setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -100,6 +86,20 @@ class _Canvas(pg.GraphicsView):  # type: ignore[misc]
         self.setCentralItem(self.box)
         self.item = _SliceItem(view)
         self.box.addItem(self.item, ignoreBounds=True)
+
+    def lay_out(self, port: Viewport | None) -> None:
+        """Let the scene's millimetres agree with the view's; what agrees is left alone."""
+        if port is None:
+            self.item.set_extent(QRectF())
+            return
+        left, top, right, bottom = port.frame.extent_mm
+        self.item.set_extent(QRectF(left, top, right - left, bottom - top))
+        left, top = port.to_mm(0, 0)
+        right, bottom = port.to_mm(port.width_px, port.height_px)
+        seen = QRectF(left, top, right - left, bottom - top)
+        if seen != self._seen:
+            self._seen = seen
+            self.box.setRange(seen, padding=0)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Bring the scene up to date first."""
@@ -149,6 +149,7 @@ class SliceView(QWidget):
         self._services = services
         self._viewing = services.viewing
         self._picture = SlicePicture(services.viewing)
+        self._dresser = Dresser()
         self._stamp = 0
         self._stale = True
         self._hover: QPointF | None = None
@@ -207,11 +208,7 @@ class SliceView(QWidget):
             return
         self._stale = False
         self.port = self._make_port()
-        if self.port is not None:
-            left, top = self.port.to_mm(0, 0)
-            right, bottom = self.port.to_mm(self.port.width_px, self.port.height_px)
-            self._canvas.box.setRange(QRectF(left, top, right - left, bottom - top), padding=0)
-        self._canvas.item.prepareGeometryChange()
+        self._canvas.lay_out(self.port)
         self._show_cursor()
 
     def _make_port(self) -> Viewport | None:
@@ -260,11 +257,12 @@ class SliceView(QWidget):
 
     def paint_dressing(self, painter: QPainter, area: QRectF) -> None:
         """Draw what stands over the slice, or what to do where there is none."""
-        shown = self._shown()
-        if shown is None:
+        hover = None if self._hover is None else (self._hover.x(), self._hover.y())
+        if self.port is None:
             paint_message(painter, area, self.font(), self._message())
             return
-        paint_dressing(painter, area, self.font(), self._dressing(shown))
+        dressing = dressing_of(self._services, self.plane, self.port, hover)
+        self._dresser.paint(painter, area, self.font(), dressing)
 
     def _message(self) -> tuple[str, ...]:
         uid = self._viewing.series_uid
@@ -274,95 +272,6 @@ class SliceView(QWidget):
         if uid:
             return ("This series has no pictures to show",)
         return _DROP_WORDS
-
-    def _shown(self) -> Shown | None:
-        viewing, port = self._viewing, self.port
-        volume, study = viewing.volume, viewing.study
-        if port is None or volume is None or study is None:
-            return None
-        volumes = self._services.workspace.volumes_of(volume.series_uid)
-        hover = None
-        if self._hover is not None:
-            hover = port.to_lps_mm(self._hover.x(), self._hover.y())
-        return Shown(
-            study=study,
-            series=study.find_series(volume.series_uid),
-            volume=volume,
-            port=port,
-            window=viewing.window,
-            hover_lps_mm=hover,
-            volume_count=len(volumes),
-            volume_place=1 + [one.uid for one in volumes].index(volume.uid),
-        )
-
-    def _dressing(self, shown: Shown) -> Dressing:
-        port, settings = shown.port, self._services.settings
-        amount = TextAmount(settings.text("view.corner_text"))
-        if amount is TextAmount.FULL and min(port.width_px, port.height_px) < _SMALL_PX:
-            amount = TextAmount.MINIMAL
-        letters = slice_text.edge_letters(shown)
-        several = len([n for row in self._viewing.layout.rows for n in row if n != "volume"]) > 1
-        return Dressing(
-            plane=port.frame.plane,
-            corners=slice_text.corners(shown, amount),
-            letters=letters,
-            warnings=slice_text.warnings(shown, letters),
-            ai_notice=self._ai_notice(),
-            ruler=self._ruler(shown) if amount is not TextAmount.NONE else None,
-            crosshair=self._crosshair(port) if several else (),
-            position=self._position(port),
-            ring=self._ring(port),
-            is_active=several and self._viewing.active_plane is self.plane,
-        )
-
-    def _ai_notice(self) -> str:
-        overlay = self._viewing.overlay
-        proposed = any(
-            segment.review.state is ReviewState.PROPOSED
-            for segmentation in overlay.segmentations
-            for segment in segmentation.segments
-        )
-        visible = overlay.visible_segments()
-        shown = overlay.shown
-        return slice_text.ai_notice(visible, overlay_shown=shown, any_proposed=proposed)
-
-    @staticmethod
-    def _ruler(shown: Shown) -> Ruler:
-        geometry = shown.volume.geometry
-        note = slice_text.ruler_note(geometry)
-        if geometry.calibration != "none":
-            return Ruler(shown.port.px_per_mm, "mm", note)
-        return Ruler(shown.port.px_per_mm * geometry.spacing_mm[2], "px", note)
-
-    def _crosshair(self, port: Viewport) -> tuple[Line, ...]:
-        """The cuts of the other planes: each runs along the grid axis that is not its normal."""
-        if not self._services.settings.flag("view.crosshair"):
-            return ()
-        frame = port.frame
-        through = port.to_px(*frame.to_plane_mm(self._viewing.crosshair_lps_mm))
-        lines = []
-        for other in _OTHERS[frame.plane]:
-            column = 1 if self._viewing.frame(other).normal == frame.down_axis else 0
-            x, y = frame.index_to_mm[:, column]
-            length = float(np.hypot(x, y))
-            along = (float(x) / length, float(y) / length)
-            lines.append(Line(PLANE_COLORS[other], through, along))
-        return tuple(lines)
-
-    @staticmethod
-    def _position(port: Viewport) -> float | None:
-        frame = port.frame
-        if frame.count < 2:
-            return None
-        place = port.number / (frame.count - 1)
-        return place if frame.next_sign > 0 else 1 - place
-
-    def _ring(self, port: Viewport) -> tuple[float, float, float] | None:
-        """The brush around the pointer."""
-        toolbox = self._viewing.toolbox
-        if self._hover is None or toolbox.tool() not in (ToolKind.BRUSH, ToolKind.ERASER):
-            return None
-        return self._hover.x(), self._hover.y(), toolbox.brush.radius_mm * port.px_per_mm
 
     # The mouse
 

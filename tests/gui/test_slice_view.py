@@ -29,7 +29,8 @@ from medview.services.toolbox import ToolKind
 from medview.services.viewing import Viewing
 from medview.services.workspace import Workspace
 from medview.ui import slice_text
-from medview.ui.slice_overlay import Ruler
+from medview.ui.slice_dressing import ai_notice, dressing_of, shown_in
+from medview.ui.slice_overlay import Dressing, Ruler
 from medview.ui.slice_view import SliceView
 from tests.helpers.desk import segmentation
 from tests.helpers.phantoms import Phantom
@@ -149,9 +150,17 @@ def under(view: SliceView, at: tuple[float, float]) -> np.ndarray:
 
 def words_of(desk: Desk, view: SliceView) -> slice_text.Corners:
     view.refresh()
-    seen = view._shown()
-    assert seen is not None
+    assert view.port is not None
+    hover = (view._hover.x(), view._hover.y()) if view._hover else None
+    seen = shown_in(view._services, view.port, hover)
     return slice_text.corners(seen, slice_text.TextAmount.FULL)
+
+
+def dressing(view: SliceView) -> Dressing:
+    view.refresh()
+    assert view.port is not None
+    hover = (view._hover.x(), view._hover.y()) if view._hover else None
+    return dressing_of(view._services, view.plane, view.port, hover)
 
 
 # The picture
@@ -272,28 +281,21 @@ def test_what_must_not_be_hidden_stays(desk: Desk, qtbot: Any) -> None:
     desk.viewing.show_series("film")
     desk.settings.set("view.corner_text", "none")
     view = shown(desk, qtbot)
-    seen = view._shown()
-    assert seen is not None
-    dressing = view._dressing(seen)
-    assert dressing.corners == slice_text.Corners()
-    assert dressing.warnings == ("Right", "Lossy compression", "Not for diagnosis")
-    assert dressing.letters == EdgeLetters("R", "L", "H", "F")
+    worn = dressing(view)
+    assert worn.corners == slice_text.Corners()
+    assert worn.warnings == ("Right", "Lossy compression", "Not for diagnosis")
+    assert worn.letters == EdgeLetters("R", "L", "H", "F")
     desk.viewing.flip(Plane.AXIAL)
-    view.refresh()
-    flipped = view._shown()
-    assert flipped is not None
-    assert view._dressing(flipped).letters == EdgeLetters("L", "R", "H", "F")
+    assert dressing(view).letters == EdgeLetters("L", "R", "H", "F")
 
 
 def test_images_without_a_side_say_so(desk: Desk, qtbot: Any) -> None:
     desk.viewing.show_series("plain")
     view = shown(desk, qtbot)
-    seen = view._shown()
-    assert seen is not None
-    dressing = view._dressing(seen)
-    assert "Orientation unknown" in dressing.warnings
-    assert dressing.ruler is not None
-    assert (dressing.ruler.unit, dressing.ruler.note) == ("px", "not calibrated")
+    worn = dressing(view)
+    assert "Orientation unknown" in worn.warnings
+    assert worn.ruler is not None
+    assert (worn.ruler.unit, worn.ruler.note) == ("px", "not calibrated")
     mouse(view, QEvent.Type.MouseMove, (200.0, 150.0), NONE)
     assert words_of(desk, view).bottom_left[-1].startswith("RGB 10 200 30   row ")
 
@@ -302,24 +304,22 @@ def test_rulers_are_round_and_true(view: SliceView) -> None:
     ruler = Ruler(3.0, "mm")
     assert ruler.length(200) == 50
     assert [ruler.label(n) for n in (5, 20, 100)] == ["5 mm", "2 cm", "10 cm"]
-    seen = view._shown()
-    assert seen is not None
-    assert view._ruler(seen).px_per_unit == view.port.px_per_mm  # type: ignore[union-attr]
+    worn = dressing(view).ruler
+    assert worn is not None
+    assert worn.px_per_unit == view.port.px_per_mm  # type: ignore[union-attr]
 
 
 def test_a_proposal_is_announced(desk: Desk, view: SliceView) -> None:
-    assert view._ai_notice() == ""
+    assert ai_notice(desk.viewing) == ""
     made = segmentation(desk.workspace, (1, 2))
     desk.workspace.apply(AddSegmentation("1", made, "AI"))
-    assert view._ai_notice() == "AI proposal shown"
+    assert ai_notice(desk.viewing) == "AI proposal shown"
     desk.viewing.overlay.toggle()
-    assert view._ai_notice() == "AI proposal hidden"
+    assert ai_notice(desk.viewing) == "AI proposal hidden"
 
 
 def test_the_crosshair_has_the_colours_of_the_other_planes(desk: Desk, view: SliceView) -> None:
-    seen = view._shown()
-    assert seen is not None
-    lines = view._dressing(seen).crosshair
+    lines = dressing(view).crosshair
     vertical = next(line for line in lines if abs(line.along[1]) > 0.9)
     horizontal = next(line for line in lines if abs(line.along[0]) > 0.9)
     assert vertical.color.red() > 200
@@ -328,7 +328,7 @@ def test_the_crosshair_has_the_colours_of_the_other_planes(desk: Desk, view: Sli
     point = under(view, vertical.through)
     np.testing.assert_allclose(point, desk.viewing.crosshair_lps_mm, atol=1e-6)
     desk.settings.set("view.crosshair", False)
-    assert view._dressing(seen).crosshair == ()
+    assert dressing(view).crosshair == ()
 
 
 # The mouse
@@ -514,6 +514,6 @@ def test_the_ring_is_as_large_as_the_brush(desk: Desk, view: SliceView) -> None:
     desk.commands.run("brush.size", radius_mm=8)
     mouse(view, QEvent.Type.MouseMove, (200.0, 200.0), NONE)
     assert view.port is not None
-    assert view._ring(view.port) == (200, 200, 8 * view.port.px_per_mm)
+    assert dressing(view).ring == (200, 200, 8 * view.port.px_per_mm)
     desk.commands.run("tool.window")
-    assert view._ring(view.port) is None
+    assert dressing(view).ring is None

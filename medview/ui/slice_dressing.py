@@ -1,0 +1,123 @@
+"""What to draw over a slice now: read from the services, drawn by `slice_overlay`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medview.core.findings import ReviewState
+from medview.core.geometry import Calibration
+from medview.core.views import Plane
+from medview.services.bundle import Services
+from medview.services.toolbox import ToolKind
+from medview.services.viewing import Viewing
+from medview.ui import slice_text
+from medview.ui.slice_overlay import PLANE_COLORS, Dressing, Line, Ruler
+from medview.ui.slice_text import Shown, TextAmount
+from medview.ui.viewport import Viewport
+
+#: Below this many pixels a view keeps the shorter text.
+_SMALL_PX = 260
+_OTHERS = {
+    Plane.AXIAL: (Plane.SAGITTAL, Plane.CORONAL),
+    Plane.CORONAL: (Plane.SAGITTAL, Plane.AXIAL),
+    Plane.SAGITTAL: (Plane.CORONAL, Plane.AXIAL),
+    Plane.ACQUIRED: (),
+}
+Place = tuple[float, float]
+
+
+def shown_in(services: Services, port: Viewport, hover_px: Place | None) -> Shown:
+    """What a view shows, with the study that the volume itself belongs to."""
+    workspace, viewing = services.workspace, services.viewing
+    volume = viewing.require_volume()
+    study = workspace.study_of(volume.uid)
+    volumes = workspace.volumes_of(volume.series_uid)
+    return Shown(
+        study=study,
+        series=study.find_series(volume.series_uid),
+        volume=volume,
+        port=port,
+        window=viewing.window,
+        hover_lps_mm=None if hover_px is None else port.to_lps_mm(*hover_px),
+        volume_count=len(volumes),
+        volume_place=1 + [one.uid for one in volumes].index(volume.uid),
+    )
+
+
+def dressing_of(
+    services: Services, slot: Plane, port: Viewport, hover_px: Place | None
+) -> Dressing:
+    """Everything drawn over the slice of the view that stands in the layout as `slot`."""
+    settings, viewing = services.settings, services.viewing
+    shown = shown_in(services, port, hover_px)
+    amount = TextAmount(settings.text("view.corner_text"))
+    if amount is TextAmount.FULL and min(port.width_px, port.height_px) < _SMALL_PX:
+        amount = TextAmount.MINIMAL
+    letters = slice_text.edge_letters(shown)
+    several = len([name for row in viewing.layout.rows for name in row if name != "volume"]) > 1
+    lines = several and settings.flag("view.crosshair")
+    return Dressing(
+        plane=port.frame.plane,
+        corners=slice_text.corners(shown, amount),
+        letters=letters,
+        warnings=slice_text.warnings(shown, letters),
+        ai_notice=ai_notice(viewing),
+        ruler=_ruler(shown) if amount is not TextAmount.NONE else None,
+        crosshair=_crosshair(viewing, port) if lines else (),
+        position=_position(port),
+        ring=_ring(viewing, port, hover_px),
+        is_active=several and viewing.active_plane is slot,
+    )
+
+
+def ai_notice(viewing: Viewing) -> str:
+    """What of a model's work is in the picture, in words."""
+    overlay = viewing.overlay
+    proposed = any(
+        segment.review.state is ReviewState.PROPOSED
+        for segmentation in overlay.segmentations
+        for segment in segmentation.segments
+    )
+    visible = overlay.visible_segments()
+    return slice_text.ai_notice(visible, overlay_shown=overlay.shown, any_proposed=proposed)
+
+
+def _ruler(shown: Shown) -> Ruler:
+    geometry = shown.volume.geometry
+    note = slice_text.ruler_note(geometry)
+    if geometry.calibration is Calibration.NONE:
+        return Ruler(shown.port.px_per_mm * geometry.spacing_mm[2], "px", note)
+    return Ruler(shown.port.px_per_mm, "mm", note)
+
+
+def _crosshair(viewing: Viewing, port: Viewport) -> tuple[Line, ...]:
+    """The cuts of the other planes: each runs along the grid axis that is not its normal."""
+    frame = port.frame
+    through = port.to_px(*frame.to_plane_mm(viewing.crosshair_lps_mm))
+    lines = []
+    for other in _OTHERS[frame.plane]:
+        column = 1 if viewing.frame(other).normal == frame.down_axis else 0
+        x, y = frame.index_to_mm[:, column]
+        length = float(np.hypot(x, y))
+        along = (float(x) / length, float(y) / length)
+        lines.append(Line(PLANE_COLORS[other], through, along))
+    return tuple(lines)
+
+
+def _position(port: Viewport) -> float | None:
+    """How far through the stack the slice is, 0-1; None for a single one."""
+    frame = port.frame
+    if frame.count < 2:
+        return None
+    place = port.number / (frame.count - 1)
+    return place if frame.next_sign > 0 else 1 - place
+
+
+def _ring(
+    viewing: Viewing, port: Viewport, hover_px: Place | None
+) -> tuple[float, float, float] | None:
+    """The brush around the pointer."""
+    toolbox = viewing.toolbox
+    if hover_px is None or toolbox.tool() not in (ToolKind.BRUSH, ToolKind.ERASER):
+        return None
+    return *hover_px, toolbox.brush.radius_mm * port.px_per_mm

@@ -201,21 +201,21 @@ def _segments(services: Services) -> tuple[Command, ...]:
             lambda s: replace(s, color_rgb=(red, green, blue)),
         )
 
-    def has_active() -> bool:
-        return services.viewing.overlay.active is not None
+    def has_segments() -> bool:
+        return any(one.segments for one in services.viewing.overlay.segmentations)
 
     return (
         Command(
-            "segment.delete", "Delete segment", delete, enabled=has_active, menu="Segment",
+            "segment.delete", "Delete segment", delete, enabled=has_segments, menu="Segment",
             shortcut="Delete", context="segments",
             help="Delete the chosen segment with its voxels; its finding counts as rejected.",
         ),
         Command(
-            "segment.rename", "Rename segment", rename, enabled=has_active,
+            "segment.rename", "Rename segment", rename, enabled=has_segments,
             help="Give the chosen segment another label.",
         ),
         Command(
-            "segment.recolor", "Colour of segment", recolor, enabled=has_active,
+            "segment.recolor", "Colour of segment", recolor, enabled=has_segments,
             help="Give the chosen segment another color_rgb, three numbers from 0 to 255.",
         ),
     )  # fmt: skip

@@ -76,9 +76,11 @@ class Store:
 
     @property
     def idle(self) -> bool:
-        """Whether everything is on disk and nothing is on its way back from it."""
-        saved = not (self._dirty or self._batches or self._writing)
-        return (saved or not self.is_writable) and (self._back is None or self._back.idle)
+        """Whether nothing is on its way to the disk or back; always so while not attached."""
+        if self._tasks is None or not self.is_writable:
+            return True
+        waits = self._dirty or self._batches or self._writing
+        return not waits and (self._back is None or self._back.idle)
 
     def attach(self, workspace: Workspace, tasks: Tasks, loading: Loading | None = None) -> None:
         """Follow a workspace. With `loading`, kept work comes back when its study is opened."""

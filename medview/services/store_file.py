@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -86,6 +87,9 @@ def connect(path: Path, *, writable: bool = True) -> sqlite3.Connection:
 
     It may be used by one thread after the other; the caller sees to that.
     """
+    if writable:
+        # Made before SQLite does, which would let others of the machine read it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     mode = "rwc" if writable else "ro"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",

@@ -14,6 +14,7 @@ from medview.core.errors import ExportError
 from medview.core.findings import Finding, SegmentRef
 from medview.core.study import Instance, Series
 from medview.io.dicom_write import (
+    foreign_values,
     ill_formed_references,
     new_dicom_uid,
     write_file,
@@ -43,7 +44,8 @@ def export(request: ExportRequest) -> ExportedFiles:
     Files of an earlier export that this one no longer has are then removed, if untouched.
     ExportError names the file that failed; those written before it are good.
     """
-    return _Export(request).run()
+    with foreign_values():
+        return _Export(request).run()
 
 
 @dataclass

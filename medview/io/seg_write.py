@@ -137,6 +137,8 @@ def build_segmentation(
             **_placement(geometry, sources),
         )
     dataset.BurnedInAnnotation = "NO"
+    if not geometry.in_patient_space:
+        dataset.PatientOrientation = sources.first.get("PatientOrientation") or ""
     if not sources.can_be_referred_to:
         _drop_references(dataset)
     elif geometry.in_patient_space:
@@ -254,8 +256,10 @@ def _stand_ins(export: SegmentationExport, sources: Sources) -> list[Dataset]:
     places = {f.instance: f.position_lps_mm for f in sources.frames if f.number is None} | placed
     shown = set(export.instance_uids)
     chosen = [one for one in sources.instances if one.sop_instance_uid in shown]
+    # Copies of one image are one image; without patient space there is only one.
+    distinct = list({one.sop_instance_uid: one for one in chosen or sources.instances}.values())
     stand_ins = []
-    for instance in chosen or sources.instances:
+    for instance in distinct if geometry.in_patient_space else distinct[:1]:
         stand_in = _stand_in(geometry, sources, instance)
         if geometry.in_patient_space:
             place = places.get(instance, geometry.to_lps_mm((0, 0, 0)))

@@ -295,6 +295,7 @@ def test_a_radiograph_is_segmented_without_patient_space(tmp_path: Path) -> None
     _, dataset = exported(study, geometry, tmp_path / "seg.dcm", labels, (segment(1, "Lung"),))
     assert np.array_equal(dataset.pixel_array, labels[0])
     assert "FrameOfReferenceUID" not in dataset or not dataset.FrameOfReferenceUID
+    assert dataset.PatientOrientation == ["L", "F"]
 
 
 def test_a_stack_without_patient_space_is_refused_in_words(tmp_path: Path) -> None:

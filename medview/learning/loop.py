@@ -263,14 +263,14 @@ def trained_network(config: TrainConfig, folder: Path) -> nn.Module:
 
 
 def _fingerprint(config: TrainConfig) -> str:
-    """Give what two runs must share to be one: all but where files lie and what is exported."""
+    """Give what two runs must share to be one.
+
+    That is all but where files lie, what is exported, how often is validated, and the number of
+    epochs, which may be cut or raised on the way.
+    """
     table = dataclasses.asdict(config)
-    del (
-        table["export"],
-        table["data"]["folder"],
-        table["data"]["cache"],
-        table["network"]["weights"],
-    )
+    del table["export"], table["data"]["folder"], table["data"]["cache"]
+    del table["network"]["weights"], table["schedule"]["epochs"], table["run"]["validate_every"]
     return json.dumps(table, sort_keys=True)
 
 

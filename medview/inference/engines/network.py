@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
-from scipy import ndimage
 from torch import nn
 
 from medview.core.errors import ModelError
+from medview.imaging.crops import largest_piece
 from medview.inference.networks.averaging import FlipAverage
 
 _OUR_NETWORKS = "medview.inference.networks."
@@ -133,13 +133,9 @@ def label_map(
     """Give the most probable class of each voxel, (C, x, y, z) to (x, y, z); 0 is background.
 
     With `keep_largest` only the largest connected piece of all structures together stays
-    (26 neighbours): a crop shows one object, and islands apart from it are mistakes.
+    (by faces): a crop shows one object, and islands apart from it are mistakes.
     """
     labels: npt.NDArray[np.uint8] = probabilities.argmax(axis=0).astype(np.uint8)
     if keep_largest:
-        pieces, count = ndimage.label(labels > 0, structure=np.ones((3, 3, 3)))
-        if count > 1:
-            sizes = np.bincount(pieces.ravel())
-            sizes[0] = 0
-            labels[pieces != sizes.argmax()] = 0
+        labels[~largest_piece(labels > 0)] = 0
     return labels

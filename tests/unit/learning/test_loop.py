@@ -86,7 +86,9 @@ def test_it_stops_when_nothing_gets_better(folder, tmp_path):
 def test_a_checkpoint_of_another_run_is_refused(folder, tmp_path):
     _, trainer = make(folder, tmp_path, epochs=1)
     trainer.save(tmp_path)
-    _, other = make(folder, tmp_path, epochs=2)
+    _, longer = make(folder, tmp_path, epochs=2)
+    longer.resume(tmp_path)
+    _, other = make(folder, tmp_path, epochs=1, more="accumulate = 2")
     with pytest.raises(ReadError, match="another training configuration"):
         other.resume(tmp_path)
 

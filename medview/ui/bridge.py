@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -35,7 +36,8 @@ class Bridge(QObject):
 
     `changed` carries the Changes of one turn of Qt's loop, so that a panel redraws once
     however much happened; `noticed` carries each Notice. Work that ends in threads and child
-    processes wakes this object, which lets the owner thread take it in. `run` starts commands.
+    processes wakes this object, which lets the owner thread take it in. `run` runs a command,
+    `start` does it the way a person does: `asks` names the commands that need a dialog first.
     """
 
     changed = pyqtSignal(object)
@@ -44,6 +46,7 @@ class Bridge(QObject):
 
     def __init__(self, services: Services, parent: QObject | None = None) -> None:
         super().__init__(parent)
+        self.asks: dict[str, Callable[..., object]] = {}
         self._services = services
         self._events: list[Event] = []
         self._waking = False
@@ -61,6 +64,11 @@ class Bridge(QObject):
         services.tasks.on_wake = self.wake
         services.jobs.on_wake = self.wake
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether all that happened was passed on."""
+        return not (self._events or self._waking or self._flushing.isActive())
+
     def wake(self) -> None:
         """Take in what came, soon, on the thread of the window. May be called by any thread."""
         if not self._waking:
@@ -76,6 +84,19 @@ class Bridge(QObject):
         except MedviewError as error:
             self.tell(error)
             return None
+
+    def start(self, command_id: str, **arguments: Any) -> None:
+        """Run a command from a button, menu or key: with the dialog it needs, if any."""
+        ask = self.asks.get(command_id)
+        if ask is None:
+            self.run(command_id, **arguments)
+            return
+        try:
+            if not self._services.commands.get(command_id).enabled():
+                return
+            ask(**arguments)
+        except MedviewError as error:
+            self.tell(error)
 
     def tell(self, error: MedviewError) -> None:
         """Show an expected failure."""

@@ -29,7 +29,7 @@ _EDGE = 8.0
 _GAP_PX = 14.0
 _NO_RULER_PX = 120
 _KEPT_BLOCKS = 40
-_AROUND = ((-1, -1), (0, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (0, 1), (1, 1))
+_AROUND = ((-1, 0), (1, 0), (0, -1), (0, 1), (1, 1))
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ class _Block:
     lines: tuple[tuple[str, QColor], ...]
     font: QFont
     ratio: float
+    room_px: float = 1e4
     at_right: bool = False
 
 
@@ -110,6 +111,8 @@ class Dresser:
 
     def __init__(self) -> None:
         self._made: dict[tuple[object, ...], QPixmap] = {}
+        self._ruler: tuple[tuple[QRectF, float], tuple[list[QLineF], list[QLineF]]]
+        self._ruler = (QRectF(), 0.0), ([], [])
 
     def paint(self, painter: QPainter, area: QRectF, font: QFont, dressing: Dressing) -> None:
         """Draw over a view that covers `area`."""
@@ -134,7 +137,8 @@ class Dresser:
     def _block(self, block: _Block) -> QPixmap:
         """The finished letters, made once while they stay the same."""
         words = tuple((text, color.rgb()) for text, color in block.lines)
-        key = (words, block.font.pixelSize(), block.font.bold(), block.ratio, block.at_right)
+        font = block.font.pixelSize(), block.font.bold()
+        key = (words, *font, block.ratio, block.room_px, block.at_right)
         made = self._made.pop(key, None)
         if made is None:
             made = _draw_block(block)
@@ -146,7 +150,6 @@ class Dresser:
     def _paint_corners(
         self, painter: QPainter, area: QRectF, font: QFont, dressing: Dressing
     ) -> None:
-        metrics = QFontMetricsF(font)
         room = area.width() / 2 - 3 * _EDGE
         ratio = _ratio_of(painter)
         corners = dressing.corners
@@ -165,11 +168,7 @@ class Dresser:
         ):
             if not lines:
                 continue
-            short = tuple(
-                (metrics.elidedText(line, Qt.TextElideMode.ElideRight, room), color)
-                for line, color in lines
-            )
-            made = self._block(_Block(short, font, ratio, at_right))
+            made = self._block(_Block(tuple(lines), font, ratio, room, at_right))
             size = made.deviceIndependentSize()
             x = area.right() - _EDGE - size.width() if at_right else area.left() + _EDGE
             y = area.bottom() - _EDGE - size.height() if at_bottom else area.top() + _EDGE
@@ -203,10 +202,14 @@ class Dresser:
             return
         length = ruler.length(shortest * 0.4)
         px = length * ruler.px_per_unit
-        lines = _ruler_lines(area, px)
-        for pen in (QPen(_SHADOW, 3), QPen(_TEXT, 1)):
-            painter.setPen(pen)
-            painter.drawLines(*lines)
+        if self._ruler[0] != (area, px):
+            self._ruler = (area, px), _ruler_lines(area, px)
+        shadow, lines = self._ruler[1]
+        # Two thin passes: pens wider than a pixel cost ten times as much.
+        painter.setPen(QPen(_SHADOW, 1))
+        painter.drawLines(*shadow)
+        painter.setPen(QPen(_TEXT, 1))
+        painter.drawLines(*lines)
         words = ruler.label(length) + (f"  {ruler.note}" if ruler.note else "")
         color = _CAUTION if ruler.note else _TEXT
         made = self._block(_Block(((words, color),), font, _ratio_of(painter)))
@@ -224,14 +227,16 @@ def _draw_block(block: _Block) -> QPixmap:
     """Letters with a dark edge all around, readable on any grey."""
     metrics = QFontMetricsF(block.font)
     step = math.ceil(metrics.height())
-    width = max(metrics.horizontalAdvance(text) for text, _ in block.lines)
-    size = QSizeF(math.ceil(width) + 2, step * len(block.lines) + 2)
+    elide = Qt.TextElideMode.ElideRight
+    lines = [(metrics.elidedText(text, elide, block.room_px), c) for text, c in block.lines]
+    width = max(metrics.horizontalAdvance(text) for text, _ in lines)
+    size = QSizeF(math.ceil(width) + 2, step * len(lines) + 2)
     made = QPixmap((size * block.ratio).toSize())
     made.setDevicePixelRatio(block.ratio)
     made.fill(Qt.GlobalColor.transparent)
     painter = QPainter(made)
     painter.setFont(block.font)
-    for number, (text, color) in enumerate(block.lines):
+    for number, (text, color) in enumerate(lines):
         x = 1 + (width - metrics.horizontalAdvance(text) if block.at_right else 0)
         y = 1 + number * step + metrics.ascent()
         painter.setPen(_SHADOW)
@@ -243,7 +248,8 @@ def _draw_block(block: _Block) -> QPixmap:
     return made
 
 
-def _ruler_lines(area: QRectF, px: float) -> list[QLineF]:
+def _ruler_lines(area: QRectF, px: float) -> tuple[list[QLineF], list[QLineF]]:
+    """Shadows and lines of both rulers."""
     x0, y0 = area.center().x() - px / 2, area.center().y() - px / 2
     bottom, left = round(area.bottom() - _EDGE), round(area.left() + _EDGE)
     lines = [QLineF(x0, bottom, x0 + px, bottom), QLineF(left, y0, left, y0 + px)]
@@ -252,7 +258,7 @@ def _ruler_lines(area: QRectF, px: float) -> list[QLineF]:
         x, y = round(x0 + px * part / 10), round(y0 + px * part / 10)
         lines.append(QLineF(x, bottom, x, bottom - size))
         lines.append(QLineF(left, y, left + size, y))
-    return lines
+    return [line.translated(1, 1) for line in lines], lines
 
 
 def _paint_line(painter: QPainter, area: QRectF, line: Line) -> None:

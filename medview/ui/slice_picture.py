@@ -10,10 +10,9 @@ import numpy.typing as npt
 from PyQt6.QtGui import QImage
 
 from medview.core.segmentation import Segmentation
-from medview.core.volume import Volume, Window
+from medview.core.volume import Volume
 from medview.imaging.edit import Patch
 from medview.imaging.rendering import Pens, Picture, PixelMatrix, label_ink, shrink
-from medview.imaging.windowing import LookupTable, lookup_table
 from medview.services.viewing import Viewing
 from medview.ui.viewport import Viewport
 
@@ -40,7 +39,7 @@ class Placed:
 
 
 class SlicePicture:
-    """Draws the slices of one view and keeps what is costly: the lookup table, the last picture.
+    """Draws the slices of one view and keeps the last picture.
 
     A picture is drawn at the resolution of the screen, so that grey values are interpolated
     before they are windowed, and segments keep sharp borders however large a voxel is shown.
@@ -49,7 +48,6 @@ class SlicePicture:
     def __init__(self, viewing: Viewing) -> None:
         self._viewing = viewing
         self.pens = Pens()
-        self._table: tuple[tuple[object, ...], LookupTable] | None = None
         self._key: tuple[object, ...] = ()
         self._placed: Placed | None = None
 
@@ -72,7 +70,7 @@ class SlicePicture:
         if volume is None or right <= left or bottom <= top:
             return None
         state = port.state
-        look = (self._viewing.window, state.inverted, state.zoom, state.center_lps_mm, smooth)
+        look = (self._viewing.table, state.zoom, state.center_lps_mm, smooth)
         size = (port.width_px, port.height_px, ratio)
         patch = preview.patch if preview is not None else None
         place = (volume.uid, port.frame, port.number)
@@ -132,8 +130,7 @@ class SlicePicture:
         if volume.channels > 1:
             self.pens.rgb(pixels, matrix, out, smooth=smooth)
             return
-        table = self._lookup(volume, self._viewing.window, inverted=port.state.inverted)
-        self.pens.grey(pixels, matrix, table, out, smooth=smooth)
+        self.pens.grey(pixels, matrix, self._viewing.table, out, smooth=smooth)
 
     def _draw_segments(
         self,
@@ -152,12 +149,6 @@ class SlicePicture:
             labels = _with_preview(labels, port, preview)
         if labels.any():
             self.pens.labels(labels, matrix, ink, width_px, out)
-
-    def _lookup(self, volume: Volume, window: Window, *, inverted: bool) -> LookupTable:
-        key = (volume.uid, window, inverted)
-        if self._table is None or self._table[0] != key:
-            self._table = key, lookup_table(volume, window, inverted=inverted)
-        return self._table[1]
 
 
 def _with_preview(labels: npt.NDArray[Any], port: Viewport, preview: Preview) -> npt.NDArray[Any]:

@@ -85,7 +85,7 @@ def edge_letters(shown: Shown) -> EdgeLetters:
     """Directions at the edges: from the grid, or of a projection from its header."""
     frame, state = shown.port.frame, shown.port.state
     if frame.geometry.in_patient_space:
-        return frame.letters()
+        return frame.letters
     header = shown.series.headers.get("PatientOrientation", "")
     return letters_from_patient_orientation(header).flipped(
         horizontal=state.flipped_horizontally, vertical=state.flipped_vertically
@@ -178,8 +178,7 @@ def _place_line(series: Series, port: Viewport) -> str:
     frame = port.frame
     if not frame.geometry.in_patient_space:
         return ""
-    normal = np.cross(frame.right_lps, frame.down_lps)
-    axis = int(np.argmax(np.abs(normal)))
+    axis = frame.patient_axis
     place = frame.to_lps_mm(*port.center_mm, port.number)[axis]
     thickness = series.headers.get("SliceThickness", "") if frame.normal == 0 else ""
     try:

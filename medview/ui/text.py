@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import unicodedata
 
 from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QFont, QFontMetrics
 from PyQt6.QtWidgets import QLabel, QWidget
 
-from medview.core.codes import UNIT_TEXT
 from medview.core.findings import Finding, Laterality, Measurement
 from medview.core.study import Patient
+from medview.reporting.fields import value_text
 from medview.ui import theme
 
 
@@ -24,6 +25,16 @@ def shown(text: str) -> str:
         for c in text.replace("\n", " ").replace("\r", " ").replace("\t", " ")
     )
     return "".join(cleaned)[:1000].strip()
+
+
+def tip(text: str) -> str:
+    """Text for a tool tip, which would take tags for formatting: it shows them instead."""
+    return "<qt>" + html.escape(text).replace("\n", "<br>") + "</qt>" if "<" in text else text
+
+
+def menu_text(text: str) -> str:
+    """Text for a button or menu, where a single & would underline a letter."""
+    return text.replace("&", "&&")
 
 
 def elided(text: str, font: QFont, width_px: int) -> str:
@@ -52,11 +63,13 @@ def patient_line(patient: Patient) -> str:
 
 
 def measurement(value: Measurement) -> str:
-    """A measured number with its unit: `3.42 mL`, three figures where they mean something."""
-    unit = UNIT_TEXT.get(value.unit, value.unit)
-    size = abs(value.value)
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2
-    return f"{value.value:.{digits}f} {unit}".strip()
+    """A measured number with its unit, in as many figures as the report gives it."""
+    return value_text(value.value, value.unit)
+
+
+def millilitres(volume_ml: float) -> str:
+    """A volume as measurements are shown."""
+    return value_text(volume_ml, "mL")
 
 
 def side(laterality: Laterality | None) -> str:
@@ -107,7 +120,7 @@ class ElidedLabel(QLabel):
     def show_text(self, text: str) -> None:
         """Show another text."""
         self._full = shown(text)
-        self.setToolTip(self._full)
+        self.setToolTip(tip(self._full))
         self._fit()
 
     def resizeEvent(self, event: object) -> None:

@@ -18,7 +18,7 @@ from medview.core.events import Event
 from medview.core.findings import SegmentRef
 from medview.core.volume import Volume
 from medview.services.bundle import Services
-from medview.ui.text import elided, label, patient_line
+from medview.ui.text import elided, label, patient_line, tip
 from medview.ui.volume.camera import SIDES, Camera, side_name
 from medview.ui.volume.canvas import Canvas
 from medview.ui.volume.shot import Look, Shot
@@ -29,7 +29,7 @@ from medview.ui.volume.transfer import Transfer, presets
 _REST_MS = 180
 #: Longest side of a picture without a graphics processor; the screen scales it up.
 _SOFTWARE_SIDE_PX = 900
-_OPACITY_ALONE, _OPACITY_WITH_SEGMENTS = 100, 30
+_OPACITY_ALONE, _OPACITY_WITH_SEGMENTS = 100, 20
 _PROPOSED_OPACITY = 0.7
 
 
@@ -84,7 +84,8 @@ class VolumeView(QWidget):
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in volume.geometry.shape])).T
         places = volume.geometry.to_lps_mm(corners.reshape(-1, 3))
         extent = float((places.max(axis=0) - places.min(axis=0)).max())
-        self._canvas.camera = Camera.at_side(side, places.mean(axis=0), 1.02 * extent)
+        narrow = min(1.0, self._canvas.width() / max(1, self._canvas.height()))
+        self._canvas.camera = Camera.at_side(side, places.mean(axis=0), 1.02 * extent / narrow)
         self._moved()
 
     def close_scene(self) -> None:
@@ -285,5 +286,5 @@ class VolumeView(QWidget):
             return
         text = patient_line(self._services.workspace.study_of(volume.uid).patient)
         self._patient.setText(elided(text, self._patient.font(), self._canvas.width() - 20))
-        self._patient.setToolTip(text)
+        self._patient.setToolTip(tip(text))
         self._patient.adjustSize()

@@ -219,8 +219,8 @@ def _dress(actor: vtkActor, look: Look) -> None:
     paint = actor.GetProperty()
     paint.SetColor(*(part / 255 for part in look.color_rgb))
     paint.SetOpacity(look.opacity)
-    paint.SetAmbient(0.2)
-    paint.SetDiffuse(0.75)
+    paint.SetAmbient(0.35)
+    paint.SetDiffuse(0.8)
     paint.SetSpecular(0.25)
     paint.SetSpecularPower(25)
 

@@ -1,0 +1,287 @@
+"""Menus, toolbar and keys, made from the command registry."""
+
+from __future__ import annotations
+
+from PyQt6.QtCore import QEvent, QObject, QSize, Qt
+from PyQt6.QtGui import QAction, QKeyEvent, QKeySequence
+from PyQt6.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QMainWindow,
+    QMenu,
+    QMenuBar,
+    QTabBar,
+    QToolBar,
+    QWidget,
+)
+
+from medview.core.events import SettingChanged
+from medview.services.bundle import Services
+from medview.services.commands import Command
+from medview.services.settings import KEY_GROUP
+from medview.services.toolbox import ToolKind
+from medview.ui import icons
+from medview.ui.bridge import Bridge, Changes
+from medview.ui.text import menu_text
+
+#: Menus in the order of the bar; a menu not named here comes before Window and Help.
+_MENUS = ("File", "Edit", "View", "Tools", "Segment", "AI", "Report")
+_LAST_MENUS = ("Window", "Help")
+#: Commands that lead to more questions are marked so in menus.
+_ELLIPSIS = " …"
+
+#: The toolbar: command ids, "" for a gap.
+_TOOLBAR = (
+    "study.open_folder",
+    "study.open_files",
+    "",
+    "edit.undo",
+    "edit.redo",
+    "",
+    "layout.one",
+    "layout.mpr",
+    "layout.four",
+    "layout.volume",
+    "",
+    "tool.window",
+    "tool.pan",
+    "tool.zoom",
+    "tool.crosshair",
+    "tool.brush",
+    "tool.eraser",
+    "",
+    "view.invert",
+    "view.reset",
+    "view.segments",
+    "",
+    "ai.run",
+    "report.add_key_image",
+    "report.sign",
+    "report.export",
+)
+_ICONS = {
+    "study.open_folder": "folder",
+    "study.open_files": "file",
+    "edit.undo": "undo",
+    "edit.redo": "redo",
+    "layout.one": "layout-one",
+    "layout.mpr": "layout-mpr",
+    "layout.four": "layout-four",
+    "layout.volume": "cube",
+    "tool.window": "window",
+    "tool.pan": "pan",
+    "tool.zoom": "zoom",
+    "tool.crosshair": "crosshair",
+    "tool.brush": "brush",
+    "tool.eraser": "eraser",
+    "view.invert": "invert",
+    "view.reset": "reset",
+    "view.segments": "layers",
+    "ai.run": "spark",
+    "ai.cancel": "stop",
+    "ai.card": "card",
+    "report.add_key_image": "camera",
+    "report.sign": "sign",
+    "report.export": "export",
+    "finding.accept": "check",
+    "finding.accept_all": "check-all",
+    "finding.reject": "cross",
+    "finding.edit": "edit",
+    "segment.add": "plus",
+    "segment.delete": "trash",
+    "help.keys": "key",
+    "help.manual": "help",
+    "help.about": "info",
+    "app.preferences": "settings",
+    "app.palette": "search",
+    "app.fullscreen": "full",
+    "app.notices": "list",
+    "reader.change": "person",
+}
+_SIMPLE_KEYS = (
+    Qt.Key.Key_Up,
+    Qt.Key.Key_Down,
+    Qt.Key.Key_Left,
+    Qt.Key.Key_Right,
+    Qt.Key.Key_Home,
+    Qt.Key.Key_End,
+    Qt.Key.Key_PageUp,
+    Qt.Key.Key_PageDown,
+)
+_PRESS_KEYS = (Qt.Key.Key_Space, Qt.Key.Key_Return, Qt.Key.Key_Enter)
+
+
+class Actions(QObject):
+    """One QAction for each command. Undo and redo are worded by the history."""
+
+    def __init__(self, services: Services, bridge: Bridge, window: QMainWindow) -> None:
+        super().__init__(window)
+        self._services = services
+        self._bridge = bridge
+        self._window = window
+        self.by_id: dict[str, QAction] = {}
+        for command in services.commands.list():
+            self._add(command)
+        self._fill_menus()
+        self._fill_toolbar()
+        bridge.changed.connect(self._on_changed)
+        application = QApplication.instance()
+        if isinstance(application, QApplication):
+            application.focusChanged.connect(self._watch)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Enable what is possible now, tick what is on, word what undo would do."""
+        for command_id, action in self.by_id.items():
+            action.setEnabled(self._services.commands.get(command_id).enabled())
+        history = self._services.history
+        for command_id, verb, title in (
+            ("edit.undo", "Undo", history.undo_title),
+            ("edit.redo", "Redo", history.redo_title),
+        ):
+            if command_id in self.by_id:
+                words = f"{verb} {title}" if title else verb
+                self.by_id[command_id].setText(menu_text(words))
+                self.by_id[command_id].setToolTip(words)
+        self._tick()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Let lists, buttons and fields keep the keys they live by; shortcuts come after."""
+        if event is not None and event.type() == QEvent.Type.ShortcutOverride:
+            key = event.key() if isinstance(event, QKeyEvent) else 0
+            plain = isinstance(event, QKeyEvent) and event.modifiers() in (
+                Qt.KeyboardModifier.NoModifier,
+                Qt.KeyboardModifier.ShiftModifier,
+                Qt.KeyboardModifier.KeypadModifier,
+            )
+            if plain and _lives_by(watched, key):
+                event.accept()
+                return True
+        return super().eventFilter(watched, event)
+
+    def _watch(self, old: QWidget | None, new: QWidget | None) -> None:
+        """Listen to the widget with the focus alone: a filter for all would slow everything."""
+        if old is not None:
+            old.removeEventFilter(self)
+        if new is not None:
+            new.installEventFilter(self)
+
+    def _add(self, command: Command) -> None:
+        action = QAction(menu_text(command.title), self._window)
+        action.setObjectName(command.id)
+        action.setStatusTip(command.help)
+        action.setToolTip(command.help)
+        if command.id in self._bridge.asks:
+            action.setText(menu_text(command.title) + _ELLIPSIS)
+        if command.id in _ICONS:
+            action.setIcon(icons.icon(self._services.paths.resources, _ICONS[command.id]))
+        action.triggered.connect(lambda _on, name=command.id: self._bridge.start(name))
+        self.by_id[command.id] = action
+        self._set_key(command)
+        self._window.addAction(action)
+
+    def _set_key(self, command: Command) -> None:
+        """Keys of panels and views are theirs; here they are only written beside the entry."""
+        keys = self._services.commands.shortcut_of(command.id)
+        action = self.by_id[command.id]
+        action.setToolTip(f"{command.title}: {command.help}" + (f" ({keys})" if keys else ""))
+        if command.context == "window":
+            action.setShortcuts([QKeySequence(key) for key in keys.split(", ") if key])
+
+    def _fill_menus(self) -> None:
+        bar = self._window.menuBar()
+        if bar is None:
+            return
+        named = [c.menu.split("/")[0] for c in self._services.commands.list() if c.menu]
+        others = [name for name in dict.fromkeys(named) if name not in (*_MENUS, *_LAST_MENUS)]
+        for name in (*_MENUS, *others, *_LAST_MENUS):
+            commands = [c for c in self._services.commands.list() if c.menu.split("/")[0] == name]
+            if commands:
+                self._fill_menu(bar, name, commands)
+
+    def _fill_menu(self, bar: QMenuBar, name: str, commands: list[Command]) -> None:
+        menu = bar.addMenu(f"&{name}")
+        if menu is None:
+            return
+        menu.setToolTipsVisible(True)
+        menu.aboutToShow.connect(self.refresh)
+        subs: dict[str, QMenu] = {}
+        last = ""
+        for command in sorted(commands, key=_menu_order):
+            noun = command.id.partition(".")[0]
+            _, _, sub_name = command.menu.partition("/")
+            if sub_name:
+                if sub_name not in subs:
+                    sub = menu.addMenu(sub_name)
+                    if sub is None:
+                        continue
+                    subs[sub_name] = sub
+                subs[sub_name].addAction(self.by_id[command.id])
+                continue
+            if last and noun != last:
+                menu.addSeparator()
+            last = noun
+            menu.addAction(self.by_id[command.id])
+
+    def _fill_toolbar(self) -> None:
+        bar = QToolBar("Tools", self._window)
+        bar.setObjectName("toolbar")
+        bar.setIconSize(QSize(20, 20))
+        bar.setMovable(False)
+        bar.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
+        for command_id in _TOOLBAR:
+            if not command_id:
+                bar.addSeparator()
+            elif command_id in self.by_id:
+                bar.addAction(self.by_id[command_id])
+                button = bar.widgetForAction(self.by_id[command_id])
+                if button is not None:
+                    button.setAccessibleName(self._services.commands.get(command_id).title)
+                    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self._window.addToolBar(bar)
+        self.toolbar = bar
+
+    def _on_changed(self, changes: Changes) -> None:
+        for event in changes.of(SettingChanged):
+            if event.name.startswith(KEY_GROUP):
+                command_id = event.name.removeprefix(KEY_GROUP)
+                if command_id in self.by_id:
+                    self._set_key(self._services.commands.get(command_id))
+        self.refresh()
+
+    def _tick(self) -> None:
+        viewing = self._services.viewing
+        on = {f"tool.{kind.value}": viewing.toolbox.tool() is kind for kind in ToolKind}
+        layout = viewing.layout.name
+        on |= {f"layout.{name}": layout == name for name in ("one", "mpr", "four", "volume")}
+        on["view.segments"] = viewing.overlay.shown
+        on["view.invert"] = viewing.volume is not None and viewing.inverted
+        brush = viewing.toolbox.brush
+        on |= {"brush.sphere": brush.sphere, "brush.erase_all": brush.erase_all}
+        on["brush.spare"] = not brush.over_others
+        on["view.crosshair_lines"] = self._services.settings.flag("view.crosshair")
+        for command_id, state in on.items():
+            action = self.by_id.get(command_id)
+            if action is not None:
+                action.setCheckable(True)
+                action.setChecked(state)
+
+
+def _menu_order(command: Command) -> tuple[int, str, str]:
+    """Commands of one noun stand together; quitting comes last."""
+    noun = command.id.partition(".")[0]
+    return (1 if command.id == "app.quit" else 0), noun, ""
+
+
+def _lives_by(watched: QObject | None, key: int) -> bool:
+    if isinstance(watched, QAbstractItemView):
+        return key in _SIMPLE_KEYS or key in _PRESS_KEYS
+    if isinstance(watched, QAbstractSpinBox | QComboBox | QAbstractSlider | QTabBar):
+        return key in _SIMPLE_KEYS
+    if isinstance(watched, QAbstractButton):
+        return key in _PRESS_KEYS
+    return False

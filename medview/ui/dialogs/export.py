@@ -1,0 +1,165 @@
+"""Export: where to, what of, and afterwards what was written and whether it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PyQt6.QtCore import Qt, QUrl
+from PyQt6.QtGui import QDesktopServices
+from PyQt6.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QWidget,
+)
+
+from medview.core.errors import MedviewError
+from medview.core.findings import ReviewState
+from medview.core.study import Study
+from medview.io.request import ExportedFiles, ExportFormat
+from medview.services.bundle import Services
+from medview.ui import theme
+from medview.ui.dialogs.frame import Dialog
+from medview.ui.text import label, patient_line, shown
+
+_TITLES = {
+    ExportFormat.SEGMENTATION: "Accepted segments: DICOM SEG, or NIfTI where the images are none",
+    ExportFormat.SR: "Report as DICOM SR (TID 1500)",
+    ExportFormat.PDF: "Report as PDF",
+    ExportFormat.PDF_DICOM: "Report as PDF in DICOM",
+    ExportFormat.KEY_IMAGES: "Key images (PNG)",
+    ExportFormat.JSON: "Result for programs (JSON)",
+    ExportFormat.CSV: "Findings for tables (CSV)",
+    ExportFormat.HTML: "Report as web page (HTML)",
+}
+
+
+class ExportDialog(Dialog):
+    """Writes one export; every file is read back and compared before it is called written."""
+
+    def __init__(self, services: Services, study: Study, parent: QWidget | None = None) -> None:
+        super().__init__("Export", parent, size=(640, 620))
+        self._services = services
+        self._study = study
+        self.body.addWidget(label(patient_line(study.patient), "heading", wrap=True))
+        self._note = label(self._warning(), "caution", wrap=True)
+        self._note.setVisible(bool(self._note.text()))
+        self.body.addWidget(self._note)
+        self._folder = QLineEdit(self._first_folder(), self)
+        self._folder.setAccessibleName("Folder")
+        self._folder.textChanged.connect(self._check)
+        self._boxes: dict[ExportFormat, QCheckBox] = {}
+        self._lay_out_choices()
+        self._bar = QProgressBar(self)
+        self._bar.setRange(0, 0)
+        self._bar.setAccessibleName("Writing")
+        self._bar.hide()
+        self.body.addWidget(self._bar)
+        self._status = label("", "muted", wrap=True)
+        self.body.addWidget(self._status)
+        self._files = QTreeWidget(self)
+        self._files.setHeaderLabels(["File", "Check"])
+        self._files.setRootIsDecorated(False)
+        self._files.setAccessibleName("Written files")
+        self._files.setColumnWidth(0, 360)
+        self.body.addWidget(self._files, 1)
+        self._open = QPushButton("Open folder", self)
+        self._open.setEnabled(False)
+        self._open.clicked.connect(self._show_folder)
+        self._write = QPushButton("Export", self)
+        theme.set_role(self._write, "primary")
+        self._write.clicked.connect(self._start)
+        for button in (self._open, self._write):
+            self.buttons.addButton(button, self.buttons.ButtonRole.ActionRole)
+        self._check()
+
+    def _lay_out_choices(self) -> None:
+        choose = QPushButton("Choose …", self)
+        choose.clicked.connect(self._choose)
+        row = QHBoxLayout()
+        row.addWidget(self._folder, 1)
+        row.addWidget(choose)
+        self.body.addLayout(row)
+        for kind, title in _TITLES.items():
+            box = QCheckBox(title, self)
+            box.setChecked(True)
+            box.toggled.connect(self._check)
+            self.body.addWidget(box)
+            self._boxes[kind] = box
+
+    def _warning(self) -> str:
+        workspace = self._services.workspace
+        report = workspace.report_of(self._study.uid)
+        words = []
+        if report is None or not report.status.is_signed:
+            words.append("The report is not signed: it is exported as a draft.")
+        waiting = [
+            finding
+            for finding in workspace.findings_of(self._study.uid)
+            if finding.review.state is ReviewState.PROPOSED
+        ]
+        if waiting:
+            words.append(f"{len(waiting)} findings wait for a decision and are left out.")
+        return " ".join(words)
+
+    def _first_folder(self) -> str:
+        chosen = self._services.settings.text("export.folder")
+        return chosen or str(Path.home() / "medview-export")
+
+    def _choose(self) -> None:
+        dialog = QFileDialog(self, "Export to folder", self._folder.text())
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.fileSelected.connect(self._folder.setText)
+        dialog.open()
+
+    def _formats(self) -> tuple[ExportFormat, ...]:
+        return tuple(kind for kind, box in self._boxes.items() if box.isChecked())
+
+    def _check(self) -> None:
+        ready = bool(self._folder.text().strip()) and bool(self._formats())
+        self._write.setEnabled(ready and not self._bar.isVisible())
+
+    def _start(self) -> None:
+        folder = Path(self._folder.text().strip()).expanduser()
+        self._bar.show()
+        self._status.setText("Writing …")
+        self._check()
+        try:
+            self._services.export.export(
+                self._study.uid,
+                folder,
+                self._formats(),
+                on_done=self._done,
+                on_error=self._failed,
+            )
+        except MedviewError as error:
+            self._failed(error)
+
+    def _done(self, result: ExportedFiles) -> None:
+        self._bar.hide()
+        theme.set_role(self._status, "good")
+        words = [f"{len(result.files)} files written and read back.", *map(shown, result.notes)]
+        self._status.setText("\n".join(words))
+        self._files.clear()
+        for file in result.files:
+            row = QTreeWidgetItem([file.path.name, "equal to what was asked for"])
+            row.setToolTip(1, f"SHA-256 {file.sha256}")
+            self._files.addTopLevelItem(row)
+        self._open.setEnabled(True)
+        self._check()
+
+    def _failed(self, error: MedviewError) -> None:
+        self._bar.hide()
+        theme.set_role(self._status, "bad")
+        self._status.setText(f"{error.user_text} {error.hint}".strip())
+        self._check()
+
+    def _show_folder(self) -> None:
+        folder = Path(self._folder.text().strip()).expanduser()
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))

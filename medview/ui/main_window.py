@@ -1,0 +1,217 @@
+"""The main window: views in the middle, panels around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PyQt6.QtCore import QMimeData, QSize, Qt, QTimer
+from PyQt6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
+from PyQt6.QtWidgets import QApplication, QDockWidget, QMainWindow, QMessageBox, QTabWidget, QWidget
+
+from medview.core.events import Level, SettingChanged, ViewChanged
+from medview.core.study import Patient
+from medview.services.bundle import Services
+from medview.ui import icons, theme
+from medview.ui.actions import Actions
+from medview.ui.bridge import Bridge, Changes
+from medview.ui.panels.ai import AiPanel
+from medview.ui.panels.findings import FindingsPanel
+from medview.ui.panels.notices import Toasts
+from medview.ui.panels.report import ReportPanel
+from medview.ui.panels.segments import SegmentsPanel
+from medview.ui.panels.status import StatusLine
+from medview.ui.panels.studies import SERIES_MIME, StudiesPanel
+from medview.ui.questions import Questions
+from medview.ui.startup import offer_restore
+from medview.ui.text import patient_line
+from medview.ui.view_grid import ViewGrid
+from medview.ui.window_commands import register
+
+_LEFT, _RIGHT = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
+
+
+class MainWindow(QMainWindow):
+    """Everything a reader sees. Studies may be dropped anywhere on it."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__()
+        self.services = services
+        self.bridge = Bridge(services, self)
+        self._docks: dict[str, QDockWidget] = {}
+        self._patient: Patient | None = None
+        self._second_patient_told = False
+        self._was_shown = False
+        self.setWindowTitle("medview")
+        self.setObjectName("main-window")
+        self.setWindowIcon(icons.icon(services.paths.resources, "medview"))
+        self.setAcceptDrops(True)
+        self.setDockOptions(
+            QMainWindow.DockOption.AllowTabbedDocks | QMainWindow.DockOption.AnimatedDocks
+        )
+        self.questions = Questions(services, self.bridge, self, lambda: self.findings.selected_uid)
+        register(services.commands, services, self)
+        self._make_panels()
+        self.actions_made = Actions(services, self.bridge, self)
+        self.setStatusBar(StatusLine(services, self.bridge, self))
+        self.toasts = Toasts(services.paths.resources, self.grid)
+        self.bridge.noticed.connect(self.toasts.show_notice)
+        self.bridge.changed.connect(self._on_changed)
+        self.resize(self._first_size())
+
+    def sizeHint(self) -> QSize:
+        """As large as a report and four views like it."""
+        return QSize(1500, 940)
+
+    @property
+    def docks(self) -> dict[str, QDockWidget]:
+        """The panels by name: studies, ai, segments, findings, report."""
+        return self._docks
+
+    # Building
+
+    def _make_panels(self) -> None:
+        services, bridge = self.services, self.bridge
+        self.grid = ViewGrid(services, bridge, self)
+        self.setCentralWidget(self.grid)
+        self.studies = StudiesPanel(services, bridge, self)
+        self.ai = AiPanel(services, bridge, self)
+        self.segments = SegmentsPanel(services, bridge, self)
+        self.findings = FindingsPanel(services, bridge, self)
+        self.report = ReportPanel(services, bridge, self)
+        self._dock("studies", "Studies", self.studies, _LEFT)
+        self._dock("ai", "AI", self.ai, _RIGHT)
+        self._dock("findings", "Findings", self.findings, _RIGHT)
+        self._dock("segments", "Segments", self.segments, _RIGHT)
+        self._dock("report", "Report", self.report, _RIGHT)
+        self.tabifyDockWidget(self._docks["ai"], self._docks["segments"])
+        self.tabifyDockWidget(self._docks["findings"], self._docks["report"])
+        self._docks["ai"].raise_()
+        self._docks["findings"].raise_()
+        self.setTabPosition(_LEFT | _RIGHT, QTabWidget.TabPosition.North)
+        self.setCorner(Qt.Corner.BottomRightCorner, _RIGHT)
+        self.setCorner(Qt.Corner.BottomLeftCorner, _LEFT)
+
+    def _dock(self, name: str, title: str, widget: QWidget, area: Qt.DockWidgetArea) -> None:
+        dock = QDockWidget(title, self)
+        dock.setObjectName(f"dock-{name}")
+        dock.setAccessibleName(f"{title} panel")
+        dock.setWidget(widget)
+        # The tab above says what it is; a second title would only take room from the content.
+        dock.setTitleBarWidget(QWidget(dock))
+        self.addDockWidget(area, dock)
+        self._docks[name] = dock
+
+    def _first_size(self) -> QSize:
+        screen = self.screen()
+        if screen is None:
+            return self.sizeHint()
+        room = screen.availableGeometry().size()
+        return self.sizeHint().boundedTo(room)
+
+    # What happens
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """After the first picture: what takes long, and what an earlier run left."""
+        first = not self._was_shown
+        self._was_shown = True
+        super().showEvent(event)
+        if first:
+            self.resizeDocks([self._docks["studies"]], [250], Qt.Orientation.Horizontal)
+            self.resizeDocks([self._docks["ai"]], [340], Qt.Orientation.Horizontal)
+            right = [self._docks["ai"], self._docks["findings"]]
+            self.resizeDocks(right, [4, 6], Qt.Orientation.Vertical)
+            QTimer.singleShot(0, self._started)
+
+    def _started(self) -> None:
+        for notice in self.services.workspace.notices:
+            self.bridge.noticed.emit(notice)
+        offer_restore(self.services, self.bridge, self)
+
+    def _on_changed(self, changes: Changes) -> None:
+        if changes.any(ViewChanged):
+            self._name_patient()
+        for event in changes.of(SettingChanged):
+            application = QApplication.instance()
+            if event.name == "window.theme" and isinstance(application, QApplication):
+                scheme = self.services.settings.text("window.theme")
+                theme.apply(application, self.services.paths.resources, scheme)
+
+    def _name_patient(self) -> None:
+        """The patient on show stands in the title; another one is announced."""
+        study = self.services.viewing.study
+        patient = study.patient if study is not None else None
+        if patient == self._patient:
+            return
+        before, self._patient = self._patient, patient
+        self.setWindowTitle(f"{patient_line(patient)} — medview" if patient else "medview")
+        if before is None or patient is None or _key(before) == _key(patient):
+            return
+        if before in [one.patient for one in self.services.workspace.studies.values()]:
+            self._announce(before, patient)
+
+    def _announce(self, before: Patient, patient: Patient) -> None:
+        """Two patients are open: the first time the reader has to say that they know."""
+        if self._second_patient_told:
+            self.services.tasks.post(
+                lambda: self.services.workspace.notify(
+                    Level.WARNING, f"Now showing {patient_line(patient)}"
+                )
+            )
+            return
+        self._second_patient_told = True
+        box = QMessageBox(self)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.setIcon(QMessageBox.Icon.Warning)
+        box.setWindowTitle("Another patient")
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setText(f"The views now show another patient:\n{patient_line(patient)}")
+        box.setInformativeText(
+            f"Before: {patient_line(before)}\nBoth stay in the list; the views show one at a time."
+        )
+        box.setStandardButtons(QMessageBox.StandardButton.Ok)
+        box.open()
+
+    # Dropping
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+        """Files and folders are welcome anywhere, series from the list too."""
+        mime = event.mimeData() if event is not None else None
+        if event is None or mime is None:
+            return
+        if _local_paths(mime) or mime.hasFormat(SERIES_MIME):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:
+        """Open what was dropped."""
+        mime = event.mimeData() if event is not None else None
+        if event is None or mime is None:
+            return
+        event.acceptProposedAction()
+        if mime.hasFormat(SERIES_MIME):
+            uid = bytes(mime.data(SERIES_MIME).data()).decode()
+            self.bridge.run("series.show", series_uid=uid)
+        else:
+            self.open_paths(_local_paths(mime))
+
+    def open_paths(self, paths: Sequence[Path]) -> None:
+        """Open files and folders."""
+        if paths:
+            self.bridge.run("study.open", paths=[str(path) for path in paths])
+
+    # The end
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """Hand over what is being typed and stop drawing; saving is the services' own."""
+        self.report.flush()
+        self.grid.close_views()
+        self.bridge.close()
+        super().closeEvent(event)
+
+
+def _key(patient: Patient) -> tuple[str, str, str, str]:
+    return patient.id, patient.issuer, patient.name, patient.birth_date
+
+
+def _local_paths(mime: QMimeData) -> list[Path]:
+    return [Path(url.toLocalFile()) for url in mime.urls() if url.isLocalFile()]

@@ -1,0 +1,213 @@
+"""Questions: the dialogs that stand before commands which need an answer from the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PyQt6.QtCore import Qt
+from PyQt6.QtWidgets import QFileDialog, QMessageBox, QWidget
+
+from medview.core.errors import CommandError
+from medview.core.findings import ReviewState
+from medview.core.study import Study
+from medview.reporting.text import to_text
+from medview.services.bundle import Services
+from medview.ui.bridge import Bridge
+from medview.ui.dialogs.export import ExportDialog
+from medview.ui.dialogs.finding import FindingDialog
+from medview.ui.dialogs.reader import ReaderDialog
+from medview.ui.dialogs.sign import SignDialog
+from medview.ui.text import patient_line, shown
+
+
+class Questions:
+    """Fills `bridge.asks`: command id -> what asks first and then runs the command.
+
+    `chosen` gives the UID of the finding at hand in the list, "" for none.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        bridge: Bridge,
+        window: QWidget,
+        chosen: Callable[[], str],
+    ) -> None:
+        self._chosen = chosen
+        self._services = services
+        self._bridge = bridge
+        self._window = window
+        bridge.asks.update(
+            {
+                "study.open_folder": self.open_folder,
+                "study.open_files": self.open_files,
+                "study.close": self.close_study,
+                "finding.edit": self.edit_finding,
+                "finding.accept": self.accept,
+                "finding.reject": self.reject,
+                "finding.accept_all": self.accept_all,
+                "report.sign": self.sign,
+                "report.export": self.export,
+                "reader.change": self.reader,
+            }
+        )
+
+    # Opening and closing
+
+    def open_folder(self) -> None:
+        """Choose a folder."""
+        dialog = QFileDialog(self._window, "Open folder")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly, on=True)
+        self._choose_paths(dialog)
+
+    def open_files(self) -> None:
+        """Choose files."""
+        dialog = QFileDialog(self._window, "Open files")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
+        self._choose_paths(dialog)
+
+    def _choose_paths(self, dialog: QFileDialog) -> None:
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.filesSelected.connect(
+            lambda paths: self._bridge.run("study.open", paths=list(paths))
+        )
+        dialog.open()
+
+    def close_study(self, uid: str = "") -> None:
+        """Ask where something waits for a decision; work is kept in any case."""
+        study = self._services.workspace.studies[uid] if uid else self._study()
+        waiting = [
+            finding
+            for finding in self._services.workspace.findings_of(study.uid)
+            if finding.review.state is ReviewState.PROPOSED
+        ]
+
+        def close() -> None:
+            self._bridge.run("study.close", uid=study.uid)
+
+        if not waiting:
+            close()
+            return
+        text = f"{len(waiting)} findings of this study wait for a decision."
+        more = "They are kept, and come back when the study is opened again."
+        self._confirm("Close study", text, more, "Close", close)
+
+    # Findings
+
+    def accept(self, uid: str = "") -> None:
+        """A decision needs a name: ask for it the first time."""
+        chosen = uid or self._chosen()
+        self._with_reader(lambda: self._bridge.run("finding.accept", uid=chosen))
+
+    def reject(self, uid: str = "", reason: str = "") -> None:
+        """A decision needs a name: ask for it the first time."""
+        chosen = uid or self._chosen()
+        self._with_reader(lambda: self._bridge.run("finding.reject", uid=chosen, reason=reason))
+
+    def accept_all(self) -> None:
+        """Accepting what nobody looked at one by one is asked for twice."""
+        study = self._study()
+        count = sum(
+            finding.review.state is ReviewState.PROPOSED
+            for finding in self._services.workspace.findings_of(study.uid)
+        )
+        text = f"Accept all {count} findings that wait for a decision?"
+        more = "Each will stand in the report as accepted by you."
+
+        def accept() -> None:
+            self._with_reader(lambda: self._bridge.run("finding.accept_all"))
+
+        self._confirm("Accept all", text, more, "Accept all", accept)
+
+    def edit_finding(self, uid: str = "") -> None:
+        """Change name, side and words of a finding."""
+        chosen = uid or self._chosen()
+        finding = self._services.workspace.findings.get(chosen)
+        if finding is None:
+            raise CommandError("No finding is chosen", "Choose one in the list of findings.")
+        dialog = FindingDialog(finding, self._window)
+
+        def change() -> None:
+            values = dialog.values
+            self._with_reader(lambda: self._bridge.run("finding.edit", uid=chosen, **values))
+
+        dialog.accepted.connect(change)
+        dialog.open()
+
+    # The report
+
+    def sign(self) -> None:
+        """Show what will be signed and what contradicts itself, and ask for the name."""
+        study = self._study()
+        review, workspace = self._services.review, self._services.workspace
+        report = review.begin_report(study.uid)
+        dialog = SignDialog(
+            patient_line(study.patient),
+            to_text(report, study, self._services.catalog.cards()),
+            review.contradictions(study.uid),
+            workspace.reader,
+            self._window,
+        )
+
+        def sign() -> None:
+            if dialog.name != workspace.reader:
+                self._services.settings.set("reader.name", dialog.name)
+            self._bridge.run("report.sign", by=dialog.name, despite_contradictions=True)
+
+        dialog.accepted.connect(sign)
+        dialog.open()
+
+    def export(self) -> None:
+        """Choose folder and formats; the dialog stays to tell what was written."""
+        ExportDialog(self._services, self._study(), self._window).open()
+
+    # The reader
+
+    def reader(self) -> None:
+        """Ask who reads."""
+        self._ask_reader(lambda: None)
+
+    def _with_reader(self, then: Callable[[], object]) -> None:
+        if self._services.workspace.reader:
+            then()
+        else:
+            self._ask_reader(then)
+
+    def _ask_reader(self, then: Callable[[], object]) -> None:
+        settings = self._services.settings
+        name, role = settings.text("reader.name"), settings.text("reader.role")
+        dialog = ReaderDialog(name, role, self._window)
+
+        def take() -> None:
+            settings.set("reader.name", dialog.name)
+            settings.set("reader.role", dialog.role)
+            self._services.workspace.reader = dialog.name
+            if dialog.name:
+                then()
+
+        dialog.accepted.connect(take)
+        dialog.open()
+
+    def _study(self) -> Study:
+        study = self._services.viewing.study
+        if study is None:
+            raise CommandError("No study is shown", "Open one first.")
+        return study
+
+    def _confirm(
+        self, title: str, text: str, more: str, verb: str, then: Callable[[], None]
+    ) -> None:
+        box = QMessageBox(self._window)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setWindowTitle(title)
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setText(shown(text))
+        box.setInformativeText(shown(more))
+        go = box.addButton(verb, QMessageBox.ButtonRole.AcceptRole)
+        cancel = box.addButton(QMessageBox.StandardButton.Cancel)
+        if go is not None and cancel is not None:
+            box.setDefaultButton(cancel)
+            box.accepted.connect(then)
+        box.open()

@@ -1,0 +1,294 @@
+"""Commands that only a window can do: dialogs, panels, screenshots, help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PyQt6.QtCore import QBuffer, QIODevice
+from PyQt6.QtGui import QPixmap
+from PyQt6.QtWidgets import QApplication, QDialog
+
+from medview.core.errors import CommandError
+from medview.core.findings import SegmentRef
+from medview.core.report import KeyImage
+from medview.core.views import Plane
+from medview.services.bundle import Services
+from medview.services.commands import Command, Registry
+from medview.ui.dialogs.about import AboutDialog
+from medview.ui.dialogs.help import HelpDialog, KeysDialog
+from medview.ui.dialogs.model_card import ModelCardDialog
+from medview.ui.dialogs.palette import PaletteDialog
+from medview.ui.dialogs.preferences import PreferencesDialog
+from medview.ui.dialogs.problems import NoticesDialog, ProblemsDialog
+from medview.ui.slice_view import SliceView
+from medview.ui.text import shown
+
+if TYPE_CHECKING:
+    from medview.ui.main_window import MainWindow
+
+_PANELS = (
+    ("studies", "Studies panel", "Ctrl+Shift+1"),
+    ("ai", "AI panel", "Ctrl+Shift+2"),
+    ("segments", "Segments panel", "Ctrl+Shift+3"),
+    ("findings", "Findings panel", "Ctrl+Shift+4"),
+    ("report", "Report panel", "Ctrl+Shift+5"),
+)
+
+
+def register(registry: Registry, services: Services, window: MainWindow) -> None:
+    """Add the window's own commands."""
+    for command in (
+        *_files(window),
+        *_dialogs(services, window),
+        *_panels(window),
+        *_pictures(services, window),
+        *_findings(services, window),
+    ):
+        registry.add(command)
+
+
+def _files(window: MainWindow) -> tuple[Command, ...]:
+    questions = window.questions
+
+    def leave() -> None:
+        window.close()
+        QApplication.quit()
+
+    return (
+        Command(
+            "study.open_folder", "Open folder", questions.open_folder, shortcut="Ctrl+O",
+            menu="File", help="Choose a folder with studies; all in it and below is read.",
+        ),
+        Command(
+            "study.open_files", "Open files", questions.open_files, shortcut="Ctrl+Shift+O",
+            menu="File", help="Choose files or archives: DICOM, NIfTI, NRRD, MetaImage, pictures.",
+        ),
+        Command(
+            "app.quit", "Quit", leave, shortcut="Ctrl+Q", menu="File",
+            help="Save what is left and end the program.",
+        ),
+    )  # fmt: skip
+
+
+def _dialogs(services: Services, window: MainWindow) -> tuple[Command, ...]:
+    workspace, resources = services.workspace, services.paths.resources
+
+    def card(model: str = "") -> None:
+        cards = services.catalog.cards()
+        if not model and not cards:
+            raise CommandError("No models are installed")
+        chosen = services.catalog.card(model) if model else cards[0]
+        ModelCardDialog(chosen, window).open()
+
+    def palette() -> None:
+        PaletteDialog(services.commands, window.bridge, window).show()
+
+    def open_dialog(make: Callable[[], QDialog]) -> Callable[[], None]:
+        return lambda: make().open()
+
+    def about() -> QDialog:
+        return AboutDialog(resources, plugins(services), window)
+
+    problems = open_dialog(lambda: ProblemsDialog(workspace.problems, window))
+    notices = open_dialog(lambda: NoticesDialog(workspace.notices, window))
+    preferences = open_dialog(lambda: PreferencesDialog(services, window))
+    manual = open_dialog(lambda: HelpDialog(services.commands, resources, window))
+    keys = open_dialog(lambda: KeysDialog(services.commands, window))
+    rows: tuple[tuple[str, str, Callable[..., Any], str, str, str], ...] = (
+        ("study.problems", "Reading problems", problems, "", "File",
+         "What could not be read, why, and what to do about it."),
+        ("app.notices", "Notices of this session", notices, "", "Window",
+         "Everything you were told since the start."),
+        ("app.preferences", "Preferences", preferences, "Ctrl+,", "Edit",
+         "All settings, and the keys of all commands."),
+        ("app.palette", "Find a command", palette, "Ctrl+Shift+P", "Help",
+         "Every command by a few letters of its name."),
+        ("reader.change", "Who reads", window.questions.reader, "", "Edit",
+         "The name that decisions and signatures carry."),
+        ("ai.card", "Model card", card, "", "AI",
+         "What a model is for, how good it is, and its limits."),
+        ("help.manual", "Manual", manual, "F1", "Help", "How to do the work, page by page."),
+        ("help.keys", "Keys and commands", keys, "Shift+F1", "Help",
+         "Every command with its key and what it does."),
+        ("help.about", "About medview", open_dialog(about), "", "Help",
+         "Version, licences, plug-ins."),
+    )  # fmt: skip
+    return tuple(
+        Command(id_, title, run, shortcut=key, menu=menu, help=words)
+        for id_, title, run, key, menu, words in rows
+    )
+
+
+def plugins(services: Services) -> tuple[str, ...]:
+    """Names of the loaded guests. Only the program's own parts are loaded as yet."""
+    del services
+    return ()
+
+
+def _panels(window: MainWindow) -> tuple[Command, ...]:
+    def show(name: str) -> Callable[[], None]:
+        def toggle() -> None:
+            dock = window.docks[name]
+            on_top = dock.isVisible() and not dock.visibleRegion().isEmpty()
+            dock.setVisible(not on_top)
+            if not on_top:
+                dock.raise_()
+                inside = dock.widget()
+                if inside is not None:
+                    inside.setFocus()
+
+        return toggle
+
+    def full() -> None:
+        if window.isFullScreen():
+            window.showNormal()
+        else:
+            window.showFullScreen()
+
+    panels = tuple(
+        Command(
+            f"window.{name}", title, show(name), shortcut=key, menu="Window",
+            help=f"Bring the {title.lower()} to the front, or hide it.",
+        )
+        for name, title, key in _PANELS
+    )  # fmt: skip
+    screen = Command(
+        "app.fullscreen", "Full screen", full, shortcut="F11", menu="Window",
+        help="The window over the whole screen, or as before.",
+    )  # fmt: skip
+    return (*panels, screen)
+
+
+def _pictures(services: Services, window: MainWindow) -> tuple[Command, ...]:
+    def screenshot(path: str = "") -> str:
+        target = Path(path) if path else services.paths.data / "screenshot.png"
+        if not screenshot_of(window).save(str(target)):
+            raise CommandError(f"The picture could not be written to {target}")
+        return str(target)
+
+    def key_image(caption: str = "") -> None:
+        services.review.add_key_image(
+            _study_uid(services), make_key_image(services, window, caption)
+        )
+
+    def show_key_image(uid: str = "") -> None:
+        report = services.workspace.report_of(_study_uid(services))
+        images = {image.uid: image for image in report.key_images} if report is not None else {}
+        if uid not in images:
+            raise CommandError("There is no such key image")
+        services.viewing.show_volume(images[uid].volume_uid)
+        services.viewing.set_crosshair(images[uid].point_lps_mm)
+
+    def remove_key_image(uid: str = "") -> None:
+        services.review.remove_key_image(_study_uid(services), uid)
+
+    def can_add() -> bool:
+        study, volume = services.viewing.study, services.viewing.volume
+        if study is None or volume is None:
+            return False
+        report = services.workspace.report_of(study.uid)
+        return report is None or not report.status.is_signed
+
+    return (
+        Command(
+            "view.screenshot", "Save a picture of the window", screenshot, menu="File",
+            help="The whole window as a PNG at path, else in the profile folder.",
+        ),
+        Command(
+            "report.add_key_image", "Add key image", key_image, enabled=can_add, shortcut="K",
+            menu="Report", help="Put the view last touched into the report, as it looks now.",
+        ),
+        Command(
+            "report.show_key_image", "Go to key image", show_key_image,
+            help="Show the place of a key image, by its UID.",
+        ),
+        Command(
+            "report.remove_key_image", "Remove key image", remove_key_image,
+            help="Take a key image out of the report, by its UID.",
+        ),
+    )  # fmt: skip
+
+
+def _findings(services: Services, window: MainWindow) -> tuple[Command, ...]:
+    def show_finding(uid: str = "") -> None:
+        finding = services.workspace.findings.get(uid)
+        if finding is None:
+            raise CommandError("There is no such finding", "Choose one in the list of findings.")
+        window.findings.select(uid)
+        _look_at(services, finding.segment_ref)
+        point = finding.location_lps_mm
+        if point is None and finding.box_lps_mm is not None:
+            (x0, y0, z0), (x1, y1, z1) = finding.box_lps_mm
+            point = ((x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2)
+        if point is not None and services.viewing.volume is not None:
+            services.viewing.set_crosshair(point)
+
+    def has_findings() -> bool:
+        study = services.viewing.study
+        return study is not None and bool(services.workspace.findings_of(study.uid))
+
+    return (
+        Command(
+            "finding.show", "Go to finding", show_finding,
+            help="Move the crosshair to a finding and choose its segment, by its UID.",
+        ),
+        Command(
+            "finding.next", "Next finding", lambda: window.findings.step(1), enabled=has_findings,
+            shortcut="N", menu="Report", help="Go on to the next finding in the list.",
+        ),
+        Command(
+            "finding.previous", "Previous finding", lambda: window.findings.step(-1),
+            enabled=has_findings, shortcut="Shift+N", menu="Report",
+            help="Go back to the finding before.",
+        ),
+    )  # fmt: skip
+
+
+def _look_at(services: Services, ref: SegmentRef | None) -> None:
+    """Show the volume of a segment and choose it."""
+    segmentation = services.workspace.segmentations.get(ref.segmentation_uid) if ref else None
+    if segmentation is None or ref is None:
+        return
+    volume = services.viewing.volume
+    if volume is None or volume.uid != segmentation.volume_uid:
+        services.viewing.show_volume(segmentation.volume_uid)
+    if ref.number in {segment.number for segment in segmentation.segments}:
+        services.viewing.overlay.select(ref)
+
+
+def make_key_image(services: Services, window: MainWindow, caption: str = "") -> KeyImage:
+    """The view last touched as a key image; CommandError where no slice is on show."""
+    view, volume = window.grid.active, services.viewing.volume
+    if not isinstance(view, SliceView) or volume is None:
+        raise CommandError("No slice is on show", "Key images are slices.")
+    plane = services.viewing.shown_plane(view.plane)
+    series = services.workspace.series(volume.series_uid)
+    number = services.viewing.slice_number(view.plane) + 1
+    words = caption or f"{shown(series.description) or series.modality}, {plane.value} {number}"
+    buffer = QBuffer()
+    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+    view.grab().save(buffer, "PNG")
+    index = round(float(volume.geometry.to_index(services.viewing.crosshair_lps_mm)[0]))
+    is_acquired = plane is Plane.ACQUIRED or 0 <= index < len(volume.instance_uids)
+    return KeyImage(
+        volume.uid,
+        plane.value,
+        services.viewing.crosshair_lps_mm,
+        words,
+        bytes(buffer.data().data()),
+        volume.instance_uids[index] if is_acquired and volume.instance_uids else "",
+    )
+
+
+def screenshot_of(window: MainWindow) -> QPixmap:
+    """The window as it looks."""
+    return window.grab()
+
+
+def _study_uid(services: Services) -> str:
+    study = services.viewing.study
+    if study is None:
+        raise CommandError("No study is shown", "Open one first.")
+    return study.uid

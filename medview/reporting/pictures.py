@@ -79,7 +79,7 @@ def key_image(
     legend = [segment for segment in segments if segment.number in present]
     picture = _lettered(canvas, frame, mm_per_px, legend, fonts)
     out = io.BytesIO()
-    picture.save(out, format="PNG", optimize=True)
+    picture.save(out, format="PNG")
     uids = volume.instance_uids
     acquired = frame.normal == 0 and number < len(uids)
     return KeyImage(
@@ -150,7 +150,7 @@ def _lettered(
     draw = ImageDraw.Draw(picture)
     large = ImageFont.truetype(str(fonts / "DejaVuSans-Bold.ttf"), 20)
     small = ImageFont.truetype(str(fonts / "DejaVuSans.ttf"), 14)
-    letters, middle = frame.letters(), _SIZE_PX // 2
+    letters, middle = frame.letters, _SIZE_PX // 2
     for text, place, anchor in (
         (letters.left, (8, middle), "lm"),
         (letters.right, (_SIZE_PX - 8, middle), "rm"),

@@ -1,0 +1,142 @@
+"""What contradicts itself is named; what agrees is left in peace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medview.core.findings import Finding, Laterality
+from medview.core.geometry import Geometry
+from medview.core.report import Report, Section
+from medview.core.segmentation import Segmentation
+from medview.core.study import Patient, Study
+from medview.reporting.check import contradictions
+from tests.helpers.exports import finding, segment
+
+LEFT, RIGHT = Laterality.LEFT, Laterality.RIGHT
+STUDY = Study("1.2", Patient("P", "Doe^Jane", sex="F"))
+LABELS = ("Left lobe", "Right lobe")
+
+
+def segmented(*, mirrored: bool = False) -> tuple[Segmentation, list[Finding]]:
+    """Two lobes in 1 mm voxels: 24 and 30 of them, left at larger x (LPS)."""
+    labels = np.zeros((4, 6, 20), dtype=np.uint8)
+    labels[1, 1:4, 12:20] = 1
+    labels[2, 0:5, 1:7] = 2
+    affine = np.eye(4)[:, [2, 1, 0, 3]]  # i -> x, j -> y, k -> z
+    if mirrored:
+        affine = affine @ np.diag([1, 1, -1, 1])
+    segments = tuple(segment(n, name) for n, name in enumerate(LABELS, start=1))
+    geometry = Geometry((4, 6, 20), affine)
+    segmentation = Segmentation("v", geometry, labels, segments)
+    findings = [
+        finding(name, side, ml, segmentation=segmentation, number=number)
+        for number, (name, side, ml) in enumerate(
+            zip(LABELS, (LEFT, RIGHT), (0.024, 0.030), strict=True), start=1
+        )
+    ]
+    return segmentation, findings
+
+
+def report_of(findings: list[Finding], *sections: Section) -> Report:
+    written = sections or (Section("Findings", "Left lobe 0.02 mL, right lobe 0.03 mL."),)
+    return Report("1.2", findings=tuple(findings), sections=written)
+
+
+def mine(text: str) -> Section:
+    return Section("Impression", text, edited=True)
+
+
+def test_what_agrees_is_left_in_peace() -> None:
+    segmentation, findings = segmented()
+    assert contradictions(report_of(findings), STUDY, [segmentation]) == ()
+
+
+def test_mirrored_patient_coordinates_are_noticed() -> None:
+    segmentation, findings = segmented(mirrored=True)
+    (told,) = contradictions(report_of(findings), STUDY, [segmentation])
+    assert "called left lies to the right" in told
+
+
+def test_changed_voxels_make_the_volume_stale() -> None:
+    segmentation, findings = segmented()
+    segmentation.labels[0, :, 10:20] = 1
+    (told,) = contradictions(report_of(findings), STUDY, [segmentation])
+    assert "Left lobe" in told
+    assert "0.02 mL" in told
+    assert "now holds 0.08 mL" in told
+
+
+def test_emptied_and_removed_segments_are_noticed() -> None:
+    segmentation, findings = segmented()
+    segmentation.labels[segmentation.labels == 1] = 0
+    (told,) = contradictions(report_of(findings), STUDY, [segmentation])
+    assert "nothing is marked" in told
+    gone = contradictions(report_of(findings), STUDY, [])
+    assert len(gone) == 2
+    assert all("no longer there" in word for word in gone)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Lesion of the left lobe.", ()),
+        ("The lobe on the left is smaller. The right lobe is normal.", ()),
+        ("Both lobes, left and right, are seen.", ()),
+    ],
+)
+def test_sides_in_text_that_agree(text: str, words: tuple[str, ...]) -> None:
+    _, findings = segmented()
+    bare = [replace(f, segment_ref=None, measurements=()) for f in findings]
+    assert contradictions(report_of(bare, mine(text)), STUDY, []) == words
+
+
+def test_the_other_side_in_the_text_is_noticed() -> None:
+    only_left = finding("Left kidney", LEFT)
+    report = report_of([only_left], mine("Cyst of the right kidney, 2 cm."))
+    (told,) = contradictions(report, STUDY, [])
+    assert "speaks of the right kidney" in told
+    assert "on the left" in told
+
+
+def test_the_side_of_a_label_against_its_finding() -> None:
+    wrong = finding("Left kidney", RIGHT)
+    told = contradictions(report_of([wrong], mine("Kidney normal.")), STUDY, [])
+    assert any("its side is right, but its words say left" in word for word in told)
+
+
+@pytest.mark.parametrize("number", ["2.40", "2,4", "1.10", "1.3", "0.20"])
+def test_numbers_that_measurements_give(number: str) -> None:
+    findings = [finding("Left lobe", LEFT, 1.3), finding("Right lobe", RIGHT, 1.1)]
+    report = report_of(findings, mine(f"The lobes measure {number} mL."))
+    assert contradictions(report, STUDY, []) == ()
+
+
+def test_a_number_that_no_measurement_gives() -> None:
+    findings = [finding("Left lobe", LEFT, 1.3), finding("Right lobe", RIGHT, 1.1)]
+    (told,) = contradictions(report_of(findings, mine("Left lobe 3.1 mL.")), STUDY, [])
+    assert "3.1 mL" in told
+    assert "no measurement" in told
+
+
+def test_a_finding_without_a_sentence_is_named() -> None:
+    report = report_of([finding("Left kidney", LEFT)], mine("Liver unremarkable."))
+    (told,) = contradictions(report, STUDY, [])
+    assert "Left kidney: accepted, but no sentence" in told
+
+
+def test_nothing_accepted_and_nothing_written() -> None:
+    told = contradictions(Report("1.2", sections=(Section("Findings", " "),)), STUDY, [])
+    assert any("No finding has been accepted" in word for word in told)
+    assert any("“Findings” is empty" in word for word in told)
+
+
+def test_another_patient_is_noticed() -> None:
+    told = contradictions(Report("9.9", sections=(mine("Text."),)), STUDY, [])
+    assert any("another study" in word for word in told)
+    man = replace(STUDY, patient=Patient("P", "Doe^John", sex="M"))
+    told = contradictions(Report("1.2", sections=(mine("Uterus normal."),)), man, [])
+    assert any("“Uterus”, but the patient is male" in word for word in told)
+    assert contradictions(Report("1.2", sections=(mine("Uterus normal."),)), STUDY, []) == ()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medview.core.errors import ExportError
-from medview.core.findings import Finding, SegmentRef
+from medview.core.findings import Laterality
 from medview.core.study import Instance, Series
 from medview.io.dicom_write import (
     foreign_values,
@@ -125,17 +125,21 @@ class _Export:
                     )
 
     def _tracking(self, one: SegmentationExport) -> dict[int, SegmentTracking]:
-        """A segment carries the identity of its finding; without one it has its own."""
-        findings = {f.segment_ref: f for f in self.request.report.findings if f.segment_ref}
+        """A segment carries identity and side of its finding; without one it has its own."""
+        told = {
+            finding["segment"]["number"]: finding
+            for finding in self.request.result.get("findings", ())
+            if (finding.get("segment") or {}).get("file") == one.file
+        }
         tracking = {}
         for old, new in one.numbers.items():
-            ref = SegmentRef(one.uid, old)
-            label = one.segments[new - 1].label
-            finding: Finding | None = findings.get(ref)
-            if finding is None:
-                tracking[new] = SegmentTracking(f"{one.uid}/{old}", label)
-            else:
-                tracking[new] = SegmentTracking(finding.uid, label, finding.laterality)
+            finding = told.get(new, {})
+            side = finding.get("laterality")
+            tracking[new] = SegmentTracking(
+                uid=finding.get("uid", f"{one.uid}/{old}"),
+                identifier=one.segments[new - 1].label,
+                laterality=Laterality(side) if side else None,
+            )
         return tracking
 
     def _dicom_documents(self) -> None:

@@ -97,7 +97,7 @@ def sheet(
         sides=_side_rows(side_pairs(report.findings)),
         key_images=tuple(image for image in report.key_images if image.png),
         ai_statement=_paragraphs(report.ai_statement),
-        models=tuple(_model_block(card) for card in _used(report.findings, cards)),
+        models=tuple(_model_block(card) for card in _used(report, cards)),
         signatures=tuple(
             (("Signed by", visible(s.by)), ("on", time_text(s.at)), ("Digest (sha256)", s.sha256))
             for s in report.signatures
@@ -193,10 +193,10 @@ def _side_rows(pairs: Sequence[SidePair]) -> Table:
     return tuple(rows)
 
 
-def _used(findings: Sequence[Finding], cards: Sequence[ModelCard]) -> list[ModelCard]:
-    authors = {f.provenance.author for f in findings}
-    ids = {author.model_id for author in authors if isinstance(author, ModelAuthor)}
-    return [card for card in cards if card.id in ids] or list(cards)
+def _used(report: Report, cards: Sequence[ModelCard]) -> list[ModelCard]:
+    """The cards of the models that the AI statement names, in the version it names."""
+    told = report.ai_statement
+    return [card for card in cards if f"{card.id} version {card.version}" in told]
 
 
 def _model_block(card: ModelCard) -> ModelBlock:

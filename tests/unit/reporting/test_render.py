@@ -48,7 +48,7 @@ def report_of(*sections: Section) -> Report:
             finding("Right hippocampus", RIGHT, 3.5),
         ),
         key_images=(KeyImage("v", "axial", (0.0, 0.0, 0.0), "Axial, slice 7", png()),),
-        ai_statement="The AI model proposed 2 findings.",
+        ai_statement="The AI model hippocampus_mr version 1.2.0 proposed 2 findings.",
     )
 
 
@@ -65,7 +65,7 @@ def pages(pdf: bytes) -> list[str]:
 SAID_EVERYWHERE = [
     "MR Brain", "PAT-7", "1980-01-02", "2026-03-04", "Müller, Жанна", "ACC-9", "Ärztin, Ute",
     "T1 MPRAGE", "45 years", "Normal – siehe unten.", "Left hippocampus", "3.42 mL", "3.50 mL",
-    "0.08 mL", "2.4 %", "The AI model proposed 2 findings.", "hippocampus_mr, version 1.2.0",
+    "0.08 mL", "2.4 %", "hippocampus_mr version 1.2.0 proposed 2 findings.", "hippocampus_mr, version 1.2.0",
     "ab12" * 16, "Volumetry of adults.", "Not for children.", "Not for clinical use",
     "UNVERIFIED", "Not signed", "accepted by Dr Reader",
 ]  # fmt: skip
@@ -156,6 +156,13 @@ def test_other_scripts_find_a_font(resources: Path) -> None:
     assert any("HeiseiKakuGo" in font for font in fonts)
     assert any("HYGothic" in font for font in fonts)
     assert any("DejaVuSans" in font for font in fonts)
+
+
+def test_cards_of_models_that_took_no_part_are_left_out(resources: Path) -> None:
+    others = [replace(CARD, id="lungs"), replace(CARD, version="9.9")]
+    made = documents(report_of(), STUDY, others, resources=resources, series=SERIES)
+    assert "Model card" not in made.html
+    assert "Volumetry of adults." not in " ".join(pages(made.pdf))
 
 
 def test_a_bare_report_is_rendered_too(resources: Path) -> None:

@@ -13,7 +13,6 @@ from PyQt6.QtWidgets import (
     QComboBox,
     QMainWindow,
     QMenu,
-    QMenuBar,
     QTabBar,
     QToolBar,
     QWidget,
@@ -26,82 +25,12 @@ from medview.services.settings import KEY_GROUP
 from medview.services.toolbox import ToolKind
 from medview.ui import icons
 from medview.ui.bridge import Bridge, Changes
+from medview.ui.menus import ICONS, MENUS, TOOLBAR, Entries, listed
 from medview.ui.text import menu_text
 
-#: Menus in the order of the bar; a menu not named here comes before Window and Help.
-_MENUS = ("File", "Edit", "View", "Tools", "Segment", "AI", "Report")
-_LAST_MENUS = ("Window", "Help")
 #: Commands that lead to more questions are marked so in menus.
 _ELLIPSIS = " …"
 
-#: The toolbar: command ids, "" for a gap.
-_TOOLBAR = (
-    "study.open_folder",
-    "study.open_files",
-    "",
-    "edit.undo",
-    "edit.redo",
-    "",
-    "layout.one",
-    "layout.mpr",
-    "layout.four",
-    "layout.volume",
-    "",
-    "tool.window",
-    "tool.pan",
-    "tool.zoom",
-    "tool.crosshair",
-    "tool.brush",
-    "tool.eraser",
-    "",
-    "view.invert",
-    "view.reset",
-    "view.segments",
-    "",
-    "ai.run",
-    "report.add_key_image",
-    "report.sign",
-    "report.export",
-)
-_ICONS = {
-    "study.open_folder": "folder",
-    "study.open_files": "file",
-    "edit.undo": "undo",
-    "edit.redo": "redo",
-    "layout.one": "layout-one",
-    "layout.mpr": "layout-mpr",
-    "layout.four": "layout-four",
-    "layout.volume": "cube",
-    "tool.window": "window",
-    "tool.pan": "pan",
-    "tool.zoom": "zoom",
-    "tool.crosshair": "crosshair",
-    "tool.brush": "brush",
-    "tool.eraser": "eraser",
-    "view.invert": "invert",
-    "view.reset": "reset",
-    "view.segments": "layers",
-    "ai.run": "spark",
-    "ai.cancel": "stop",
-    "ai.card": "card",
-    "report.add_key_image": "camera",
-    "report.sign": "sign",
-    "report.export": "export",
-    "finding.accept": "check",
-    "finding.accept_all": "check-all",
-    "finding.reject": "cross",
-    "finding.edit": "edit",
-    "segment.add": "plus",
-    "segment.delete": "trash",
-    "help.keys": "key",
-    "help.manual": "help",
-    "help.about": "info",
-    "app.preferences": "settings",
-    "app.palette": "search",
-    "app.fullscreen": "full",
-    "app.notices": "list",
-    "reader.change": "person",
-}
 _SIMPLE_KEYS = (
     Qt.Key.Key_Up,
     Qt.Key.Key_Down,
@@ -177,8 +106,8 @@ class Actions(QObject):
         action.setToolTip(command.help)
         if command.id in self._bridge.asks:
             action.setText(menu_text(command.title) + _ELLIPSIS)
-        if command.id in _ICONS:
-            action.setIcon(icons.icon(self._services.paths.resources, _ICONS[command.id]))
+        if command.id in ICONS:
+            action.setIcon(icons.icon(self._services.paths.resources, ICONS[command.id]))
         action.triggered.connect(lambda _on, name=command.id: self._bridge.start(name))
         self.by_id[command.id] = action
         self._set_key(command)
@@ -196,36 +125,30 @@ class Actions(QObject):
         bar = self._window.menuBar()
         if bar is None:
             return
-        named = [c.menu.split("/")[0] for c in self._services.commands.list() if c.menu]
-        others = [name for name in dict.fromkeys(named) if name not in (*_MENUS, *_LAST_MENUS)]
-        for name in (*_MENUS, *others, *_LAST_MENUS):
-            commands = [c for c in self._services.commands.list() if c.menu.split("/")[0] == name]
-            if commands:
-                self._fill_menu(bar, name, commands)
-
-    def _fill_menu(self, bar: QMenuBar, name: str, commands: list[Command]) -> None:
-        menu = bar.addMenu(f"&{name}")
-        if menu is None:
-            return
-        menu.setToolTipsVisible(True)
-        menu.aboutToShow.connect(self.refresh)
-        subs: dict[str, QMenu] = {}
-        last = ""
-        for command in sorted(commands, key=_menu_order):
-            noun = command.id.partition(".")[0]
-            _, _, sub_name = command.menu.partition("/")
-            if sub_name:
-                if sub_name not in subs:
-                    sub = menu.addMenu(sub_name)
-                    if sub is None:
-                        continue
-                    subs[sub_name] = sub
-                subs[sub_name].addAction(self.by_id[command.id])
+        known = {command_id for _, entries in MENUS for command_id in listed(entries)}
+        for title, entries in MENUS:
+            menu = bar.addMenu(f"&{title}")
+            if menu is None:
                 continue
-            if last and noun != last:
+            menu.setToolTipsVisible(True)
+            menu.aboutToShow.connect(self.refresh)
+            self._fill_menu(menu, entries)
+            more = [c for c in self._services.commands.list() if c.menu == title]
+            for command in more:
+                if command.id not in known:
+                    menu.addAction(self.by_id[command.id])
+
+    def _fill_menu(self, menu: QMenu, entries: Entries) -> None:
+        for entry in entries:
+            if isinstance(entry, tuple):
+                sub = menu.addMenu(entry[0])
+                if sub is not None:
+                    sub.setToolTipsVisible(True)
+                    self._fill_menu(sub, entry[1])
+            elif not entry:
                 menu.addSeparator()
-            last = noun
-            menu.addAction(self.by_id[command.id])
+            elif entry in self.by_id:
+                menu.addAction(self.by_id[entry])
 
     def _fill_toolbar(self) -> None:
         bar = QToolBar("Tools", self._window)
@@ -233,7 +156,7 @@ class Actions(QObject):
         bar.setIconSize(QSize(20, 20))
         bar.setMovable(False)
         bar.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
-        for command_id in _TOOLBAR:
+        for command_id in TOOLBAR:
             if not command_id:
                 bar.addSeparator()
             elif command_id in self.by_id:
@@ -269,12 +192,6 @@ class Actions(QObject):
             if action is not None:
                 action.setCheckable(True)
                 action.setChecked(state)
-
-
-def _menu_order(command: Command) -> tuple[int, str, str]:
-    """Commands of one noun stand together; quitting comes last."""
-    noun = command.id.partition(".")[0]
-    return (1 if command.id == "app.quit" else 0), noun, ""
 
 
 def _lives_by(watched: QObject | None, key: int) -> bool:

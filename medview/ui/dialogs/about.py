@@ -9,11 +9,20 @@ from pathlib import Path
 from PyQt6.QtCore import QT_VERSION_STR
 from PyQt6.QtWidgets import QHBoxLayout, QTreeWidget, QTreeWidgetItem, QWidget
 
+import medview
 from medview.ui import icons, theme
 from medview.ui.dialogs.frame import Dialog
 from medview.ui.text import label
 
 NOT_FOR_CLINICAL_USE = "Not for clinical use"
+
+#: What pyproject.toml asks for.
+LIBRARIES = (
+    "PyQt6", "pyqt6-qt6", "pyqtgraph", "vtk", "numpy", "scipy", "numba", "SimpleITK", "nibabel",
+    "pydicom", "highdicom", "pillow", "python-gdcm", "pyjpegls", "pylibjpeg",
+    "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "connected-components-3d",
+    "torch", "monai", "safetensors", "nilearn", "jinja2", "reportlab", "psygnal", "platformdirs",
+)  # fmt: skip
 
 _PURPOSE = (
     "medview shows medical images in which a model proposes and a reader decides. It is a tool for"
@@ -32,7 +41,7 @@ class AboutDialog(Dialog):
         picture = label()
         picture.setPixmap(icons.pixmap(resources, "medview", 56, theme.colors().text))
         head.addWidget(picture)
-        words = f"Version {version()}\nLicence: GPL-3.0-or-later\nQt {QT_VERSION_STR}"
+        words = f"Version {medview.__version__}\nLicence: GPL-3.0-or-later\nQt {QT_VERSION_STR}"
         head.addWidget(label(words), 1)
         head.addWidget(label(NOT_FOR_CLINICAL_USE, "clinical"))
         self.body.addLayout(head)
@@ -51,27 +60,10 @@ class AboutDialog(Dialog):
         self.body.addWidget(tree, 1)
 
 
-def version() -> str:
-    """The version of the installed program."""
-    try:
-        return metadata.version("medview")
-    except metadata.PackageNotFoundError:
-        return "from source"
-
-
 def libraries() -> tuple[tuple[str, str, str], ...]:
-    """Name, version and licence of every library the program asks for, as installed."""
-    try:
-        wanted = metadata.requires("medview") or []
-    except metadata.PackageNotFoundError:
-        wanted = []
-    names = {
-        wish.split(";")[0].split("[")[0].split("=")[0].split(">")[0].split("<")[0].strip()
-        for wish in wanted
-        if "extra ==" not in wish
-    }
+    """Name, version and licence of the libraries, as installed."""
     rows = []
-    for name in sorted(names, key=str.casefold):
+    for name in LIBRARIES:
         try:
             found = metadata.metadata(name)
         except metadata.PackageNotFoundError:

@@ -9,7 +9,7 @@ from types import TracebackType
 from PyQt6.QtGui import QFontDatabase, QGuiApplication
 from PyQt6.QtWidgets import QPlainTextEdit, QWidget
 
-from medview.ui.dialogs.about import version
+import medview
 from medview.ui.dialogs.frame import Dialog
 from medview.ui.text import label
 
@@ -48,7 +48,7 @@ def crash_report(
     """Where the fault arose. Messages and values are left out: they can hold patient data."""
     del error
     lines = [
-        f"medview {version()}, Python {platform.python_version()}, {platform.system()}",
+        f"medview {medview.__version__}, Python {platform.python_version()}, {platform.system()}",
         f"{kind.__module__}.{kind.__qualname__}",
     ]
     lines += [

@@ -67,7 +67,7 @@ class Sheet(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         inside = QWidget(self)
         self._form = QFormLayout(inside)
-        self._form.setContentsMargins(0, 0, 10, 0)
+        self._form.setContentsMargins(8, 8, 10, 8)
         self._form.setHorizontalSpacing(16)
         self._form.setVerticalSpacing(7)
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)

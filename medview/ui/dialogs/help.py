@@ -22,10 +22,9 @@ from medview.ui.dialogs.frame import Dialog
 
 #: Where a shortcut holds, in words.
 CONTEXTS = {
-    "window": "Anywhere in the window",
-    "view": "In a picture",
-    "findings": "In the list of findings",
-    "segments": "In the list of segments",
+    "window": "anywhere",
+    "findings": "list of findings",
+    "segments": "list of segments",
 }
 
 
@@ -33,7 +32,7 @@ class KeysDialog(Dialog):
     """Every command with its key and what it does, by menu."""
 
     def __init__(self, registry: Registry, parent: QWidget | None = None) -> None:
-        super().__init__("Keys and commands", parent, size=(820, 640))
+        super().__init__("Keys and commands", parent, size=(980, 660))
         tree = QTreeWidget(self)
         tree.setHeaderLabels(["Command", "Key", "Where", "What it does"])
         tree.setAccessibleName("Keys and commands")
@@ -49,7 +48,7 @@ class KeysDialog(Dialog):
             item.setToolTip(3, command.help)
             groups[name].addChild(item)
         tree.expandAll()
-        for column, width in enumerate((230, 120, 150)):
+        for column, width in enumerate((250, 130, 130)):
             tree.setColumnWidth(column, width)
         self.body.addWidget(tree, 1)
 

@@ -43,7 +43,7 @@ class PreferencesDialog(Dialog):
     """One tab for each group of options, and one for keys. A change holds at once."""
 
     def __init__(self, services: Services, parent: QWidget | None = None) -> None:
-        super().__init__("Preferences", parent, size=(640, 560))
+        super().__init__("Preferences", parent, size=(780, 580))
         self._services = services
         self._loads: list[Callable[[], None]] = []
         self._warning = label("", "bad", wrap=True)

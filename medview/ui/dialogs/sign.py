@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from PyQt6.QtGui import QFontDatabase
 from PyQt6.QtWidgets import QCheckBox, QLineEdit, QPlainTextEdit, QWidget
 
 from medview.ui.dialogs.frame import Dialog, StandardButton
@@ -25,13 +26,14 @@ class SignDialog(Dialog):
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(
-            "Sign the report", parent, buttons=(StandardButton.Cancel,), size=(640, 600)
+            "Sign the report", parent, buttons=(StandardButton.Cancel,), size=(820, 640)
         )
         self.body.addWidget(label(shown(patient), "heading", wrap=True))
         words = "A signed report does not change any more. It can be amended later."
         self.body.addWidget(label(words, "muted", wrap=True))
         preview = QPlainTextEdit(text, self)
         preview.setReadOnly(True)
+        preview.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         preview.setAccessibleName("Text to sign")
         self.body.addWidget(preview, 1)
         self._seen = QCheckBox("I have seen this and sign all the same", self)

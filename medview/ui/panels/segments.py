@@ -216,11 +216,8 @@ class SegmentsPanel(QWidget):
 
     def _add_keys(self) -> None:
         registry = self._services.commands
-        keys = [("F2", self.rename)]
-        for command in registry.for_context("segments"):
-            if command.id == "segment.delete":
-                keys.append((registry.shortcut_of(command.id), self.delete))
-        for key, slot in keys:
+        delete_key = registry.shortcut_of("segment.delete")
+        for key, slot in (("F2", self.rename), (delete_key, self.delete)):
             action = QAction(self._list)
             action.setShortcuts([QKeySequence(part) for part in key.split(", ") if part])
             action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)

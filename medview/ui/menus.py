@@ -1,0 +1,151 @@
+"""What stands where: the order of menus and toolbar, and the icon of each command.
+
+Only ids: titles, keys and help come from the commands. A command whose menu is not listed here
+is put at the end of the menu it names itself.
+"""
+
+from __future__ import annotations
+
+#: Entries of a menu: a command id, "" for a line, or a sub-menu as (title, entries).
+Entries = tuple["str | tuple[str, Entries]", ...]
+
+MENUS: tuple[tuple[str, Entries], ...] = (
+    (
+        "File",
+        (
+            "study.open_folder", "study.open_files", "study.close", "", "study.restore",
+            "study.problems", "", "view.screenshot", "", "app.quit",
+        ),
+    ),
+    (
+        "Edit",
+        ("edit.undo", "edit.redo", "", "reader.change", "app.preferences"),
+    ),
+    (
+        "View",
+        (
+            "layout.one", "layout.mpr", "layout.four", "layout.volume", "view.maximise", "",
+            (
+                "Images",
+                (
+                    "view.scroll", "view.previous", "view.forward", "view.back", "view.first",
+                    "view.last", "", "series.next", "series.previous", "", "view.next_volume",
+                    "view.previous_volume", "", "view.crosshair",
+                ),
+            ),
+            (
+                "Window",
+                (
+                    "view.window", "view.full_range", "", "view.window_1", "view.window_2",
+                    "view.window_3", "view.window_4", "view.window_5", "view.window_6",
+                    "view.window_7", "view.window_8", "view.window_9", "", "view.invert",
+                ),
+            ),
+            (
+                "Zoom and flip",
+                (
+                    "view.zoom", "view.zoom_out", "view.fit", "", "view.flip",
+                    "view.flip_vertical",
+                ),
+            ),
+            "", "view.segments", "view.crosshair_lines", "view.text", "", "view.reset",
+        ),
+    ),
+    (
+        "Tools",
+        (
+            "tool.window", "tool.pan", "tool.zoom", "tool.crosshair", "", "tool.brush",
+            "tool.eraser",
+        ),
+    ),
+    (
+        "Segment",
+        (
+            "segment.add", "segment.show", "segment.delete", "", "segment.paint", "segment.erase",
+            "segment.fill", "", "brush.larger", "brush.smaller", "brush.size", "brush.sphere", "",
+            "brush.within", "brush.spare", "brush.erase_all",
+        ),
+    ),
+    ("AI", ("ai.run", "ai.cancel", "", "ai.card")),
+    (
+        "Report",
+        (
+            "finding.next", "finding.previous", "", "finding.accept", "finding.edit",
+            "finding.reject", "finding.accept_all", "", "report.begin", "report.add_key_image",
+            "report.illustrate", "", "report.sign", "report.amend", "report.export",
+        ),
+    ),
+    (
+        "Window",
+        (
+            "window.studies", "window.ai", "window.segments", "window.findings", "window.report",
+            "", "app.notices", "", "app.fullscreen",
+        ),
+    ),
+    ("Help", ("help.manual", "help.keys", "app.palette", "", "help.about")),
+)  # fmt: skip
+
+#: The toolbar: command ids, "" for a gap.
+TOOLBAR = (
+    "study.open_folder", "study.open_files", "", "edit.undo", "edit.redo", "", "layout.one",
+    "layout.mpr", "layout.four", "layout.volume", "", "tool.window", "tool.pan", "tool.zoom",
+    "tool.crosshair", "tool.brush", "tool.eraser", "", "view.invert", "view.reset",
+    "view.segments", "", "ai.run", "report.add_key_image", "report.sign", "report.export",
+)  # fmt: skip
+
+ICONS = {
+    "study.open_folder": "folder",
+    "study.open_files": "file",
+    "study.close": "close",
+    "study.problems": "warning",
+    "edit.undo": "undo",
+    "edit.redo": "redo",
+    "layout.one": "layout-one",
+    "layout.mpr": "layout-mpr",
+    "layout.four": "layout-four",
+    "layout.volume": "cube",
+    "tool.window": "window",
+    "tool.pan": "pan",
+    "tool.zoom": "zoom",
+    "tool.crosshair": "crosshair",
+    "tool.brush": "brush",
+    "tool.eraser": "eraser",
+    "brush.sphere": "sphere",
+    "view.invert": "invert",
+    "view.reset": "reset",
+    "view.segments": "layers",
+    "view.screenshot": "image",
+    "ai.run": "spark",
+    "ai.cancel": "stop",
+    "ai.card": "card",
+    "report.begin": "report",
+    "report.add_key_image": "camera",
+    "report.sign": "sign",
+    "report.export": "export",
+    "finding.accept": "check",
+    "finding.accept_all": "check-all",
+    "finding.reject": "cross",
+    "finding.edit": "edit",
+    "segment.add": "plus",
+    "segment.delete": "trash",
+    "segment.show": "eye",
+    "help.keys": "key",
+    "help.manual": "help",
+    "help.about": "info",
+    "app.preferences": "settings",
+    "app.palette": "search",
+    "app.fullscreen": "full",
+    "app.notices": "list",
+    "reader.change": "person",
+}
+
+
+def listed(entries: Entries) -> tuple[str, ...]:
+    """The command ids of a menu with its sub-menus."""
+    found: list[str] = []
+    for entry in entries:
+        if isinstance(entry, tuple):
+            found += listed(entry[1])
+        elif entry:
+            found.append(entry)
+    return tuple(found)

@@ -180,7 +180,10 @@ class Supervisor:
         if self._process is None:
             self._ready = False
             self._volumes.nothing_attached()
-            self._process = WorkerProcess(self._start)
+            try:
+                self._process = WorkerProcess(self._start)
+            except OSError as error:
+                self._give_up(f"The AI process could not be started ({error.strerror}).", None)
 
     def _bury(self, words: str = "") -> None:
         """The worker is dead or to be killed: say so, and start another."""
@@ -197,7 +200,11 @@ class Supervisor:
         if self._bad_starts < self._limits.starts:
             self._ensure_process()
             return
-        text = f"{words} It did so {self._bad_starts} times in a row and is not started again."
+        often = f"It did so {self._bad_starts} times in a row and is not started again."
+        self._give_up(f"{words} {often}", code)
+
+    def _give_up(self, text: str, code: int | None) -> None:
+        """No worker: the order in hand ends with that, the next one tries again."""
         if self._hand is not None:
             self._finish(orders.JobDied(self._hand.job_uid, text, code))
         self._tell(orders.WorkerStopped(text))

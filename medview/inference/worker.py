@@ -149,8 +149,7 @@ class _Worker:
     def serve(self) -> None:
         """Answer until Shutdown or the end of the wire."""
         try:
-            devices = _devices().prepare() if self._start.warm else ()
-            self.channel.send(wire.Ready(devices))
+            self.channel.send(wire.Ready(_warmed() if self._start.warm else ()))
             while not isinstance(message := self.channel.receive(), wire.Shutdown):
                 self._answer(message)
         except (EOFError, ConnectionError):
@@ -242,7 +241,25 @@ class _Worker:
 
 
 def _devices() -> ModuleType:
-    return importlib.import_module(_DEVICES)
+    """What knows torch; ModelError where torch is missing or broken."""
+    try:
+        return importlib.import_module(_DEVICES)
+    except (ImportError, OSError) as error:
+        raise ModelError(
+            "PyTorch, which runs networks, cannot be loaded.",
+            hint="Install medview again.",
+            detail=type(error).__name__,
+        ) from error
+
+
+def _warmed() -> tuple[str, ...]:
+    """Import torch ahead of time and name its devices; without it rules still run."""
+    try:
+        devices: tuple[str, ...] = _devices().prepare()
+    except ModelError:
+        _log.warning("torch cannot be loaded")
+        return ()
+    return devices
 
 
 def _engine(name: str) -> Callable[[ModelCard, Path], ModelAdapter]:

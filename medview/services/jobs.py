@@ -84,6 +84,8 @@ class Jobs:
     def close(self) -> None:
         """Stop everything and end the worker. May be called twice."""
         self._queue.clear()
+        self._arrived.clear()
+        self._workspace.events.volume_loaded.disconnect(self._on_volume_loaded, missing_ok=True)
         self._client.close()
         self.pump()
 

@@ -297,7 +297,8 @@ def _result(
         measurements=(measurement,),
         segment_ref=SegmentRef(segmentation.uid, 1),
     )
-    return InferenceResult(context.job_uid, (segmentation,), (finding,))
+    notes = (f"pid {os.getpid()}",)
+    return InferenceResult(context.job_uid, (segmentation,), (finding,), notes)
 
 
 def _shout(data: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from medview.core.study import Patient, Series, Study
 from medview.core.volume import Volume
 from medview.inference.catalog import load_card
 from medview.inference.client import WorkerClient
-from medview.inference.orders import Heard, JobProgress, Limits, Order
+from medview.inference.orders import Heard, JobDone, JobProgress, Limits, Order
 from tests.helpers.fake_engine import FAKE_ENGINES, write_fake_model
 
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class Desk:
         backing: SharedArrayName | None = None,
         series: Series | None = None,
         study: Study | None = None,
+        device: str = "auto",
         **behaviour: Any,
     ) -> Order:
         """Make a fake model that behaves so, and submit a run of it."""
@@ -67,6 +68,7 @@ class Desk:
             backing=backing,
             series=series,
             study=study,
+            device=device,
         )
         self.client.submit(order)
         return order
@@ -95,17 +97,15 @@ class Desk:
             self.client.wait(left)
 
     def pid(self, order: Order) -> int:
-        """The process id of the worker that runs an order, once it runs."""
-        found = self.until(
-            lambda: [
-                one
-                for one in self.heard
-                if isinstance(one, JobProgress)
-                and one.job_uid == order.job_uid
-                and one.stage.startswith("pid ")
-            ]
-        )
-        return int(found[0].stage.removeprefix("pid "))
+        """The process id of the worker that runs an order, once it runs or has run well."""
+        return self.until(lambda: list(self._pids(order.job_uid)))[0]
+
+    def _pids(self, job_uid: str) -> Iterator[int]:
+        for one in self.heard:
+            if isinstance(one, JobProgress) and one.job_uid == job_uid:
+                yield int(one.stage.removeprefix("pid "))
+            elif isinstance(one, JobDone) and one.job_uid == job_uid:
+                yield from (int(note.removeprefix("pid ")) for note in one.result.notes)
 
 
 def someone() -> tuple[Study, Series]:

@@ -15,6 +15,7 @@ import pytest
 from medview.core.findings import ModelAuthor, ReviewState
 from medview.core.shared_array import SharedArray
 from medview.core.volume import Volume
+from medview.inference import supervisor
 from medview.inference.client import WorkerClient
 from medview.inference.orders import (
     JobCancelled,
@@ -321,6 +322,44 @@ def test_a_worker_that_never_starts_is_given_up_with_words(tmp_path: Path) -> No
         desk.wait(JobDone)
     finally:
         desk.client.close()
+
+
+def test_a_worker_that_cannot_be_started_is_said_to_be(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(_start: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(supervisor, "WorkerProcess", no_more)
+    desk.order()
+    assert "could not be started (Resource" in desk.wait(JobDied).text
+    desk.wait(WorkerStopped)
+    monkeypatch.undo()
+    desk.order()
+    desk.wait(JobDone)
+
+
+def test_without_torch_rules_still_run_and_networks_say_why_not(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken" / "torch").mkdir(parents=True)
+    (tmp_path / "broken" / "torch" / "__init__.py").write_text("raise ImportError('no')")
+    monkeypatch.syspath_prepend(tmp_path / "broken")
+    desk.client.warm()
+    assert desk.wait(WorkerReady).devices == ()
+    desk.order(task="segmentation")
+    assert "PyTorch" in desk.wait(JobFailed).text
+    desk.order()
+    desk.wait(JobDone)
+
+
+def test_a_warm_worker_knows_its_devices_and_falls_back_where_there_is_none(desk: Desk) -> None:
+    desk.client.warm()
+    assert desk.wait(WorkerReady).devices[-1] == "cpu"
+    desk.order(task="segmentation", device="cuda:77")
+    result = desk.wait(JobDone).result
+    assert result.device == "cpu"
+    assert result.fallbacks == ("There is no cuda:77 here; the processor was used.",)
 
 
 def test_silence_is_told_and_the_run_goes_on_until_cancelled(make_desk: DeskMaker) -> None:

@@ -65,7 +65,8 @@ def pages(pdf: bytes) -> list[str]:
 SAID_EVERYWHERE = [
     "MR Brain", "PAT-7", "1980-01-02", "2026-03-04", "Müller, Жанна", "ACC-9", "Ärztin, Ute",
     "T1 MPRAGE", "45 years", "Normal – siehe unten.", "Left hippocampus", "3.42 mL", "3.50 mL",
-    "0.08 mL", "2.4 %", "hippocampus_mr version 1.2.0 proposed 2 findings.", "hippocampus_mr, version 1.2.0",
+    "0.08 mL", "2.4 %", "hippocampus_mr version 1.2.0 proposed 2 findings.",
+    "hippocampus_mr, version 1.2.0",
     "ab12" * 16, "Volumetry of adults.", "Not for children.", "Not for clinical use",
     "UNVERIFIED", "Not signed", "accepted by Dr Reader",
 ]  # fmt: skip

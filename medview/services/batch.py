@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, field, fields
 
 from medview.core.findings import utc_now
@@ -12,7 +12,9 @@ from medview.core.jobs import InferenceJob
 from medview.core.report import Report
 from medview.core.segmentation import LabelArray
 from medview.services.audit import AuditRow
+from medview.services.edits import Edit
 from medview.services.journal import KeptReport, KeptSegmentation, pack_slice, to_text
+from medview.services.steps import KEPT_STEPS, pack_step
 from medview.services.store_file import write_meta
 from medview.services.workspace import Workspace
 
@@ -25,17 +27,18 @@ class Dirty:
     """What changed since the last save.
 
     `slices` names the touched slices of each segmentation, None for the whole of it;
-    `reports` and `steps` the studies whose report or history changed.
+    `reports` and `steps` name the studies whose report or history changed.
     """
 
     slices: dict[str, set[int] | None] = field(default_factory=dict)
     findings: dict[str, None] = field(default_factory=dict)
     reports: set[str] = field(default_factory=set)
+    steps: set[str] = field(default_factory=set)
     jobs: set[str] = field(default_factory=set)
     audit: list[AuditRow] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.slices or self.findings or self.reports or self.jobs or self.audit)
+        return any(getattr(self, entry.name) for entry in fields(self))
 
     def mark_slices(self, uid: str, touched: Iterable[int] | None) -> None:
         """Note slices of a segmentation, or with None all of them."""
@@ -69,11 +72,14 @@ class Batch:
     findings: list[tuple[str, str, int, str]] = field(default_factory=list)
     reports: list[tuple[str, str, int, str]] = field(default_factory=list)
     pictures: list[tuple[str, bytes]] = field(default_factory=list)
+    steps: list[tuple[str, int, bytes]] = field(default_factory=list)
     jobs: list[tuple[str, str, str]] = field(default_factory=list)
     audit: list[AuditRow] = field(default_factory=list)
     gone_segmentations: list[tuple[str]] = field(default_factory=list)
     gone_findings: list[tuple[str]] = field(default_factory=list)
     gone_reports: list[tuple[str]] = field(default_factory=list)
+    gone_steps: list[tuple[str, int]] = field(default_factory=list)
+    old_steps: list[tuple[str]] = field(default_factory=list)
     closed: list[tuple[str]] = field(default_factory=list)
     is_written: bool = False
 
@@ -110,6 +116,9 @@ class Batch:
             " version = excluded.version, content = excluded.content",
             self.reports,
         )
+        many("DELETE FROM step WHERE study_uid = ?", self.old_steps)
+        many("DELETE FROM step WHERE study_uid = ? AND place = ?", self.gone_steps)
+        many("INSERT OR REPLACE INTO step VALUES (?, ?, ?)", self.steps)
         many(_upsert("job"), self.jobs)
         many(
             f"INSERT INTO audit ({_AUDIT_COLUMNS}) VALUES ({_AUDIT_MARKS})",  # noqa: S608
@@ -122,8 +131,16 @@ class Batch:
             write_meta(connection, {"audit_head": f"{head.number}:{head.sha256}"})
 
 
-def gather(dirty: Dirty, workspace: Workspace, saved_reports: dict[str, set[str]]) -> Batch:
-    """The rows of everything that changed; `saved_reports` is kept up with what is written."""
+@dataclass
+class Saved:
+    """What was written of studies in this run: UIDs of reports, and steps by their place."""
+
+    reports: dict[str, set[str]] = field(default_factory=dict)
+    steps: dict[str, dict[int, Edit]] = field(default_factory=dict)
+
+
+def gather(dirty: Dirty, workspace: Workspace, saved: Saved) -> Batch:
+    """The rows of everything that changed; `saved` is kept up with what will be written."""
     batch = Batch(audit=list(dirty.audit))
     studies: dict[str, None] = {}
     for uid, touched in dirty.slices.items():
@@ -140,8 +157,13 @@ def gather(dirty: Dirty, workspace: Workspace, saved_reports: dict[str, set[str]
     for study_uid in sorted(dirty.reports):
         studies[study_uid] = None
         _gather_reports(
-            batch, workspace.versions_of(study_uid), saved_reports.setdefault(study_uid, set())
+            batch, workspace.versions_of(study_uid), saved.reports.setdefault(study_uid, set())
         )
+    for study_uid in sorted(dirty.steps & workspace.studies.keys()):
+        entries = workspace.history.entries(study_uid)
+        if study_uid not in saved.steps:
+            batch.old_steps.append((study_uid,))
+        _gather_steps(batch, study_uid, entries, saved.steps.setdefault(study_uid, {}))
     for uid in sorted(dirty.jobs & workspace.jobs.keys()):
         job: InferenceJob = workspace.jobs[uid]
         batch.jobs.append((uid, job.study_uid, to_text(job)))
@@ -181,6 +203,29 @@ def _gather_reports(batch: Batch, versions: tuple[Report, ...], saved: set[str])
             batch.reports.append((report.uid, report.study_uid, report.version, to_text(kept)))
     saved.clear()
     saved.update(uids)
+
+
+def _gather_steps(
+    batch: Batch, study_uid: str, entries: Sequence[Edit], saved: dict[int, Edit]
+) -> None:
+    """The newest steps behind the last that cannot be kept; those that are written stay."""
+    wanted: list[tuple[Edit, bytes | None]] = []
+    known = {id(edit): place for place, edit in saved.items()}
+    for edit in reversed(entries[-KEPT_STEPS:]):
+        packed = None if id(edit) in known else pack_step(edit)
+        if packed is None and id(edit) not in known:
+            break
+        wanted.append((edit, packed))
+    still = {known[id(edit)] for edit, packed in wanted if packed is None}
+    batch.gone_steps += [(study_uid, place) for place in saved.keys() - still]
+    place = max(saved, default=0)
+    for gone in saved.keys() - still:
+        del saved[gone]
+    for edit, packed in reversed(wanted):
+        if packed is not None:
+            place += 1
+            saved[place] = edit
+            batch.steps.append((study_uid, place, packed))
 
 
 def _study_row(workspace: Workspace, uid: str) -> tuple[str, str, str, str]:

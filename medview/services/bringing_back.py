@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from medview.core.errors import MedviewError
-from medview.core.events import Level, StudyClosed, StudyOpened
+from medview.core.events import HistoryChanged, Level, StudyClosed, StudyOpened
 from medview.core.report import Report
 from medview.core.segmentation import Segmentation
 from medview.services.edits import (
@@ -119,6 +119,9 @@ class BringingBack:
                 )
             finally:
                 self.is_putting = False
+            if len(edits) == len(work.segmentations) + bool(work.findings) + len(work.reports):
+                self._workspace.history.restore(work.study_uid, work.steps)
+                self._workspace.emit(HistoryChanged())
             day = work.saved_at[:16].replace("T", " ")
             self._workspace.notify(Level.INFO, f"Your work on this study of {day} UTC is back")
         missing = sum(not self._fits(labels) for _, labels in work.segmentations)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from medview.services.edits import Edit, joined
@@ -90,6 +90,11 @@ class History:
             track.done.append(edit)
         self._trim(track)
         self._focus = edit.study_uid
+
+    def restore(self, study_uid: str, entries: Sequence[Edit]) -> None:
+        """Take in the steps of an earlier run, oldest first, where none were done since."""
+        if study_uid not in self._tracks:
+            self._tracks[study_uid] = _Track(list(entries))
 
     def clear_report(self, study_uid: str) -> None:
         """Forget the steps that led to a report that is now signed.

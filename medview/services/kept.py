@@ -16,10 +16,14 @@ from medview.core.errors import MedviewError, StoreError
 from medview.core.findings import Finding
 from medview.core.report import Report
 from medview.core.segmentation import Segmentation
+from medview.services.edits import Edit
 from medview.services.journal import KeptReport, KeptSegmentation, from_text, unpack_slice
+from medview.services.steps import hold_together, unpack_step
 from medview.services.store_file import connect, fetch
 
 T = TypeVar("T")
+
+_PICTURES = "SELECT sha256, png FROM picture"
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Unfinished:
 class KeptWork:
     """The work on one study: segmentations with the series each lies on, findings, reports.
 
-    `losses` counts rows that could not be read.
+    `steps` can be taken back, the oldest first. `losses` counts rows that could not be read.
     """
 
     study_uid: str
@@ -44,6 +48,7 @@ class KeptWork:
     segmentations: tuple[tuple[str, Segmentation], ...]
     findings: tuple[Finding, ...]
     reports: tuple[Report, ...]
+    steps: tuple[Edit, ...] = ()
     losses: int = 0
 
     def __bool__(self) -> bool:
@@ -89,12 +94,18 @@ class _Reading:
         heads = self._objects(KeptSegmentation, "segmentation", study_uid)
         segmentations = tuple((head.series_uid, self._segmentation(head)) for head in heads)
         findings = tuple(self._objects(Finding, "finding", study_uid, "place, rowid"))
+        reports = self._reports(study_uid)
+        steps = self._steps(study_uid)
+        labels = [labels for _, labels in segmentations]
+        if self._losses or not hold_together(steps, labels, findings, reports, study_uid):
+            steps = ()
         return KeptWork(
             study_uid=study_uid,
             saved_at=str(saved[0][0]) if saved else "",
             segmentations=segmentations,
             findings=findings,
-            reports=self._reports(study_uid),
+            reports=reports,
+            steps=steps,
             losses=self._losses,
         )
 
@@ -134,6 +145,21 @@ class _Reading:
             }
             reports.append(kept.whole(pictures))
         return tuple(reports)
+
+    def _steps(self, study_uid: str) -> tuple[Edit, ...]:
+        """The steps that were kept; none of them if one is damaged, as each stands on the last."""
+        packed = self._rows(
+            "SELECT content FROM step WHERE study_uid = ? ORDER BY place", study_uid
+        )
+        pictures = (
+            {str(name): _bytes(png) for name, png in fetch(self._connection, _PICTURES, ())}
+            if packed
+            else {}
+        )
+        try:
+            return tuple(unpack_step(_bytes(row[0]), study_uid, pictures) for row in packed)
+        except StoreError:
+            return ()
 
     def _rows(self, query: str, argument: str) -> list[tuple[object, ...]]:
         return fetch(self._connection, query, (argument,))

@@ -11,6 +11,7 @@ from pathlib import Path
 from medview.core.errors import MedviewError, StoreError
 from medview.core.events import (
     FindingChanged,
+    HistoryChanged,
     JobChanged,
     Level,
     Notice,
@@ -18,7 +19,7 @@ from medview.core.events import (
     SegmentationChanged,
 )
 from medview.services.audit import NO_HASH, AuditRow
-from medview.services.batch import Batch, Dirty, gather
+from medview.services.batch import Batch, Dirty, Saved, gather
 from medview.services.bringing_back import BringingBack
 from medview.services.kept import Unfinished, read_unfinished
 from medview.services.loading import Loading
@@ -57,7 +58,7 @@ class Store:
         self._writing: Batch | None = None
         self._is_due = False
         self._has_failed = False
-        self._saved_reports: dict[str, set[str]] = {}
+        self._saved = Saved()
         self._unsaved_audit: list[AuditRow] = []
         self._one_writer = threading.Lock()
         self._lock = ProfileLock(path.with_name(path.name + ".lock")) if path else None
@@ -90,6 +91,7 @@ class Store:
         events.finding_changed.connect(self._on_finding)
         events.report_changed.connect(self._on_report)
         events.job_changed.connect(self._on_job)
+        events.history_changed.connect(self._on_history)
         workspace.on_closing(self._on_closing)
         if loading is not None and self._path is not None and self.is_writable:
             self._back = BringingBack(self._path, workspace, tasks, loading)
@@ -203,6 +205,11 @@ class Store:
         self._dirty.reports.add(event.uid)
         self._save_soon()
 
+    def _on_history(self, _event: HistoryChanged) -> None:
+        if self._workspace is not None and self._workspace.history.study_uid:
+            self._dirty.steps.add(self._workspace.history.study_uid)
+            self._save_soon()
+
     def _on_job(self, event: JobChanged) -> None:
         if self._workspace is not None and self._workspace.jobs[event.uid].state.is_over:
             self._dirty.jobs.add(event.uid)
@@ -230,9 +237,10 @@ class Store:
             return
         batch = Batch(audit=self._dirty.audit)
         if self._workspace is not None:
-            batch = gather(self._dirty, self._workspace, self._saved_reports)
+            batch = gather(self._dirty, self._workspace, self._saved)
         if closed:
             batch.closed.append((closed,))
+            self._saved.steps.pop(closed, None)
         self._dirty = Dirty()
         self._batches.append(batch)
 

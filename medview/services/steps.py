@@ -1,0 +1,171 @@
+"""Steps of the history, written down: so that undo goes on where a kill cut it off."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from medview.core.errors import StoreError
+from medview.core.findings import Finding
+from medview.core.geometry import Box
+from medview.core.plain import from_plain
+from medview.core.report import Report
+from medview.core.segmentation import LabelEdit, Segment, Segmentation
+from medview.services.edits import (
+    ChangeFindings,
+    ChangeReport,
+    ChangeSegments,
+    Compound,
+    Edit,
+    FindingStep,
+    PaintEdit,
+    leaves,
+)
+from medview.services.journal import KeptReport, to_text
+from medview.services.work import Work
+
+#: How many steps are kept over the end of the program.
+KEPT_STEPS = 50
+
+
+@dataclass(frozen=True)
+class KeptPaint:
+    """A label edit in plain fields; `before` and `after` stay compressed."""
+
+    segmentation_uid: str
+    box: Box
+    dtype: str
+    before: bytes
+    after: bytes
+    title: str
+
+
+@dataclass(frozen=True)
+class KeptSegments:
+    """Segments of one segmentation before and after."""
+
+    segmentation_uid: str
+    segments_before: tuple[Segment, ...]
+    segments_after: tuple[Segment, ...]
+    title: str
+
+
+@dataclass(frozen=True)
+class KeptFindings:
+    """Findings before and after."""
+
+    steps: tuple[FindingStep, ...]
+    title: str
+
+
+@dataclass(frozen=True)
+class KeptReports:
+    """A report before and after, pictures apart."""
+
+    report_before: KeptReport | None
+    report_after: KeptReport
+    title: str
+
+
+@dataclass(frozen=True)
+class KeptStep:
+    """One entry of the history."""
+
+    title: str
+    stroke: str
+    parts: tuple[KeptPaint | KeptSegments | KeptFindings | KeptReports, ...]
+
+
+def pack_step(edit: Edit) -> bytes | None:
+    """One entry as bytes; None for one that cannot be kept: a segmentation that came."""
+    parts = [_kept(leaf) for leaf in leaves(edit)]
+    if any(part is None for part in parts):
+        return None
+    step = KeptStep(edit.title, edit.stroke, tuple(part for part in parts if part is not None))
+    return zlib.compress(to_text(step).encode("utf-8"), 1)
+
+
+def unpack_step(packed: bytes, study_uid: str, pictures: Mapping[str, bytes]) -> Edit:
+    """The entry again; StoreError if it is damaged."""
+    try:
+        step = from_plain(KeptStep, json.loads(zlib.decompress(packed)))
+    except (zlib.error, ValueError) as error:
+        raise StoreError("A saved step cannot be read", detail=type(error).__name__) from error
+    parts = tuple(_edit(part, study_uid, pictures) for part in step.parts)
+    return Compound(study_uid, step.title, parts, step.stroke)
+
+
+def hold_together(
+    steps: Sequence[Edit],
+    segmentations: Sequence[Segmentation],
+    findings: Sequence[Finding],
+    reports: Sequence[Report],
+    study_uid: str,
+) -> bool:
+    """Whether all steps can be taken back and done again from the work as it is.
+
+    The labels are written on the way and are as before in the end.
+    """
+    work = Work()
+    for segmentation in segmentations:
+        work.put_segmentation(segmentation)
+    for finding in findings:
+        work.put_finding(study_uid, finding)
+    for report in reports:
+        work.put_report(report)
+    whole = Compound(study_uid, "All steps", tuple(steps))
+    try:
+        whole.revert(work)
+        whole.apply(work)
+    except (ValueError, KeyError):
+        return False
+    return True
+
+
+def _kept(leaf: Edit) -> KeptPaint | KeptSegments | KeptFindings | KeptReports | None:
+    if isinstance(leaf, PaintEdit):
+        change = leaf.change
+        return KeptPaint(
+            change.segmentation_uid,
+            change.box,
+            change.dtype,
+            change.before,
+            change.after,
+            change.title,
+        )
+    if isinstance(leaf, ChangeSegments):
+        return KeptSegments(leaf.segmentation_uid, leaf.before, leaf.after, leaf.title)
+    if isinstance(leaf, ChangeFindings):
+        return KeptFindings(leaf.steps, leaf.title)
+    if isinstance(leaf, ChangeReport):
+        before = None if leaf.before is None else KeptReport.of(leaf.before)[0]
+        return KeptReports(before, KeptReport.of(leaf.after)[0], leaf.title)
+    return None
+
+
+def _edit(
+    part: KeptPaint | KeptSegments | KeptFindings | KeptReports,
+    study_uid: str,
+    pictures: Mapping[str, bytes],
+) -> Edit:
+    if isinstance(part, KeptPaint):
+        return PaintEdit(
+            study_uid,
+            LabelEdit(
+                part.segmentation_uid, part.box, part.dtype, part.before, part.after, part.title
+            ),
+        )
+    if isinstance(part, KeptSegments):
+        return ChangeSegments(
+            study_uid,
+            part.segmentation_uid,
+            part.segments_before,
+            part.segments_after,
+            part.title,
+        )
+    if isinstance(part, KeptFindings):
+        return ChangeFindings(study_uid, part.steps, part.title)
+    before = None if part.report_before is None else part.report_before.whole(pictures)
+    return ChangeReport(study_uid, before, part.report_after.whole(pictures), part.title)

@@ -1,0 +1,73 @@
+"""The training command from configuration to measured model folder, and how it ends."""
+
+import json
+
+import pytest
+import safetensors.torch
+
+from medview.inference.catalog import load_card
+from medview.learning.train import main
+from tests.helpers.training import write_card, write_config, write_dataset
+
+EXPORT = '[export]\nid = "balls"\ncard = "card.toml"\n'
+
+
+def test_from_configuration_to_measured_model_folder(tmp_path):
+    data = write_dataset(tmp_path / "data", patients=4)
+    write_card(tmp_path)
+    recipe = write_config(tmp_path / "recipe.toml", data, epochs=1, more=EXPORT)
+    out = tmp_path / "out"
+    assert main([str(recipe), "--out", str(out)]) == 0
+    card = load_card(out / "balls")
+    assert card.metrics is not None
+    assert (card.metrics.split, card.metrics.count) == ("val", 4)
+    assert (out / "balls" / "configs" / "train.toml").read_text() == recipe.read_text()
+    assert (out / "balls" / "LICENSE").read_text() == "CC0"
+
+    # One more epoch, taken up from there.
+    recipe.write_text(recipe.read_text().replace("epochs = 1", "epochs = 2"))
+    assert main([str(recipe), "--out", str(out), "--resume"]) == 0
+    assert len((out / "curves.csv").read_text().splitlines()) == 3
+
+    # And a new run that starts from these weights: its first tensors are theirs.
+    weights = out / "balls" / "models" / "model.safetensors"
+    tuned = tmp_path / "tuned.toml"
+    more = recipe.read_text().replace("epochs = 2", "epochs = 1").replace("lr = 3e-2", "lr = 1e-9")
+    tuned.write_text(more.replace("[network.args]", f'weights = "{weights}"\n[network.args]'))
+    assert main([str(tuned), "--out", str(tmp_path / "tuned")]) == 0
+    before = safetensors.torch.load_file(weights)
+    after = safetensors.torch.load_file(tmp_path / "tuned/balls/models/model.safetensors")
+    assert all((before[name] - after[name]).abs().max() < 1e-3 for name in before)
+
+
+def test_folds_are_measured_on_the_fold_and_not_on_cases_that_were_learned(tmp_path):
+    data = write_dataset(tmp_path / "data", patients=4)
+    write_card(tmp_path)
+    recipe = write_config(tmp_path / "recipe.toml", data, epochs=1, more=EXPORT)
+    folds = f'folder = "{data}"\nfolds = 4\nfold = 1\n'
+    recipe.write_text(recipe.read_text().replace(f'folder = "{data}"\n', folds))
+    assert main([str(recipe), "--out", str(tmp_path / "out")]) == 0
+    result = json.loads((tmp_path / "out/balls/docs/metrics.json").read_text())
+    assert result["count"] == 2
+    assert len({case["patient"] for case in result["cases"]}) == 1
+
+
+@pytest.mark.expects_warnings
+def test_how_it_ends_when_it_cannot_begin(tmp_path, caplog):
+    data = write_dataset(tmp_path / "data")
+    good = write_config(tmp_path / "good.toml", data, more=EXPORT)
+    out = str(tmp_path / "out")
+    assert main([str(good), "--out", out]) == 3  # no card
+    bad = write_config(tmp_path / "bad.toml", data, more='[loss]\nname = "best"')
+    assert main([str(bad), "--out", out]) == 3
+    assert "loss.name must be one of" in caplog.text
+    plain = write_config(tmp_path / "plain.toml", data, epochs=1)
+    assert main([str(plain), "--out", out, "--resume"]) == 3
+    assert "no checkpoint" in caplog.text
+    wide = plain.read_text().replace("UNet3d", "Missing")
+    plain.write_text(wide)
+    assert main([str(plain), "--out", out]) == 4
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 2
+    assert not (tmp_path / "out").exists()

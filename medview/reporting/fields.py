@@ -24,18 +24,20 @@ _MODALITY_WORDS = {
     "ES": "Endoscopy",
     "SM": "Microscopy",
 }
-_SEX_WORDS = {"M": "male", "F": "female", "O": "other"}
+_SEX_WORDS = {"M": "male", "F": "female"}
 _AGE_UNITS = {"D": "days", "W": "weeks", "M": "months", "Y": "years"}
 
 
-def decimals(unit: str) -> int:
-    """How many places after the point a value in that UCUM unit is told with."""
-    return {"mL": 2, "mm": 1, "mm2": 1, "deg": 1, "[hnsf'U]": 0}.get(unit, 2)
+def decimals(value: float, unit: str) -> int:
+    """How many places after the point a value in that UCUM unit is told with: about 3 figures."""
+    if unit == "mL":
+        return 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return {"mm": 1, "mm2": 1, "deg": 1, "[hnsf'U]": 0}.get(unit, 2)
 
 
 def value_text(value: float, unit: str) -> str:
     """A number with its unit as people write it: `3.42 mL`, `-98 HU`."""
-    number = f"{value:.{decimals(unit)}f}"
+    number = f"{value:.{decimals(value, unit)}f}"
     shown = UNIT_TEXT.get(unit, unit)
     if not shown:
         return number

@@ -241,6 +241,8 @@ def test_pairs_are_found_with_their_sums() -> None:
     ("value", "unit", "expected"),
     [
         (3.4166, "mL", "3.42 mL"),
+        (34.166, "mL", "34.2 mL"),
+        (1861.247, "mL", "1861 mL"),
         (-98.4, "[hnsf'U]", "-98 HU"),
         (12.34, "deg", "12.3°"),
         (0.5, "1", "0.50"),

@@ -9,7 +9,8 @@ hang_loading, exit, segv, exit_loading, not_finite, nan_measurement, wrong_shape
 wrong_labels, many_findings, no_result, memory, memory_gpu, refuse, error, garbage, half_frame,
 forged_review, forged_reference, modules (loaded modules as notes), say (progress as fast as it
 can), print, headers (what it was told about the patient as notes), two (two segmentations).
-`steps` and `step_s` slow a run down; its stage is `pid N`, or `stage` if that is told. `volume_ml` may be a number.
+`steps` and `step_s` slow a run down; its stage is `pid N`, or `stage` if that is told; a box
+comes with the note `pid N`.
 """
 
 from __future__ import annotations

@@ -10,12 +10,22 @@ from typing import Any, TypeVar
 import numpy as np
 
 from medview.core.geometry import Geometry
+from medview.core.jobs import InferenceResult
 from medview.core.shared_array import SharedArrayName
 from medview.core.study import Patient, Series, Study
 from medview.core.volume import Volume
 from medview.inference.catalog import load_card
 from medview.inference.client import WorkerClient
-from medview.inference.orders import Heard, JobDone, JobProgress, Limits, Order
+from medview.inference.orders import (
+    Heard,
+    JobCancelled,
+    JobDied,
+    JobDone,
+    JobFailed,
+    JobProgress,
+    Limits,
+    Order,
+)
 from tests.helpers.fake_engine import FAKE_ENGINES, write_fake_model
 
 T = TypeVar("T")
@@ -73,10 +83,6 @@ class Desk:
         self.client.submit(order)
         return order
 
-    def again(self, order: Order) -> None:
-        """Submit an order once more."""
-        self.client.submit(order)
-
     def wait(self, kind: type[T], count: int = 1, timeout_s: float = 30.0) -> T:
         """The `count`-th thing of that kind that was heard, waiting for it."""
         return self.until(
@@ -95,6 +101,21 @@ class Desk:
             left = deadline - time.monotonic()
             assert left > 0, f"not heard in time; heard: {self.heard}"
             self.client.wait(left)
+
+    def end(self, order: Order) -> JobDone | JobFailed | JobCancelled | JobDied:
+        """How an order ended, waiting for it."""
+        kinds = JobDone | JobFailed | JobCancelled | JobDied
+        return self.until(
+            lambda: [
+                one for one in self.heard if isinstance(one, kinds) and one.job_uid == order.job_uid
+            ]
+        )[0]
+
+    def result(self, order: Order) -> InferenceResult:
+        """The result of an order that ends well."""
+        end = self.end(order)
+        assert isinstance(end, JobDone), end
+        return end.result
 
     def pid(self, order: Order) -> int:
         """The process id of the worker that runs an order, once it runs or has run well."""

@@ -12,9 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from medview.core.findings import ModelAuthor, ReviewState
-from medview.core.shared_array import SharedArray
-from medview.core.volume import Volume
+from medview.core.findings import ModelAuthor
 from medview.inference import supervisor
 from medview.inference.client import WorkerClient
 from medview.inference.orders import (
@@ -29,7 +27,7 @@ from medview.inference.orders import (
     WorkerReady,
     WorkerStopped,
 )
-from tests.helpers.worker_desk import Desk, own_blocks, small_volume, someone
+from tests.helpers.worker_desk import Desk, own_blocks, small_volume
 
 DeskMaker = Callable[..., Desk]
 
@@ -73,44 +71,6 @@ def test_a_run_gives_a_proposal_on_the_grid_of_the_volume(desk: Desk) -> None:
     assert kinds == [WorkerReady, JobRunning, JobDone]
 
 
-def test_one_process_serves_one_order_after_the_other(desk: Desk) -> None:
-    first = desk.order()
-    desk.wait(JobDone)
-    pid = desk.pid(first)
-    second = desk.order()
-    desk.wait(JobDone, 2)
-    assert desk.pid(second) == pid
-    assert len([one for one in desk.heard if isinstance(one, WorkerReady)]) == 1
-
-
-def test_voxels_in_shared_memory_are_not_copied(desk: Desk) -> None:
-    plain = small_volume()
-    before = own_blocks()
-    with SharedArray.copy_of(plain.voxels) as block:
-        volume = Volume("shared", "series", plain.geometry, block.array)
-        desk.order(volume=volume, backing=block.key, behave="modules")
-        desk.wait(JobDone)
-        blocks = own_blocks() - before
-        assert block.key.name.lstrip("/") in blocks
-        # The volume itself and the flag for stopping; a copy would be a third.
-        assert len(blocks) == 2
-
-
-def test_a_volume_without_shared_memory_is_copied_once(desk: Desk) -> None:
-    volume = small_volume()
-    before = own_blocks()
-    counts = []
-    for _ in range(3):
-        desk.order(volume=volume)
-        desk.wait(JobDone, len(counts) + 1)
-        counts.append(len(own_blocks() - before))
-    assert counts == [2, 2, 2]  # the flag for stopping and one copy
-    desk.client.forget(volume.uid)
-    desk.order(volume=small_volume("other"))
-    desk.wait(JobDone, 4)
-    assert len(own_blocks() - before) == 2
-
-
 def test_copies_give_way_to_newer_ones_beyond_the_limit(make_desk: DeskMaker) -> None:
     one = small_volume("one")
     desk = make_desk(copies_bytes=one.voxels.nbytes)
@@ -119,21 +79,6 @@ def test_copies_give_way_to_newer_ones_beyond_the_limit(make_desk: DeskMaker) ->
         desk.order(volume=small_volume(uid))
         desk.wait(JobDone, number + 1)
         assert len(own_blocks() - before) == 2
-
-
-def test_the_worker_loads_neither_windows_nor_torch_unasked(desk: Desk) -> None:
-    desk.order(behave="modules")
-    modules = {name.split(".")[0] for name in desk.wait(JobDone).result.notes}
-    assert "numpy" in modules
-    assert not modules & {"PyQt6", "pyqtgraph", "vtkmodules", "torch", "monai", "pydicom", "scipy"}
-
-
-def test_the_worker_is_told_nothing_that_identifies(desk: Desk) -> None:
-    study, series = someone()
-    desk.order(behave="headers", study=study, series=series)
-    notes = desk.wait(JobDone).result.notes
-    assert "PatientAge=033Y" in notes
-    assert not any("MARK" in note or "1970" in note for note in notes)
 
 
 def test_the_log_of_a_failing_model_names_no_patient(desk: Desk) -> None:
@@ -158,69 +103,7 @@ def test_what_engines_print_stays_off_standard_output(
     assert err.count("engine noise") == 2
 
 
-# Refused results
-
-
-BAD_RESULTS = {
-    "not_finite": "not finite",
-    "nan_measurement": "not finite",
-    "wrong_shape": "another grid",
-    "wrong_grid": "another grid",
-    "wrong_labels": "labelled 9",
-    "many_findings": "1,000,000 findings",
-    "forged_reference": "not there",
-    "two": "not what a model gives",
-    "no_result": "not what a model gives",
-    "memory": "not enough memory",
-    "memory_gpu": "not enough memory",
-}
-
-
-def test_bad_results_are_refused_naming_the_model_and_the_worker_goes_on(desk: Desk) -> None:
-    for count, (behave, words) in enumerate(BAD_RESULTS.items(), start=1):
-        desk.order(behave=behave)
-        failed = desk.wait(JobFailed, count)
-        assert words in failed.text, behave
-        assert "Fake model" in failed.text
-        assert failed.hint
-    desk.order()
-    desk.wait(JobDone)
-    assert len([one for one in desk.heard if isinstance(one, WorkerReady)]) == 1
-
-
-def test_what_a_model_refuses_comes_in_its_own_words(desk: Desk) -> None:
-    desk.order(behave="refuse")
-    failed = desk.wait(JobFailed)
-    assert failed.text == "No box was found in the image."
-    assert failed.hint == "Is it an image of a box?"
-
-
-def test_a_model_cannot_accept_its_own_findings(desk: Desk) -> None:
-    desk.order(behave="forged_review")
-    (finding,) = desk.wait(JobDone).result.findings
-    assert finding.review.state is ReviewState.PROPOSED
-
-
-def test_weights_changed_after_the_card_was_read_are_refused(desk: Desk) -> None:
-    order = desk.order()
-    desk.wait(JobDone)
-    weights = order.folder / order.card.weights
-    weights.write_bytes(weights.read_bytes() + b" ")
-    desk.again(order)
-    assert "not the ones it was released with" in desk.wait(JobFailed).text
-
-
 # Cancel
-
-
-def test_a_listening_run_stops_by_itself_and_the_worker_stays(desk: Desk) -> None:
-    order = desk.order(steps=10_000, step_s=0.01)
-    pid = desk.pid(order)
-    desk.client.cancel(order.job_uid)
-    desk.wait(JobCancelled)
-    next_order = desk.order()
-    desk.wait(JobDone)
-    assert desk.pid(next_order) == pid
 
 
 @pytest.mark.parametrize("behave", ["hang", "hang_loading", "half_frame"])
@@ -245,23 +128,6 @@ def test_cancel_before_the_worker_is_up_costs_nothing(desk: Desk) -> None:
     desk.order()
     desk.wait(JobDone)
     assert len([one for one in desk.heard if isinstance(one, WorkerReady)]) == 1
-
-
-def test_cancel_of_another_job_changes_nothing(desk: Desk) -> None:
-    order = desk.order(steps=20)
-    desk.pid(order)
-    desk.client.cancel("another job")
-    desk.wait(JobDone)
-
-
-def test_cancel_meets_only_the_run_it_was_meant_for(desk: Desk) -> None:
-    order = desk.order(steps=10_000, step_s=0.01)
-    desk.pid(order)
-    desk.client.cancel(order.job_uid)
-    desk.wait(JobCancelled)
-    desk.order(steps=5)
-    desk.wait(JobDone)
-    assert len([one for one in desk.heard if isinstance(one, JobCancelled)]) == 1
 
 
 # Death

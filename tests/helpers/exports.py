@@ -137,3 +137,18 @@ def finding(
         review=review,
         **(values | more),
     )
+
+
+def placed(
+    array: npt.NDArray[np.uint8],
+    voxels: npt.NDArray[np.int64],
+    affine: npt.NDArray[np.float64],
+    geometry: Geometry,
+) -> npt.NDArray[np.uint8]:
+    """What another program read (`voxels` are the indices of interest) on a grid of ours."""
+    index = geometry.to_index(voxels @ affine[:3, :3].T + affine[:3, 3])
+    nearest = np.rint(index).astype(int)
+    assert np.abs(index - nearest).max() < 0.01
+    seen = np.zeros(geometry.shape, dtype=np.uint8)
+    seen[tuple(nearest.T)] = array[tuple(voxels.T)]
+    return seen

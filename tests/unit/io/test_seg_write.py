@@ -31,6 +31,7 @@ from tests.helpers.exports import (
     AT,
     BY_MODEL,
     MODEL,
+    placed,
     random_labels,
     segment,
     segmentation_of,
@@ -86,20 +87,6 @@ def seen_by_highdicom(path: Path, geometry: Geometry) -> npt.NDArray[np.uint8]:
     """Labels on our grid, placed by the positions that highdicom reports."""
     volume = hd.seg.segread(path).get_volume(combine_segments=True)
     return placed(volume.array, np.argwhere(volume.array), volume.affine, geometry)
-
-
-def placed(
-    array: npt.NDArray[np.uint8],
-    voxels: npt.NDArray[np.int64],
-    affine: npt.NDArray[np.float64],
-    geometry: Geometry,
-) -> npt.NDArray[np.uint8]:
-    index = geometry.to_index(voxels @ affine[:3, :3].T + affine[:3, 3])
-    nearest = np.rint(index).astype(int)
-    assert np.abs(index - nearest).max() < 0.01
-    seen = np.zeros(geometry.shape, dtype=np.uint8)
-    seen[tuple(nearest.T)] = array[tuple(voxels.T)]
-    return seen
 
 
 @pytest.mark.parametrize("name", ORIENTATIONS)

@@ -15,7 +15,6 @@ from typing import Any
 import cc3d
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from medview.core.codes import HOUNSFIELD, VOLUME
 from medview.core.errors import ModelError
@@ -134,7 +133,18 @@ def _fill_slices(mask: Mask, context: Context) -> None:
     for k, plane in enumerate(mask):
         context.progress("Filling", k / len(mask))
         if plane.any():
-            mask[k] = ndimage.binary_fill_holes(plane)
+            mask[k] |= _enclosed(plane)
+
+
+def _enclosed(plane: Mask) -> Mask:
+    """Pixels outside a 2D mask that cannot reach the edge of the image by their sides."""
+    regions = cc3d.connected_components(~plane, connectivity=4)
+    enclosed = np.ones(int(regions.max()) + 1, np.bool_)
+    enclosed[0] = False
+    for edge in (regions[0], regions[-1], regions[:, 0], regions[:, -1]):
+        enclosed[edge] = False
+    result: Mask = enclosed[regions]
+    return result
 
 
 def _wrong_rules(rules: Any) -> list[str]:

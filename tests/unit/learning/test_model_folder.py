@@ -1,8 +1,10 @@
 """A trained network as a model folder: written, measured, read back, refused when damaged."""
 
+import dataclasses
 import json
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -124,10 +126,12 @@ def test_an_incomplete_card_is_refused_naming_what_it_lacks(tmp_path):
         load_card(card)
 
 
-def test_evaluation_scores_the_answer_that_a_reading_would_give(model, tmp_path):
+def test_evaluation_scores_the_answer_that_a_reading_would_give(model, tmp_path, resources):
     out = tmp_path / "scores.json"
     assert main([str(model), str(tmp_path / "data"), "--out", str(out), "--split", "val"]) == 0
     result = json.loads(out.read_text())
+    schema = json.loads((resources / "schemas" / "evaluate.schema.json").read_text())
+    jsonschema.validate(result, schema)
     assert (result["model"], result["split"], result["count"]) == ("balls", "val", 4)
     assert set(result["metrics"]) == {
         "dice_large",
@@ -178,3 +182,32 @@ def test_exit_codes(model, tmp_path, capsys):
         main([str(model)])
     assert stop.value.code == 2
     assert capsys.readouterr().out == ""
+
+
+def test_the_shipped_model_is_whole_and_says_its_figures(resources):
+    """Weights are the released ones, at most 10 MB, and their figures meet what was promised."""
+    folder = resources / "models" / "hippocampus_mr"
+    weights = folder / "models" / "model.safetensors"
+    assert weights.stat().st_size <= 10_000_000
+    network = load_network(folder)
+    assert predict(network, np.zeros((35, 50, 36), np.float32), (0,)).shape == (3, 35, 50, 36)
+    figures = json.loads((folder / "docs" / "metrics.json").read_text())
+    schema = json.loads((resources / "schemas" / "evaluate.schema.json").read_text())
+    jsonschema.validate(figures, schema)
+    assert figures["split"] == "val"
+    assert figures["metrics"]["dice_anterior"]["value"] >= 0.89
+    assert figures["metrics"]["dice_posterior"]["value"] >= 0.875
+
+
+def test_the_shipped_model_scores_what_its_card_says(resources, shared):
+    """Four cases of people it never saw, measured again."""
+    folder = resources / "models" / "hippocampus_mr"
+    dataset = open_dataset(shared / "train" / "hippocampus_msd_task04")
+    stated = json.loads((folder / "docs" / "metrics.json").read_text())["cases"]
+    few = dataclasses.replace(dataset, cases=dataset.of("val")[::10])
+    found = evaluate(folder, few, split="val")["cases"]
+    by_id = {case["id"]: case for case in stated}
+    assert len(found) == 4
+    for case in found:
+        for name in ("dice_anterior", "dice_posterior"):
+            assert case[name] == pytest.approx(by_id[case["id"]][name], abs=0.003)

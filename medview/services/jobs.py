@@ -70,12 +70,12 @@ class Jobs:
         return not self._active and not self._queue
 
     def warm(self) -> None:
-        """Start the worker before the first job, so that it has imported what takes long."""
-        self._client.warm()
+        """A window is up: start the worker, so that it has imported what takes long.
 
-    def watch(self) -> None:
-        """From now on run fitting models on what is opened, if the settings ask for it."""
-        self._workspace.events.volume_loaded.connect(self._on_volume_loaded)
+        From now on fitting models run on what is opened, if the settings ask for it.
+        """
+        self._workspace.events.volume_loaded.connect(self._on_volume_loaded, unique=True)
+        self._client.warm()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until there is something to pump; for programs without a window."""

@@ -299,7 +299,7 @@ def test_models_run_on_what_is_opened_only_if_asked_for(tmp_path: Path) -> None:
     write_fake_model(tmp_path, "net", task="segmentation")
     write_fake_model(tmp_path, "ct_only", task="segmentation", scope={"modality": ["CT"]})
     stage.catalog.refresh()
-    stage.jobs.watch()
+    stage.jobs.warm()
     volume = stage.work.volumes[VOLUME_UID]
     stage.work.add_volume(replace(volume, uid="first"))
     stage.jobs.pump()

@@ -16,8 +16,9 @@ from medview.core.codes import UNSPECIFIED
 from medview.core.errors import ReadError
 from medview.core.geometry import Calibration
 from medview.core.study import Instance, Problem, Series, Severity
-from medview.io.frames import SLICED, Frame, Place, frames_of, lost_frame
+from medview.io.frames import SLICED, Frame, Place, frames_of, lost_frame, needs_data_set
 from medview.io.identity import IMAGE_KINDS, kind_of
+from medview.io.multiframe import data_sets
 from medview.io.phases import phases_of
 from medview.io.plan import PixelFormat, PlanePlan, SeriesPlan, VolumePlan
 from medview.io.projection import pixel_size
@@ -46,17 +47,7 @@ def plan_dicom(series: Series, password: str = "") -> SeriesPlan:
     """
     if series.kind not in IMAGE_KINDS:
         return SeriesPlan(series.uid, ())
-    frames: list[Frame] = []
-    problems = []
-    for instance in series.instances:
-        values = {**series.headers, **instance.headers}
-        if kind_of(values) not in IMAGE_KINDS:
-            continue  # a report or the like that was filed under the images
-        try:
-            frames += frames_of(instance, values, password)
-        except ReadError as error:
-            problems.append(_problem(instance, error))
-            frames += lost_frame(instance, values)
+    frames, problems = _all_frames(series, password)
     drafts = [*_placed(frames), *_unplaced(frames)]
     drafts.sort(key=lambda draft: -len(draft.frames))
     volumes = tuple(
@@ -64,6 +55,26 @@ def plan_dicom(series: Series, password: str = "") -> SeriesPlan:
         for n, draft in enumerate(drafts)
     )
     return SeriesPlan(series.uid, volumes, tuple(problems))
+
+
+def _all_frames(series: Series, password: str) -> tuple[list[Frame], list[Problem]]:
+    """Every frame of the series; instances that cannot be read are problems."""
+    frames: list[Frame] = []
+    problems = []
+    pairs = [(one, {**series.headers, **one.headers}) for one in series.instances]
+    # A report or the like that was filed under the images is no image.
+    pairs = [(one, values) for one, values in pairs if kind_of(values) in IMAGE_KINDS]
+    headers = data_sets([one for one, values in pairs if needs_data_set(values)], password)
+    for instance, values in pairs:
+        header = headers.get((instance.path, instance.member))
+        try:
+            if isinstance(header, ReadError):
+                raise header
+            frames += frames_of(instance, values, header)
+        except ReadError as error:
+            problems.append(_problem(instance, error))
+            frames += lost_frame(instance, values)
+    return frames, problems
 
 
 def _problem(instance: Instance, error: ReadError) -> Problem:

@@ -14,7 +14,6 @@ from medview.core.study import Instance
 from medview.io.mosaic import Tile, mosaic_tiles
 from medview.io.multiframe import (
     damage_refused,
-    data_set,
     detector_values,
     frame_times_s,
     frame_values,
@@ -103,25 +102,33 @@ def lost_frame(instance: Instance, values: Values) -> list[Frame]:
     return [] if place is None else [Frame(instance, values, None, place)]
 
 
-def frames_of(instance: Instance, values: Values, password: str) -> list[Frame]:
-    """The pictures of an instance; ReadError where it holds none that can be shown."""
+def needs_data_set(values: Values) -> bool:
+    """Whether the few header values kept by the scan are not enough to know the frames."""
+    several = values.get("NumberOfFrames", "").strip() not in ("", "0", "1")
+    groups = values.get("PerFrameFunctionalGroupsSequence")
+    return bool(several or groups or values.get("ModalityLUTSequence") or _is_mosaic(values))
+
+
+def _is_mosaic(values: Values) -> bool:
+    siemens = values.get("Manufacturer", "").upper().startswith("SIEMENS")
+    return "MOSAIC" in values.get("ImageType", "") or bool(siemens and values.get("MosaicImages"))
+
+
+def frames_of(instance: Instance, values: Values, ds: Dataset | None) -> list[Frame]:
+    """The pictures of an instance; `ds` is its header where `needs_data_set` says so.
+
+    ReadError where it holds none that can be shown.
+    """
     form = pixel_format(values)
+    if ds is None:
+        offset = int(values["_PixelOffset"]) if _is_direct(form) else -1
+        return [Frame(instance, values, form, place_of(values), offset=offset)]
     with damage_refused("The header of the file is damaged"):
-        return _frames(instance, values, form, password)
-
-
-def _frames(instance: Instance, values: Values, form: PixelFormat, password: str) -> list[Frame]:
-    if values.get("ModalityLUTSequence"):
-        form = replace(form, lut=_modality_lut(data_set(instance, password)))
-    start = int(values["_PixelOffset"])
-    if values.get("MosaicImages") or "MOSAIC" in values.get("ImageType", ""):
-        tiles = mosaic_tiles(data_set(instance, password), values)
-        if tiles:
-            return _tiles(instance, values, form, tiles)
-    if form.frames > 1 or values.get("PerFrameFunctionalGroupsSequence"):
-        return _many(instance, values, form, password)
-    offset = start if _is_direct(form) else -1
-    return [Frame(instance, values, form, place_of(values), offset=offset)]
+        if values.get("ModalityLUTSequence"):
+            form = replace(form, lut=_modality_lut(ds))
+        if _is_mosaic(values):
+            return _tiles(instance, values, form, mosaic_tiles(ds, values))
+        return _many(instance, values, form, ds)
 
 
 def _is_direct(form: PixelFormat) -> bool:
@@ -134,8 +141,7 @@ def _is_direct(form: PixelFormat) -> bool:
     )
 
 
-def _many(instance: Instance, values: Values, form: PixelFormat, password: str) -> list[Frame]:
-    ds = data_set(instance, password)
+def _many(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) -> list[Frame]:
     texts = frame_values(ds, form.frames)
     if not any("ImagePositionPatient" in text for text in texts):
         texts = detector_values(ds, form.frames) or texts

@@ -206,7 +206,7 @@ def _meta(head: bytes) -> tuple[int, str, list[str]]:
     elif head[:2] == b"MZ" or head[:4] == b"\x7fELF" or head[:1] in (b"<", b"#"):
         notes.append("The preamble of the file is that of a program or a script")
     syntax = ""
-    while pos + 8 <= len(head):
+    while pos + 12 <= len(head):
         group, element, vr, length = struct.unpack_from("<HH2sH", head, pos)
         if group != 2:
             break

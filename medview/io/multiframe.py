@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,32 @@ def data_set(instance: Instance, password: str = "", *, pixels: bool = False) ->
     entry = next(read_all(instance.path, [instance.member], password), None)
     if entry is None:
         raise ReadError("The file is no longer there")
-    data = entry.data
-    if instance.transfer_syntax_uid == DEFLATED:
+    return _parsed(entry.data, instance.transfer_syntax_uid, pixels=pixels)
+
+
+def data_sets(
+    instances: Sequence[Instance], password: str = ""
+) -> dict[tuple[Path, str], Dataset | ReadError]:
+    """The headers of several instances by path and member, each archive gone through once."""
+    found: dict[tuple[Path, str], Dataset | ReadError] = {}
+    by_path: dict[Path, dict[str, Instance]] = {}
+    for instance in instances:
+        by_path.setdefault(instance.path, {})[instance.member] = instance
+    for path, members in by_path.items():
+        try:
+            for entry in read_all(path, list(members), password):
+                syntax = members[entry.member].transfer_syntax_uid
+                try:
+                    found[path, entry.member] = _parsed(entry.data, syntax, pixels=False)
+                except ReadError as error:
+                    found[path, entry.member] = error
+        except ReadError as error:
+            found.update({(path, member): error for member in members})
+    return found
+
+
+def _parsed(data: bytes, syntax: str, *, pixels: bool) -> Dataset:
+    if syntax == DEFLATED:
         inflate(data, deflated_start(data))  # refuses what would grow without measure
     with damage_refused("The header of the file is damaged"):
         return dcmread(io.BytesIO(data), stop_before_pixels=not pixels, force=True)

@@ -71,13 +71,14 @@ def export_model(
     }
     content = safetensors.torch.save(tensors, metadata={"format": "pt"})
     weights.write_bytes(content)
+    divisor = int(getattr(network, "divisor", 1))
     digest = hashlib.sha256(content).hexdigest()
-    described = metadata(config, card, digest)
+    described = metadata(config, card, digest, divisor)
     own = described["medview"]
     _write_json(folder / "configs" / "metadata.json", described)
     _write_json(
         folder / "configs" / "inference.json",
-        inference_config(config, keep_largest=own["keep_largest"]),
+        inference_config(config, divisor, keep_largest=own["keep_largest"]),
     )
     for name, source in sources.items():
         _copy(source, folder / "configs" / name)
@@ -93,8 +94,8 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def metadata(config: TrainConfig, card: Card, sha256: str) -> dict[str, Any]:
-    """Give MONAI's metadata with the medview block."""
+def metadata(config: TrainConfig, card: Card, sha256: str, divisor: int) -> dict[str, Any]:
+    """Give MONAI's metadata with the medview block; the network divides each side by `divisor`."""
     outputs = [{"index": 0, "label": "background"}, *card["outputs"]]
     names = {str(output["index"]): output["label"] for output in outputs}
     image = {
@@ -102,7 +103,7 @@ def metadata(config: TrainConfig, card: Card, sha256: str) -> dict[str, Any]:
         "format": "magnitude",
         "modality": card["scope"]["modality"][0],
         "num_channels": 1,
-        "spatial_shape": [f"{_divisor(config)}*n"] * 3,
+        "spatial_shape": [f"{divisor}*n"] * 3,
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": False,
@@ -170,11 +171,7 @@ def _own_block(config: TrainConfig, card: Card, sha256: str) -> dict[str, Any]:
     }
 
 
-def _divisor(config: TrainConfig) -> int:
-    return int(2 ** (len(config.network.args.get("widths", (0, 0, 0, 0))) - 1))
-
-
-def inference_config(config: TrainConfig, *, keep_largest: bool) -> dict[str, Any]:
+def inference_config(config: TrainConfig, divisor: int, *, keep_largest: bool) -> dict[str, Any]:
     """Give the configuration for `python -m monai.bundle run`: MONAI's own transforms throughout.
 
     Percentile clipping and z-score are MONAI's `ScaleIntensityRangePercentiles` and
@@ -199,7 +196,7 @@ def inference_config(config: TrainConfig, *, keep_largest: bool) -> dict[str, An
         {
             "_target_": "DivisiblePadd",
             "keys": "image",
-            "k": _divisor(config),
+            "k": divisor,
             "mode": "edge",
             "method": "end",
         },

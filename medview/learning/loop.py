@@ -79,6 +79,7 @@ class Trainer:
         network = build_network(config.network.class_name, config.network.args)
         if config.network.weights:
             load_weights(network, Path(config.network.weights))
+        _refuse_misfit(network, config.data.patch, len(classes))
         network.to(self.device)
         self.state = TrainingState(
             network, Average(network, config.run.ema), make_optimiser(network, config.optimiser)
@@ -234,6 +235,24 @@ class Trainer:
         state.optimiser.load_state_dict(content["optimiser"])
         state.epoch, state.step = content["epoch"], content["step"]
         state.history = content["history"]
+
+
+def _refuse_misfit(network: nn.Module, patch: tuple[int, ...], classes: int) -> None:
+    """Ask the network about one empty patch before a run is begun."""
+    try:
+        with torch.inference_mode():
+            given = tuple(network(torch.zeros(1, 1, *patch)).shape)
+    except (RuntimeError, ValueError) as error:
+        raise ReadError(
+            f"The network does not take patches of {' x '.join(map(str, patch))}.",
+            hint=f"It divides every side by {getattr(network, 'divisor', 1)}.",
+            detail=str(error),
+        ) from error
+    if given != (1, classes + 1, *patch):
+        raise ReadError(
+            f"The network gives {given[1]} channels; the data set needs {classes + 1}.",
+            hint="Set network.args.out_channels to the number of classes and one for background.",
+        )
 
 
 def _read_checkpoint(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ every small operation; here the processes meet once a step.
 
 import json
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -82,7 +83,9 @@ def _member(
     processes: int,
     meeting: str,
 ) -> None:
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    loopback = {"lo", "lo0"} & {name for _, name in socket.if_nameindex()}
+    if loopback:  # else a machine without a network would look for its own name in vain
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback.pop())
     torch.set_num_threads(1)
     store = FileStore(meeting, processes)
     distributed.init_process_group("gloo", store=store, rank=number, world_size=processes)

@@ -57,6 +57,17 @@ def test_dice_and_cross_entropy():
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
 
 
+def test_weighted_dice_and_cross_entropy():
+    weights = torch.tensor([0.5, 1.0, 2.0])
+    p, t = LOGITS.softmax(1)[:, 1:], one_hot()[:, 1:]
+    axes = (0, 2, 3, 4)
+    dice = 1 - 2 * (p * t).sum(axes) / (p.sum(axes) + t.sum(axes))
+    each = weights[TARGET]
+    entropy = -(each * true_probability().log()).sum() / each.sum()
+    loss = make_loss("dice_ce", (0.5, 1.0, 2.0))(LOGITS, TARGET)
+    assert loss.item() == pytest.approx(((weights[1:] * dice).mean() + entropy).item(), abs=1e-5)
+
+
 def test_mse_is_the_brier_score():
     expected = ((LOGITS.softmax(1) - one_hot()) ** 2).mean()
     assert make_loss("mse")(LOGITS, TARGET).item() == pytest.approx(expected.item(), rel=1e-5)

@@ -114,3 +114,20 @@ def test_no_case_to_train_on_is_refused(folder, tmp_path):
     config = load_config(write_config(tmp_path / "a.toml", folder))
     with pytest.raises(ReadError, match="no case"):
         Trainer(config, [], [], ("large", "small"), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("out_channels = 3", "out_channels = 4", "gives 4 channels; the data set needs 3"),
+        ("[16, 16, 16]", "[16, 16, 15]", "does not take patches of 16 x 16 x 15"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused_before_the_first_step(
+    folder, tmp_path, before, after, words
+):
+    path = write_config(tmp_path / "a.toml", folder)
+    path.write_text(path.read_text().replace(before, after))
+    cases = open_dataset(folder).of("train")
+    with pytest.raises(ReadError, match=words):
+        Trainer(load_config(path), cases, [], ("large", "small"), "cpu")

@@ -16,6 +16,7 @@ from medview.io.request import ALL_FORMATS
 from medview.services.commands import Command, Registry
 from medview.services.edits import ChangeSegments
 from medview.services.painting import find_segment
+from medview.services.report_desk import UNNAMED
 
 if TYPE_CHECKING:
     # The bundle builds the registry and calls `register`: it knows this module, not the reverse.
@@ -94,7 +95,7 @@ def _steps(services: Services) -> tuple[Command, ...]:
     def turn(turn_one: Callable[[], bool], action: str, title: str) -> None:
         study_uid = history.study_uid
         if turn_one():
-            actor = services.workspace.reader or "reader"
+            actor = services.workspace.reader or UNNAMED
             audit.record(actor, action, study_uid, study_uid=study_uid, note=title)
 
     return (

@@ -22,7 +22,7 @@ from medview.core.views import Plane
 from medview.core.volume import Volume
 from medview.imaging.edit import Brush, Patch, delete_segment, fill_holes, stroke, within_values
 from medview.services.edits import AddSegmentation, ChangeSegments, Compound, Edit, PaintEdit
-from medview.services.review import UNNAMED
+from medview.services.report_desk import UNNAMED
 from medview.services.toolbox import BrushOptions
 from medview.services.viewing import Viewing
 

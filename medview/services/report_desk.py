@@ -18,6 +18,9 @@ from medview.services.audit import Audit
 from medview.services.edits import ChangeReport
 from medview.services.workspace import Workspace
 
+#: Author of what was done before anybody gave a name.
+UNNAMED = "Unnamed reader"
+
 
 def no_cards() -> Sequence[ModelCard]:
     """For a desk without models."""
@@ -201,7 +204,7 @@ class ReportDesk:
         if new == report:
             return
         self._workspace.apply(ChangeReport(report.study_uid, report, new, title))
-        self._record(self._workspace.reader or "reader", "report.edit", report, new, title)
+        self._record(self._workspace.reader or UNNAMED, "report.edit", report, new, title)
 
     def _record(self, actor: str, action: str, old: Report, new: Report, note: str = "") -> None:
         self._audit.record(

@@ -9,7 +9,7 @@ import numpy as np
 
 from medview.core.codes import VOLUME
 from medview.core.errors import ModelError, ReportError
-from medview.core.events import Level
+from medview.core.events import Level, StudyClosed, StudyOpened
 from medview.core.findings import (
     Finding,
     Laterality,
@@ -40,12 +40,9 @@ from medview.services.edits import (
     leaves,
 )
 from medview.services.journal import digest
-from medview.services.report_desk import ReportDesk, no_cards
+from medview.services.report_desk import UNNAMED, ReportDesk, no_cards
 from medview.services.volumes import SegmentVolumes
 from medview.services.workspace import Workspace
-
-#: Author of corrections made before anybody gave a name.
-UNNAMED = "Unnamed reader"
 
 
 class ReviewDesk(ReportDesk):
@@ -64,7 +61,10 @@ class ReviewDesk(ReportDesk):
     ) -> None:
         super().__init__(workspace, audit, templates, cards)
         self._volumes = SegmentVolumes()
+        self._last_stroke = ""
         workspace.follow(self._follow)
+        workspace.events.study_opened.connect(lambda event: self._note_study(event, "study.open"))
+        workspace.events.study_closed.connect(lambda event: self._note_study(event, "study.close"))
 
     # Proposals
 
@@ -157,7 +157,7 @@ class ReviewDesk(ReportDesk):
             pair = FindingStep(finding, changed.reviewed(review))
             self._decide([pair], f"Edit: {finding.label}", "finding.edit")
 
-    def delete_segment(self, ref: SegmentRef, by: str = "") -> None:
+    def delete_segment(self, ref: SegmentRef) -> None:
         """Delete a segment with its voxels, as one step; KeyError for an unknown one.
 
         Its findings are rejected by that and stay in the record.
@@ -172,17 +172,6 @@ class ReviewDesk(ReportDesk):
         cleared = delete_segment(segmentation, ref.number)
         painted = () if cleared is None else (PaintEdit(study_uid, cleared),)
         self._workspace.apply(Compound(study_uid, title, (*painted, change)))
-        actor = by.strip() or self._workspace.reader or UNNAMED
-        note = f"{segment.number} {segment.label}"
-        digests = (digest(segment), "")
-        self._audit.record(
-            actor,
-            "segment.delete",
-            segmentation.uid,
-            study_uid=study_uid,
-            digests=digests,
-            note=note,
-        )
 
     def _decide(
         self, steps: Sequence[FindingStep], title: str, action: str, note: str = ""
@@ -233,6 +222,8 @@ class ReviewDesk(ReportDesk):
             if isinstance(leaf, PaintEdit):
                 dabs.setdefault(leaf.change.segmentation_uid, []).append(leaf.change)
             touched = touched or isinstance(leaf, ChangeFindings)
+        if not touched:
+            self._note_edit(edit)
         for uid, changes in dabs.items():
             steps |= {step.uid: step for step in self._remeasured(uid, changes)}
         for leaf in leaves(edit):
@@ -305,6 +296,21 @@ class ReviewDesk(ReportDesk):
     def _title_of(self, model_id: str) -> str:
         return next((card.title for card in self._cards() if card.id == model_id), model_id)
 
+    def _note_study(self, event: StudyOpened | StudyClosed, action: str) -> None:
+        actor = self._workspace.reader or UNNAMED
+        self._audit.record(actor, action, event.uid, study_uid=event.uid)
+
+    def _note_edit(self, edit: Edit) -> None:
+        """A change of segments by hand; a stroke of many dabs once."""
+        if edit.stroke and edit.stroke == self._last_stroke:
+            return
+        self._last_stroke = edit.stroke
+        actor = self._workspace.reader or UNNAMED
+        study_uid = edit.study_uid
+        self._audit.record(
+            actor, "segment.edit", _segmentation_of(edit), study_uid=study_uid, note=edit.title
+        )
+
     def _note_all(
         self, actor: str, action: str, steps: Iterable[FindingStep], study_uid: str, note: str
     ) -> None:
@@ -335,6 +341,18 @@ class ReviewDesk(ReportDesk):
             digests=("" if before is None else digest(before), digest(after)),
             note=note,
         )
+
+
+def _segmentation_of(edit: Edit) -> str:
+    """The segmentation that an edit by hand changes."""
+    for leaf in leaves(edit):
+        if isinstance(leaf, PaintEdit):
+            return leaf.change.segmentation_uid
+        if isinstance(leaf, ChangeSegments):
+            return leaf.segmentation_uid
+        if isinstance(leaf, AddSegmentation):
+            return leaf.segmentation.uid
+    return ""
 
 
 def _numbers_in(change: LabelEdit) -> set[int]:

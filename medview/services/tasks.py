@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import os
 import queue
 import threading
@@ -17,6 +18,8 @@ from typing import Any
 from medview.core.errors import Cancelled, MedviewError
 from medview.services.import_worker import Terms, check_target
 from medview.services.lanes import Call, Calls, ImportLane, Lane, PoolLane, start_thread
+
+_log = logging.getLogger(__name__)
 
 #: What import workers may run.
 ROOMS = ("medview.io.",)
@@ -53,6 +56,8 @@ class Task:
             if self._on_done is not None:
                 self._on_done(result)
         elif isinstance(error, MedviewError) and self._on_error is not None:
+            # The reader's words may name files; only the technical detail goes into the log.
+            _log.info("%s: %s", type(error).__name__, error.detail)
             self._on_error(error)
         else:
             if self._on_error is not None:

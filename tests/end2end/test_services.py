@@ -117,7 +117,7 @@ def _report_and_export(services: Services, study_uid: str, volume_ml: float, out
     commands.run("report.export", folder=str(out))
     commands.wait_idle(120)
     assert work.notices[-1].level is Level.INFO, work.notices[-1]
-    written = {path.name for path in (out).iterdir()}
+    written = {path.name for path in out.iterdir()}
     assert {
         "segmentation.dcm", "report.dcm", "report_pdf.dcm", "report.pdf", "result.json",
         "findings.csv", "report.html", "key-01.png",
@@ -129,7 +129,7 @@ def _report_and_export(services: Services, study_uid: str, volume_ml: float, out
     assert told["segment"] == {"file": "segmentation.dcm", "number": 1}
     assert result["models"][0]["weights_sha256"] == MODEL.weights_sha256
     actions = [row["action"] for row in result["audit"]]
-    assert actions[:2] == ["finding.propose", "finding.accept"]
+    assert actions[:4] == ["study.open", "finding.propose", "segment.edit", "finding.accept"]
     assert "edit.undo" in actions
     assert actions[-1] == "report.sign"
     assert services.audit.rows()[-1].action == "report.export"

@@ -28,7 +28,8 @@ from medview.core.segmentation import LabelEdit
 from medview.reporting.canonical import digest
 from medview.services.audit import Audit
 from medview.services.edits import PaintEdit
-from medview.services.review import UNNAMED, ReviewDesk
+from medview.services.report_desk import UNNAMED
+from medview.services.review import ReviewDesk
 from medview.services.workspace import Workspace
 from tests.helpers import desk
 from tests.helpers.desk import STUDY
@@ -322,7 +323,10 @@ def test_deleting_a_segment_rejects_its_finding_and_can_be_undone(
     report = work.report_of(STUDY)
     assert report is not None
     assert [f.uid for f in report.findings] == [uids[1]]
-    assert audit.rows()[-1].action == "segment.delete"
+    assert (audit.rows()[-1].action, audit.rows()[-1].note) == (
+        "segment.edit",
+        "Delete segment: Structure 1",
+    )
     work.history.undo()
     assert desk.fingerprint(work) == before
     with pytest.raises(KeyError):
@@ -443,6 +447,21 @@ def test_every_step_is_on_record_and_the_chain_holds(work: Workspace, bench: Ben
         "report.amend",
     ]
     assert audit.verify() == ()
+
+
+def test_strokes_and_studies_are_on_record(work: Workspace, bench: Bench) -> None:
+    _, audit, _ = bench
+    for row in range(3):
+        paint(work, Box((3, row, 0), (4, row + 1, 12)), 1, stroke="one")
+    paint(work, Box((3, 5, 0), (4, 6, 12)), 1, stroke="two")
+    work.open_studies([desk.study("9.9")])
+    work.close_study("9.9")
+    assert actions(audit)[2:] == [
+        ("Dr Ada", "segment.edit"),
+        ("Dr Ada", "segment.edit"),
+        ("Dr Ada", "study.open"),
+        ("Dr Ada", "study.close"),
+    ]
 
 
 def test_volumes_of_a_foreign_revision_are_counted_afresh(work: Workspace, bench: Bench) -> None:

@@ -21,6 +21,7 @@ from medview.core.report import Report
 from medview.core.segmentation import LabelArray, Segment, Segmentation
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
+from medview.imaging.measure import count_voxels
 
 
 class ExportFormat(StrEnum):
@@ -161,18 +162,19 @@ def _snapshot(
     if box is None:
         return None
     block = labels[box.slices]
-    present = np.bincount(block.reshape(-1), minlength=1)
+    present = count_voxels(block)
     kept = sorted(
-        (s for s in segmentation.segments if keep(s) and s.number < present.size),
+        (s for s in segmentation.segments if keep(s) and s.number in present),
         key=lambda s: s.number,
     )
-    kept = [segment for segment in kept if present[segment.number]]
     if not kept:
         return None
     numbers = {segment.number: place for place, segment in enumerate(kept, start=1)}
-    table: npt.NDArray[Any] = np.zeros(present.size, dtype=labels.dtype)
+    table: npt.NDArray[Any] = np.zeros(max(present) + 1, dtype=labels.dtype)
     for old, new in numbers.items():
         table[old] = new
+    if any(table[number] != number for number in present):
+        block = table[block]
     return SegmentationExport(
         uid=segmentation.uid,
         file=file,
@@ -184,5 +186,5 @@ def _snapshot(
         numbers=numbers,
         box=box,
         dtype=labels.dtype.str,
-        packed=zlib.compress(np.ascontiguousarray(table[block]).tobytes(), 1),
+        packed=zlib.compress(np.ascontiguousarray(block).tobytes(), 1),
     )

@@ -105,10 +105,10 @@ def build_segmentation(
             "The segmentation cannot be written as DICOM: its images have no place in the patient",
             "Export it as NIfTI or as pictures.",
         )
-    stand_ins = _stand_ins(export, sources)
     models = [s.provenance.author for s in export.segments]
     with foreign_values(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
+        stand_ins = _stand_ins(export, sources)
         dataset = SegmentationObject(
             source_images=stand_ins,
             pixel_array=export.labels(),
@@ -259,8 +259,9 @@ def _stand_ins(export: SegmentationExport, sources: Sources) -> list[Dataset]:
     # Copies of one image are one image; without patient space there is only one.
     distinct = list({one.sop_instance_uid: one for one in chosen or sources.instances}.values())
     stand_ins = []
+    pattern = _pattern(geometry, sources)
     for instance in distinct if geometry.in_patient_space else distinct[:1]:
-        stand_in = _stand_in(geometry, sources, instance)
+        stand_in = _stand_in(pattern, sources, instance)
         if geometry.in_patient_space:
             place = places.get(instance, geometry.to_lps_mm((0, 0, 0)))
             stand_in.ImagePositionPatient = [float(value) for value in place]
@@ -268,24 +269,30 @@ def _stand_ins(export: SegmentationExport, sources: Sources) -> list[Dataset]:
     return stand_ins
 
 
-def _stand_in(geometry: Geometry, sources: Sources, instance: Instance) -> Dataset:
-    stand_in = identity_of(sources)
-    with foreign_values():
-        stand_in.SOPClassUID = UID(instance.sop_class_uid)
-        known = sources.can_be_referred_to
-        stand_in.SOPInstanceUID = UID(instance.sop_instance_uid if known else new_dicom_uid())
-        stand_in.SeriesInstanceUID = UID(sources.first.SeriesInstanceUID)
-        stand_in.Modality = sources.first.get("Modality", "OT")
-        stand_in.Rows, stand_in.Columns = geometry.shape[1], geometry.shape[2]
-        if geometry.in_patient_space:
-            spacing, thickness, between = _distances(geometry, sources)
-            stand_in.FrameOfReferenceUID = _frame_of_reference(geometry, sources)
-            stand_in.PositionReferenceIndicator = ""
-            stand_in.ImageOrientationPatient = _cosines(geometry)
-            stand_in.PixelSpacing = list(spacing)
-            stand_in.SliceThickness = thickness
-            if between is not None:
-                stand_in.SpacingBetweenSlices = between
+def _pattern(geometry: Geometry, sources: Sources) -> Dataset:
+    """What all stand-ins of a source have in common."""
+    pattern = identity_of(sources)
+    pattern.SeriesInstanceUID = UID(sources.first.SeriesInstanceUID)
+    pattern.Modality = sources.first.get("Modality", "OT")
+    pattern.Rows, pattern.Columns = geometry.shape[1], geometry.shape[2]
+    if geometry.in_patient_space:
+        spacing, thickness, between = _distances(geometry, sources)
+        pattern.FrameOfReferenceUID = _frame_of_reference(geometry, sources)
+        pattern.PositionReferenceIndicator = ""
+        pattern.ImageOrientationPatient = _cosines(geometry)
+        pattern.PixelSpacing = list(spacing)
+        pattern.SliceThickness = thickness
+        if between is not None:
+            pattern.SpacingBetweenSlices = between
+    return pattern
+
+
+def _stand_in(pattern: Dataset, sources: Sources, instance: Instance) -> Dataset:
+    stand_in = Dataset()
+    stand_in.update(pattern)
+    stand_in.SOPClassUID = UID(instance.sop_class_uid)
+    known = sources.can_be_referred_to
+    stand_in.SOPInstanceUID = UID(instance.sop_instance_uid if known else new_dicom_uid())
     return stand_in
 
 
@@ -302,7 +309,7 @@ def _multi_frame_stand_in(
     slices: Mapping[int, SourceFrame],
 ) -> Dataset:
     instance = frame.instance
-    stand_in = _stand_in(geometry, sources, instance)
+    stand_in = _stand_in(_pattern(geometry, sources), sources, instance)
     own = [f for f in sources.frames if f.instance == instance]
     places = {f.number: k for k, f in slices.items()}
     spacing, thickness, between = _distances(geometry, sources)

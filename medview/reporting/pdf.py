@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from functools import cache
 from itertools import groupby
@@ -50,6 +51,9 @@ _TOP = 27 * mm
 _BOTTOM = 22 * mm
 _WIDTH = A4[0] - 2 * _MARGIN
 _FONT, _BOLD = "MedviewSans", "MedviewSans-Bold"
+_RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff"
+_RTL_RUN = re.compile(f"[{_RTL}]+(?:[ ,.-]+[{_RTL}]+)*")
+_CLUSTER = re.compile(r".[\u0591-\u05bd\u05bf-\u05c7\u064b-\u065f]*", re.DOTALL)
 _KANA_HAN, _HANGUL = "HeiseiKakuGo-W5", "HYGothic-Medium"
 
 
@@ -183,7 +187,7 @@ class _Writer:
     def markup(self, text: str) -> str:
         """Escaped text, with a font named for runs that the shipped one cannot write."""
         runs = []
-        for font, run in groupby(text, key=self._font_for):
+        for font, run in groupby(_visual(text), key=self._font_for):
             written = escape("".join(run)).replace("\n", "<br/>")
             runs.append(f'<font name="{font}">{written}</font>' if font else written)
         return "".join(runs)
@@ -204,7 +208,7 @@ class _Writer:
         text_object = canvas.beginText(x, y)
         text_object.setFillColor(style.textColor)
         room = A4[0] - _MARGIN - x + 1
-        for font, run in groupby(text, key=self._font_for):
+        for font, run in groupby(_visual(text), key=self._font_for):
             name, part = font or style.fontName, "".join(run)
             while part and pdfmetrics.stringWidth(part, name, style.fontSize) > room:
                 part = part[:-1]
@@ -361,6 +365,15 @@ class _Writer:
                 )
             )
         return KeepTogether(parts)
+
+
+def _visual(text: str) -> str:
+    """Hebrew and Arabic runs turned round: the PDF writer sets letters from left to right."""
+
+    def turned(run: re.Match[str]) -> str:
+        return "".join(reversed(_CLUSTER.findall(run.group())))
+
+    return _RTL_RUN.sub(turned, text)
 
 
 def _picture(image: KeyImage, width: float) -> Image:

@@ -159,6 +159,14 @@ def test_other_scripts_find_a_font(resources: Path) -> None:
     assert any("DejaVuSans" in font for font in fonts)
 
 
+def test_right_to_left_names_are_set_in_reading_order(resources: Path) -> None:
+    study = replace(STUDY, patient=replace(STUDY.patient, name="שרון^דבורה"))
+    made = documents(report_of(), study, [], resources=resources)
+    assert "שרון, דבורה" in made.html
+    # The reader of the PDF knows that such letters were drawn from the right.
+    assert "שרון, דבורה" in pages(made.pdf)[0]
+
+
 def test_cards_of_models_that_took_no_part_are_left_out(resources: Path) -> None:
     others = [replace(CARD, id="lungs"), replace(CARD, version="9.9")]
     made = documents(report_of(), STUDY, others, resources=resources, series=SERIES)

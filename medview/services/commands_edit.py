@@ -53,7 +53,13 @@ def shown_study(services: Services, uid: str = "") -> Study:
 
 
 def _has_study(services: Services) -> Callable[[], bool]:
+    """Whether one study is meant without saying which."""
     return lambda: services.viewing.study is not None or len(services.workspace.studies) == 1
+
+
+def _has_any(services: Services) -> Callable[[], bool]:
+    """For commands that take the UID of a study."""
+    return lambda: bool(services.workspace.studies)
 
 
 def _studies(services: Services) -> tuple[Command, ...]:
@@ -77,7 +83,7 @@ def _studies(services: Services) -> tuple[Command, ...]:
             help="Open the files, folders and archives given as paths, with a password if asked.",
         ),
         Command(
-            "study.close", "Close study", close, enabled=_has_study(services), shortcut="Ctrl+W",
+            "study.close", "Close study", close, enabled=_has_any(services), shortcut="Ctrl+W",
             menu="File", undoable=False,
             help="Put the study away. Work on it is kept and comes back when it is opened.",
         ),
@@ -242,9 +248,13 @@ def _change(
 
 
 def _report_of(services: Services) -> tuple[bool, bool]:
-    """Whether the study on show may have its report changed, and whether it is signed."""
+    """Whether the study on show may have its report changed, and whether it is signed.
+
+    Where several are open and none is shown, the command must name one, and either may hold.
+    """
     if not _has_study(services)():
-        return False, False
+        either = _has_any(services)()
+        return either, either
     report = services.workspace.report_of(shown_study(services).uid)
     is_signed = report is not None and report.status.is_signed
     return not is_signed, is_signed
@@ -322,7 +332,7 @@ def _finishing(services: Services) -> tuple[Command, ...]:
             help="Begin the next version of a signed report; the signed one is kept.",
         ),
         Command(
-            "report.export", "Export", export, enabled=_has_study(services), shortcut="Ctrl+E",
+            "report.export", "Export", export, enabled=_has_any(services), shortcut="Ctrl+E",
             menu="Report", undoable=False,
             help="Write segments, report, pictures and tables into a folder, each checked.",
         ),

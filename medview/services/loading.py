@@ -160,29 +160,42 @@ class Loading:
             first = refused[0]
             text = f"{count} could not be read, first {first.path.name}: {first.reason}"
             self._workspace.notify(Level.WARNING, text, first.hint)
-        self._show_first(studies)
+        if not self._show_first(studies):
+            self._workspace.notify(Level.WARNING, "There are no pictures in what was opened")
 
-    def _show_first(self, studies: tuple[Study, ...]) -> None:
-        """Load the series that a protocol picks of the first study that has pictures."""
-        for study in studies:
-            try:
-                protocol, series = match(self._protocols, self._workspace.studies[study.uid])
-            except LookupError:
-                pictures = [one for one in study.series if one.kind in _SHOWN]
-                if not pictures:
-                    continue
-                self._load_chosen(pictures[0], None)
-            else:
-                self._load_chosen(series, protocol)
-            return
-        self._workspace.notify(Level.WARNING, "There are no pictures in what was opened")
+    def _show_first(self, studies: Sequence[Study]) -> bool:
+        """Load the series that a protocol picks of the first study with pictures, if any has.
 
-    def _load_chosen(self, series: Series, protocol: HangingProtocol | None) -> None:
+        If they turn out to be unreadable, it is the next study's turn.
+        """
+        for number, study in enumerate(studies, start=1):
+            found = self._choose(self._workspace.studies[study.uid])
+            if found is not None:
+                self._load_chosen(*found, rest=studies[number:])
+                return True
+        return False
+
+    def _choose(self, study: Study) -> tuple[Series, HangingProtocol | None] | None:
+        """The series to show first, by protocol if one fits, else the first with pictures."""
+        try:
+            protocol, series = match(self._protocols, study)
+        except LookupError:
+            pictures = [one for one in study.series if one.kind in _SHOWN]
+            return (pictures[0], None) if pictures else None
+        return series, protocol
+
+    def _load_chosen(
+        self, series: Series, protocol: HangingProtocol | None, rest: Sequence[Study]
+    ) -> None:
         def loaded(volumes: tuple[Volume, ...]) -> None:
             if volumes:
                 self.on_chosen(series, protocol)
 
-        self.load_series(series.uid, loaded)
+        def failed(error: MedviewError) -> None:
+            if not isinstance(error, Cancelled):
+                self._show_first(rest)
+
+        self.load_series(series.uid, loaded, failed)
 
     # Loading
 

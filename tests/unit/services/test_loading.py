@@ -21,7 +21,7 @@ from medview.services.hanging import load_protocols
 from medview.services.loading import Loading
 from medview.services.tasks import Tasks
 from medview.services.workspace import Workspace
-from tests.helpers.dicom_phantoms import write_ct
+from tests.helpers.dicom_phantoms import CtOptions, Who, write_ct
 from tests.helpers.phantoms import Phantom
 
 PHANTOM = Phantom()
@@ -157,6 +157,24 @@ def test_files_that_went_away_are_told(bench: Bench, folder: Path) -> None:
     assert len(errors) == 1
     assert not bench.work.volumes
     assert bench.work.notices[-1].level is Level.ERROR
+
+
+def test_where_the_first_study_is_broken_the_next_is_shown(
+    bench: Bench, folder: Path, tmp_path: Path
+) -> None:
+    write_ct(tmp_path / "more" / "a", PHANTOM, CtOptions(who=Who("P2")))
+    write_ct(tmp_path / "more" / "b", PHANTOM, CtOptions(who=Who("P3")))
+    chosen: list[str] = []
+    bench.loading.on_chosen = lambda series, _protocol: chosen.append(series.uid)
+    bench.loading.open_paths([tmp_path / "more"])
+    bench.settle(lambda: bool(bench.work.studies))
+    first, second = bench.work.studies.values()
+    bench.loading.cancel(first.series[0].uid)
+    for instance in first.series[0].instances:
+        instance.path.unlink()
+    bench.loading._show_first([first, second])
+    bench.settle()
+    assert chosen == [second.series[0].uid]
 
 
 def test_a_volume_without_room_is_refused_before_it_is_read(

@@ -264,6 +264,36 @@ def test_values_that_break_their_format_are_not_carried_on(tmp_path: Path) -> No
     assert "PatientWeight" not in dataset
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"PatientIdentityRemoved": "YES"}, "not stated by the source"),
+        ({"PatientIdentityRemoved": "YES", "DeidentificationMethod": "by hand"}, "by hand"),
+        ({"PatientIdentityRemoved": "NO", "DeidentificationMethod": "by hand"}, None),
+    ],
+)
+def test_how_identity_was_removed_goes_along(
+    tmp_path: Path, given: dict[str, str], expected: str | None
+) -> None:
+    phantom = phantom_of()
+    study = study_of(write_ct(tmp_path / "ct", phantom, CtOptions(extra=given)))
+    _, dataset = exported(study, phantom.geometry, tmp_path / "seg.dcm")
+    assert dataset.PatientIdentityRemoved == given["PatientIdentityRemoved"]
+    assert dataset.get("DeidentificationMethod") == expected
+
+
+def test_coded_removal_of_identity_goes_along(tmp_path: Path) -> None:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator = "113100", "DCM"
+    item.CodeMeaning = "Basic Application Confidentiality Profile"
+    extra = {"PatientIdentityRemoved": "YES", "DeidentificationMethodCodeSequence": [item]}
+    phantom = phantom_of()
+    study = study_of(write_ct(tmp_path / "ct", phantom, CtOptions(extra=extra)))
+    _, dataset = exported(study, phantom.geometry, tmp_path / "seg.dcm")
+    assert dataset.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
+    assert "DeidentificationMethod" not in dataset
+
+
 def test_private_codes_are_declared(tmp_path: Path) -> None:
     phantom = phantom_of()
     study = study_of(write_ct(tmp_path / "ct", phantom))

@@ -35,7 +35,7 @@ class ReportError(MedviewError):
     """A report that may not be signed, changed or exported as asked."""
 
 
-class ExportError(MedviewError):
+class ExportError(ReportError):
     """A file that could not be written, or that read back differs from what was asked for."""
 
 

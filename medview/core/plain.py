@@ -97,7 +97,10 @@ def _scalar_reader(kind: Any) -> _Reader:
 def _float(data: Any) -> float:
     if type(data) not in (int, float):
         _refuse("a number", data)
-    return float(data)
+    try:
+        return float(data)
+    except OverflowError as error:
+        raise PlainError("a number too large") from error
 
 
 def _made(make: Callable[[str], Any], data: Any) -> Any:

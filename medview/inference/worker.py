@@ -19,7 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -70,7 +70,8 @@ def _settle(start: WorkerStart, stack: ExitStack) -> IO[str]:
         os.nice(start.niceness)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to answer
     # What engines print must not mix with the JSON that the parent writes.
-    os.dup2(2, 1)
+    with suppress(OSError):  # a program without a console has neither
+        os.dup2(2, 1)
     sys.stdout = sys.stderr
     logs = Path(start.logs)
     logs.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -111,6 +111,7 @@ def test_missing_fields_take_their_default() -> None:
         ("number", True, "expected int, found bool"),
         ("number", "3", "expected int"),
         ("fraction", None, "expected a number"),
+        ("fraction", 10**400, "too large"),
         ("text", 3, "expected str"),
         ("yes", 1, "expected bool"),
         ("color", "green", "green"),

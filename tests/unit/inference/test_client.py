@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -119,6 +120,16 @@ def test_a_deaf_run_is_killed_and_the_worker_is_back(make_desk: DeskMaker, behav
     desk.order()
     desk.wait(JobDone)
     assert not [one for one in desk.heard if isinstance(one, JobDied)]
+
+
+def test_a_worker_that_the_system_stopped_is_cancelled_too(make_desk: DeskMaker) -> None:
+    desk = make_desk(cancel_grace_s=0.1)
+    order = desk.order(steps=10_000, step_s=0.01)
+    os.kill(desk.pid(order), signal.SIGSTOP)
+    desk.client.cancel(order.job_uid)
+    desk.wait(JobCancelled)
+    desk.order()
+    desk.wait(JobDone)
 
 
 def test_cancel_before_the_worker_is_up_costs_nothing(desk: Desk) -> None:
@@ -282,11 +293,11 @@ def test_the_worker_ends_when_its_parent_is_gone(desk: Desk, tmp_path: Path) -> 
     script = tmp_path / "parent.py"
     script.write_text(
         "import pathlib, sys, os, time\n"
-        "from tests.helpers.worker_desk import Desk\n"
+        "from tests.helpers.worker_desk import Desk, own_blocks\n"
         "if __name__ == '__main__':\n"
         "    desk = Desk(pathlib.Path(sys.argv[1]))\n"
         "    order = desk.order(steps=100000, step_s=0.01)\n"
-        "    print(desk.pid(order), flush=True)\n"
+        "    print(desk.pid(order), *own_blocks(), flush=True)\n"
         "    time.sleep(600)\n"
     )
     root = Path(__file__).resolve().parents[3]
@@ -297,10 +308,16 @@ def test_the_worker_ends_when_its_parent_is_gone(desk: Desk, tmp_path: Path) -> 
         env={**os.environ, "PYTHONPATH": str(root)},
     ) as parent:
         assert parent.stdout is not None
-        worker = psutil.Process(int(parent.stdout.readline()))
+        pid, *blocks = parent.stdout.readline().decode().split()
+        worker = psutil.Process(int(pid))
         parent.kill()
         psutil.wait_procs([worker], timeout=10)
         assert not worker.is_running()
+    assert len(blocks) == 3  # flag, image, labels: the system's tracker removes them
+    deadline = time.monotonic() + 10
+    while any((Path("/dev/shm") / name).exists() for name in blocks):
+        assert time.monotonic() < deadline, "shared memory was left"
+        time.sleep(0.02)
 
 
 def test_on_wake_is_called_for_everything_heard(desk: Desk) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -78,14 +77,19 @@ _VRS = _LONG_VRS | frozenset(
      b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
 )  # fmt: skip
 _BINARY = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
+_SHORT_VRS = {vr: vr.decode("ascii") for vr in _VRS - _LONG_VRS}
+_PLAIN = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"))
+_LATIN = ["iso8859"]
 _TEXT = frozenset(("PN", "LO", "SH", "ST", "LT", "UT", "UC"))
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_CHUNK = 16384
+#: The first look at a file; most headers fit in it.
+CHUNK = 16384
 _DEEPEST = 64
 _LONGEST_TEXT = 1024
 _LONGEST_VALUE = 1 << 16
 _INFLATION_LIMIT = 200
+_CUT, _AGAIN = "The file ends inside its header", "Get the file again from its source"
 
 
 class Bytes(Protocol):
@@ -150,18 +154,18 @@ def is_dicom(head: bytes) -> bool:
     return bool((vr in _VRS and short < 1024) or long < 1024)
 
 
-def read_header(source: Bytes) -> Header:
-    """Walk the file up to its pixel data.
+def read_header(source: Bytes, head: bytes = b"") -> Header:
+    """Walk the file up to its pixel data; `head` is its beginning where that is at hand.
 
     Raises ReadError where elements run past the end, nest too deep or make no sense.
     """
-    head = source.read_at(0, _CHUNK)
+    head = head or source.read_at(0, CHUNK)
     if not is_dicom(head):
         raise ReadError("This is no DICOM file", "Nothing can be done here")
     start, syntax, notes = _meta(head)
     if syntax == DEFLATED:
         source = MemoryBytes(inflate(source.read_at(0, source.size), start))
-        head = source.read_at(0, _CHUNK)
+        head = source.read_at(0, CHUNK)
     explicit, endian, more = _encoding(head, start, syntax)
     walk = _Walk(source, head, explicit=explicit, endian=endian)
     kept, pixels = walk.collect(start)
@@ -194,7 +198,7 @@ def inflate(data: bytes, start: int) -> bytes:
 
 def deflated_start(data: bytes) -> int:
     """Where the deflated part of a file begins."""
-    return _meta(data[:_CHUNK])[0]
+    return _meta(data[:CHUNK])[0]
 
 
 def _meta(head: bytes) -> tuple[int, str, list[str]]:
@@ -240,7 +244,8 @@ def _encoding(head: bytes, start: int, syntax: str) -> tuple[bool, str, list[str
     return explicit, endian, notes
 
 
-Kept = list[tuple[int, str, bytes]]
+#: Wanted elements: keyword, VR, value.
+Kept = list[tuple[str, str, bytes]]
 
 
 class _Walk:
@@ -255,44 +260,60 @@ class _Walk:
         self._long = struct.Struct(endian + "L")
         self._tag = struct.Struct(endian + "HHL")
 
-    def collect(self, start: int) -> tuple[Kept, tuple[int, int, str]]:
-        """Wanted elements (tag, VR, value) and the pixel data: offset, length, kind."""
+    def collect(self, pos: int) -> tuple[Kept, tuple[int, int, str]]:
+        """Wanted elements and the pixel data: offset, length, kind."""
         kept: Kept = []
-        for tag, vr, length, begin in self._elements(start):
-            if tag in _PIXELS:
-                return kept, (begin, length, _PIXELS[tag])
-            wanted = _WANTED.get(tag)
-            if wanted is None:
-                continue
-            kind = vr.decode("ascii") if vr in _VRS and vr != b"UN" else wanted[1]
-            if kind == "SQ" or length == _UNDEFINED:
-                kept.append((tag, "SQ", b""))
-            elif length <= _LONGEST_VALUE:
-                kept.append((tag, kind, self._bytes(begin, length)))
-        return kept, (-1, 0, "")
-
-    def _elements(self, pos: int) -> Iterator[tuple[int, bytes, int, int]]:
-        """Tag, VR (empty if implicit), length and value offset of each top-level element."""
         size = self._source.size
         while pos + 8 <= size:
+            if self._explicit:
+                pos = self._run(pos, kept)
+                if pos + 8 > size:
+                    break
             tag, vr, length, begin = self._element(pos)
-            yield tag, vr, length, begin
+            if tag in _PIXELS:
+                return kept, (begin, length, _PIXELS[tag])
+            if tag in _WANTED:
+                self._keep(kept, tag, vr, length, begin)
             if length == _UNDEFINED:
                 # A sequence written as UN is implicit inside, whatever the file is (PS3.5 6.2.2).
                 pos = self._skip(begin, explicit=self._explicit and vr != b"UN")
             else:
                 pos = begin + length
-                if pos > size and tag not in _PIXELS:
-                    raise ReadError(
-                        "The file ends inside its header", "Get the file again from its source"
-                    )
+                if pos > size:
+                    raise ReadError(_CUT, _AGAIN)
+        return kept, (-1, 0, "")
+
+    def _run(self, pos: int, kept: Kept) -> int:
+        """The quick way over plain elements that lie whole in the window; gives where it ends."""
+        data, local = self._data, pos - self._base
+        unpack, wanted, kinds = self._short.unpack_from, _WANTED, _SHORT_VRS
+        last = len(data) - 8
+        while 0 <= local <= last:
+            group, element, vr, length = unpack(data, local)
+            after = local + 8 + length
+            kind = kinds.get(vr)
+            if kind is None or after > last + 8:
+                break
+            known = wanted.get(group << 16 | element)
+            if known is not None:
+                kept.append((known[0], kind, data[local + 8 : after]))
+            local = after
+        return local + self._base
+
+    def _keep(self, kept: Kept, tag: int, vr: bytes, length: int, begin: int) -> None:
+        keyword, usual = _WANTED[tag]
+        kind = vr.decode("ascii") if vr in _VRS and vr != b"UN" else usual
+        if kind == "SQ" or length == _UNDEFINED:
+            kept.append((keyword, "SQ", b""))
+        elif length <= _LONGEST_VALUE:
+            kept.append((keyword, kind, self._bytes(begin, length)))
 
     def _element(self, pos: int, *, explicit: bool = True) -> tuple[int, bytes, int, int]:
         data, local = self._data, pos - self._base
         if local < 0 or local + 12 > len(data):
             data, local = self._move(pos), 0
         if len(data) - local < 8:
-            raise ReadError("The file ends inside its header", "Get the file again from its source")
+            raise ReadError(_CUT, _AGAIN)
         if not (self._explicit and explicit):
             group, element, length = self._tag.unpack_from(data, local)
             return group << 16 | element, b"", length, pos + 8
@@ -305,7 +326,7 @@ class _Walk:
         return tag, vr, length, pos + 8
 
     def _move(self, pos: int) -> bytes:
-        self._data, self._base = self._source.read_at(pos, _CHUNK), pos
+        self._data, self._base = self._source.read_at(pos, CHUNK), pos
         return self._data
 
     def _bytes(self, begin: int, length: int) -> bytes:
@@ -339,7 +360,7 @@ class _Walk:
                 raise ReadError(f"A sequence in the header is damaged at byte {pos}")
             if len(open_items) > _DEEPEST:
                 raise ReadError("The header nests sequences too deep to be genuine")
-        raise ReadError("The file ends inside its header", "Get the file again from its source")
+        raise ReadError(_CUT, _AGAIN)
 
     @staticmethod
     def _step(tag: int, length: int, pos: int, open_items: list[bool]) -> int:
@@ -355,30 +376,32 @@ class _Walk:
 def _texts(kept: Kept, endian: str) -> dict[str, str]:
     """The kept elements as text; a repeated element counts once, as it stands first."""
     values: dict[str, str] = {}
-    encodings: list[str] = ["iso8859"]
+    encodings = _LATIN
     ambiguous = []
-    for tag, vr, raw in kept:
-        keyword = _WANTED[tag][0]
+    for keyword, kind, raw in kept:
         if keyword in values:
             continue
-        if vr == "SQ":
-            values[keyword] = "1"
-        elif vr == "US or SS":
+        if kind in _PLAIN:
+            text = str(raw, "latin-1").strip(" \0")
+            values[keyword] = text if text.isprintable() else _inert(text)
+            if keyword == "SpecificCharacterSet":
+                encodings = _encodings(text)
+        elif kind in _TEXT:
+            values[keyword] = _decoded(raw, encodings, kind)
+        elif kind in _BINARY:
+            values[keyword] = _numbers(raw, endian + _BINARY[kind])
+        elif kind == "US or SS":
             ambiguous.append((keyword, raw))
-        elif vr in _BINARY:
-            values[keyword] = _numbers(raw, endian + _BINARY[vr])
-        elif vr in _TEXT:
-            values[keyword] = _decoded(raw, encodings, vr)
         else:
-            values[keyword] = raw.decode("latin-1").strip(" \0")
-            if tag == 0x00080005:
-                encodings = _encodings(values[keyword])
-    kind = "h" if values.get("PixelRepresentation") == "1" else "H"
-    values.update((keyword, _numbers(raw, endian + kind)) for keyword, raw in ambiguous)
+            values[keyword] = "1"
+    sign = "h" if values.get("PixelRepresentation") == "1" else "H"
+    values.update((keyword, _numbers(raw, endian + sign)) for keyword, raw in ambiguous)
     return values
 
 
 def _numbers(raw: bytes, kind: str) -> str:
+    if len(raw) == 2 and kind[1] == "H":
+        return str(int.from_bytes(raw, "little" if kind[0] == "<" else "big"))
     step = struct.calcsize(kind)
     whole = raw[: len(raw) // step * step]
     return "\\".join(repr(number) for (number,) in struct.iter_unpack(kind, whole))
@@ -386,19 +409,21 @@ def _numbers(raw: bytes, kind: str) -> str:
 
 def _encodings(text: str) -> list[str]:
     """Python's names for the values of (0008,0005); unknown ones become the default set."""
+    if text in ("", "ISO_IR 6", "ISO_IR 100"):
+        return _LATIN
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return list(convert_encodings([part.strip() for part in text.split("\\")]))
         except (LookupError, ValueError):
-            return ["iso8859"]
+            return _LATIN
 
 
 def _decoded(raw: bytes, encodings: list[str], vr: str) -> str:
     if len(raw) > _LONGEST_TEXT * 4:
         raw = raw[: _LONGEST_TEXT * 4]
     if raw.isascii() and b"\x1b" not in raw:
-        text = raw.decode("ascii")
+        text = str(raw, "ascii")
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -409,8 +434,11 @@ def _decoded(raw: bytes, encodings: list[str], vr: str) -> str:
     text = text.strip(" \0")
     if len(text) > _LONGEST_TEXT:
         text = text[:_LONGEST_TEXT] + "…"
-    if text.isprintable():
-        return text
+    return text if text.isprintable() else _inert(text)
+
+
+def _inert(text: str) -> str:
+    """Control characters, which terminals and rich text would act on, as a sign."""
     return "".join(
         c if c.isprintable() or c in "\n\r\t" else "\N{REPLACEMENT CHARACTER}" for c in text
     )

@@ -20,11 +20,10 @@ from medview.core.study import (
 )
 from medview.io.archives import entries, is_archive, open_file
 from medview.io.foreign import Foreign, recognise
-from medview.io.header import Bytes, Header, MemoryBytes, is_dicom, read_header
+from medview.io.header import CHUNK, Bytes, Header, MemoryBytes, is_dicom, read_header
 from medview.io.identity import uid_from
 from medview.io.tree import Tree
 
-_HEAD_BYTES = 1024
 #: Files that say by their name that they should be images are named when they are not.
 _SHOULD_BE_IMAGES = frozenset(
     (".dcm", ".dicom", ".ima", ".img", ".nii", ".gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".png",
@@ -91,7 +90,7 @@ class _Scanner:
             return
         try:
             with open_file(path) as source:
-                head = source.read_at(0, _HEAD_BYTES)
+                head = source.read_at(0, CHUNK)
                 archive = is_archive(path.name, head)
                 if not archive:
                     self._one(path, "", source, head, given=given)
@@ -108,7 +107,7 @@ class _Scanner:
                 continue
             try:
                 source = MemoryBytes(entry.data)
-                self._one(path, entry.member, source, entry.data[:_HEAD_BYTES], given=False)
+                self._one(path, entry.member, source, entry.data[:CHUNK], given=False)
             except ReadError as error:
                 self._refuse(inside, error.user_text, error.hint)
 
@@ -117,7 +116,7 @@ class _Scanner:
         if name.startswith(_JUNK):
             return
         if is_dicom(head):
-            self._dicom(path, member, source)
+            self._dicom(path, member, source, head)
             return
         foreign = recognise(name, head)
         if foreign is not None:
@@ -127,9 +126,9 @@ class _Scanner:
         elif given or Path(name).suffix.lower() in _SHOULD_BE_IMAGES:
             self._refuse(path / member, _why_not(name, head))
 
-    def _dicom(self, path: Path, member: str, source: Bytes) -> None:
-        header = read_header(source)
-        self._seen.add(path / member)
+    def _dicom(self, path: Path, member: str, source: Bytes, head: bytes) -> None:
+        header = read_header(source, head)
+        self._seen.add(path / member if member else path)
         if header.values.get("DirectoryRecordSequence"):
             return
         if not header.values.get("SOPClassUID") and header.pixel_offset < 0:

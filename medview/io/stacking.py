@@ -6,6 +6,7 @@ Slice Thickness and Spacing Between Slices are never asked: only Image Position 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -43,11 +44,11 @@ def normal_of(orientation: npt.ArrayLike) -> FloatArray:
 
 def is_orientation(cosines: Sequence[float]) -> bool:
     """Whether six numbers are two perpendicular unit vectors, to a part in a thousand."""
-    if len(cosines) != 6 or not np.isfinite(cosines).all():
+    if len(cosines) != 6 or not all(map(math.isfinite, cosines)):
         return False
-    row, column = np.array(cosines[:3]), np.array(cosines[3:])
-    lengths = np.linalg.norm(row), np.linalg.norm(column)
-    return bool(np.allclose(lengths, 1, atol=1e-2) and abs(row @ column) < 2e-3)
+    a, b, c, d, e, f = cosines
+    lengths = math.sqrt(a * a + b * b + c * c), math.sqrt(d * d + e * e + f * f)
+    return all(abs(one - 1) < 1e-2 for one in lengths) and abs(a * d + b * e + c * f) < 2e-3
 
 
 def places_of(positions: FloatArray, normal: FloatArray) -> list[list[int]]:

@@ -19,6 +19,10 @@ from medview.io.identity import (
     uid_from,
 )
 
+#: Files that agree in these, the first of them given, belong to one series of one patient.
+_OWNERSHIP = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID",
+              "PatientName", "PatientBirthDate", "IssuerOfPatientID")  # fmt: skip
+
 #: Compares the pixels of two instances, given where each lies.
 SamePixels = Callable[[Instance, Instance], bool]
 
@@ -47,22 +51,24 @@ class Tree:
         self._same_pixels = same_pixels
         self._studies: dict[str, list[_StudyDraft]] = {}
         self._series_owner: dict[str, _StudyDraft] = {}
-        self._pool: dict[str, str] = {}
+        self._known: dict[tuple[str, ...], _SeriesDraft] = {}
         self.problems: list[Problem] = []
 
     def add(
         self, path: Path, member: str, values: Mapping[str, str], notes: tuple[str, ...] = ()
     ) -> None:
         """One file, by its header values."""
-        values = {key: self._pool.setdefault(text, text) for key, text in values.items()}
         shown = path / member if member else path
-        study = self._study_for(values, shown)
-        series = self._series_for(study, values)
+        key = tuple(values.get(keyword, "") for keyword in _OWNERSHIP)
+        series = self._known.get(key)
+        if series is None:
+            series = self._series_for(self._study_for(values, shown), values)
+            if key[0]:
+                self._known[key] = series
         series.notes.update(dict.fromkeys(notes))
         for note in notes:
             self.problems.append(Problem(shown, note, Severity.WARNING))
-        kind = kind_of(values)
-        if series.kind not in IMAGE_KINDS and kind in IMAGE_KINDS:
+        if series.kind not in IMAGE_KINDS and (kind := kind_of(values)) in IMAGE_KINDS:
             series.kind = kind
         self._add_instance(series, _instance(path, member, values, series.headers), shown)
 

@@ -51,10 +51,10 @@ def numbers(values: Values, keyword: str) -> tuple[float, ...]:
     if not text:
         return ()
     try:
-        result = tuple(float(part) for part in text.split("\\") if part.strip())
+        result = tuple([float(part) for part in text.split("\\") if part])
     except ValueError:
         return ()
-    return result if all(math.isfinite(number) for number in result) else ()
+    return result if all(map(math.isfinite, result)) else ()
 
 
 def number(values: Values, keyword: str) -> float | None:
@@ -65,11 +65,11 @@ def number(values: Values, keyword: str) -> float | None:
 
 def whole_number(values: Values, keyword: str, default: int) -> int:
     """A count; `default` where the value is absent. ReadError where it is nonsense."""
-    text = values.get(keyword, "").split("\\")[0].strip()
-    if not text:
+    text = values.get(keyword, "")
+    if not text.strip():
         return default
     try:
-        return int(float(text)) if "." in text else int(text)
+        return int(text) if text.isdigit() else int(float(text.split("\\")[0]))
     except (ValueError, OverflowError) as error:
         raise ReadError(f"{keyword} is no number", _AGAIN) from error
 

@@ -1,0 +1,45 @@
+"""Stores written by every release open, with all their work."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from medview.core.findings import ReviewState
+from medview.core.report import ReportStatus
+from medview.services.audit import Audit
+from medview.services.kept import read_kept
+from medview.services.store import Store
+from medview.services.store_file import MAJOR, MINOR
+from tests.helpers.desk import STUDY
+
+STORES = Path(__file__).resolve().parents[2] / "data" / "stores"
+
+
+def test_the_present_version_is_among_them() -> None:
+    assert (STORES / f"{MAJOR}.{MINOR}.sqlite").is_file()
+
+
+@pytest.mark.parametrize("file", sorted(STORES.glob("*.sqlite")), ids=lambda file: file.stem)
+def test_a_store_of_an_earlier_release_opens_with_all_its_work(file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    shutil.copyfile(file, path)
+    store = Store(path)
+    assert not store.notices
+    assert [one.study_uid for one in store.unfinished()] == [STUDY]
+    assert Audit(store).verify() == ()
+    assert len(store.audit_rows()) >= 6
+    store.close()
+    kept = read_kept(path, STUDY)
+    assert kept.losses == 0
+    ((_, labels),) = kept.segmentations
+    assert [int((labels.labels == number).sum()) for number in (1, 2)] == [64, 48]
+    assert [finding.review.state for finding in kept.findings] == [
+        ReviewState.EDITED,
+        ReviewState.REJECTED,
+    ]
+    assert [report.status for report in kept.reports] == [ReportStatus.FINAL, ReportStatus.DRAFT]
+    assert kept.reports[0].key_images[0].png == b"\x89PNG"
+    assert [step.title for step in kept.steps] == ["Amend report", "Reject: Left structure 2"]

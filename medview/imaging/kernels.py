@@ -32,14 +32,13 @@ _GREY_KINDS = (types.int16, types.uint16, types.uint8, types.float32)
 _TABLE = types.Tuple((types.Array(types.uint32, 1, "C"), _F8, _F8, types.uint32))
 _GREY = [types.void(_plane(kind), _MATRIX, _TABLE, types.boolean, _PICTURE) for kind in _GREY_KINDS]
 _RGB = [types.void(_plane(types.uint8, 3), _MATRIX, types.boolean, _PICTURE)]
+_INK = types.Tuple(
+    (types.Array(_F8, 2, "C"), types.Array(_F8, 1, "C"), types.Array(types.boolean, 1, "C"))
+)
 _LABELS = [
-    types.void(
-        _plane(kind), _MATRIX, types.Array(_F8, 2, "C", readonly=True),
-        types.Array(_F8, 1, "C", readonly=True), types.Array(types.boolean, 1, "C", readonly=True),
-        types.intp, _PICTURE,
-    )
+    types.void(_plane(kind), _MATRIX, _INK, types.intp, _PICTURE)
     for kind in (types.uint8, types.uint16)
-]  # fmt: skip
+]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -54,35 +53,63 @@ def _between(place, count, smooth):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _grey_straight(image, matrix, table, smooth, out):  # type: ignore[no-untyped-def]
-    """Rows and columns of the image run along the screen: each column is placed once."""
-    colors, scale, offset, blank = table
-    rows, columns = image.shape
-    last, width = colors.size - 1, out.shape[1]
+def _columns(matrix, columns, width, smooth):  # type: ignore[no-untyped-def]
+    """Where each column of the picture lies between columns of the image, and which lie on it."""
     first, stop = width, 0
     left, beside = np.zeros(width, np.intp), np.zeros(width, np.intp)
-    right = np.zeros(width, np.float32)
+    share = np.zeros(width, np.float32)
     for x in range(width):
         column = matrix[1, 1] * x + matrix[1, 2]
         if -0.5 <= column < columns - 0.5:
             first, stop = min(first, x), x + 1
-            left[x], beside[x], share = _between(column, columns, smooth)
-            right[x] = share
+            left[x], beside[x], part = _between(column, columns, smooth)
+            share[x] = part
+    return first, stop, left, beside, share
+
+
+@numba.njit(cache=True, nogil=True)
+def _hold(image, row, held, numbers):  # type: ignore[no-untyped-def]
+    """Keep a row of the image in the place of its parity: neighbours never share one."""
+    if numbers[row % 2] != row:
+        numbers[row % 2] = row
+        for column in range(image.shape[1]):
+            held[row % 2, column] = image[row, column]
+
+
+@numba.njit(cache=True, nogil=True)
+def _grey_straight(image, matrix, table, smooth, out):  # type: ignore[no-untyped-def]
+    """Rows and columns of the image run along the screen.
+
+    Each column is placed once. Two rows of the image are held as they are mixed, so that an image
+    whose rows are not contiguous is read only once.
+    """
+    colors, scale, offset, blank = table
+    scale, offset = np.float32(scale), np.float32(offset + 0.5)
+    rows, columns = image.shape
+    last = np.float32(colors.size - 1)
+    first, stop, left, beside, share = _columns(matrix, columns, out.shape[1], smooth)
+    held = np.empty((2, columns), np.float32)
+    numbers = np.full(2, -1)
+    mixed = np.empty(columns, np.float32)
     for y in range(out.shape[0]):
         row = matrix[0, 0] * y + matrix[0, 2]
         out[y] = blank
         if not -0.5 <= row < rows - 0.5:
             continue
-        top, below, down = _between(row, rows, smooth)
-        down = np.float32(down)
+        top, below, part = _between(row, rows, smooth)
+        _hold(image, top, held, numbers)
+        _hold(image, below, held, numbers)
+        upper, lower, down = held[top % 2], held[below % 2], np.float32(part)
+        for i in range(columns):
+            mixed[i] = upper[i] + (lower[i] - upper[i]) * down
         for x in range(first, stop):
-            i, j, share = left[x], beside[x], right[x]
-            a, b = np.float32(image[top, i]), np.float32(image[below, i])
-            a += (np.float32(image[top, j]) - a) * share
-            b += (np.float32(image[below, j]) - b) * share
-            place = (a + (b - a) * down) * scale + offset
-            if math.isfinite(place):
-                out[y, x] = colors[int(min(max(place + 0.5, 0.0), last))]
+            # Unsigned places spare the check for negative ones.
+            value = mixed[np.uintp(left[x])]
+            place = (value + (mixed[np.uintp(beside[x])] - value) * share[x]) * scale + offset
+            if place - place == 0:  # a finite number
+                place = place if place > 0 else np.float32(0)
+                place = place if place < last else last
+                out[y, x] = colors[np.uintp(np.int32(place))]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -149,8 +176,87 @@ def _label_at(labels, row, column):  # type: ignore[no-untyped-def]
     return labels.dtype.type(0)
 
 
-@numba.njit(_LABELS, cache=True, nogil=True)
-def _draw_labels(labels, matrix, colors, fill, outline, width_px, out):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True)
+def _is_edge(labels, matrix, row, column, width_px):  # type: ignore[no-untyped-def]
+    """Whether another label is `width_px` away above, below, left or right."""
+    label = _label_at(labels, row, column)
+    dy_row, dy_column = matrix[0, 0] * width_px, matrix[1, 0] * width_px
+    dx_row, dx_column = matrix[0, 1] * width_px, matrix[1, 1] * width_px
+    return (
+        _label_at(labels, row - dy_row, column - dy_column) != label
+        or _label_at(labels, row + dy_row, column + dy_column) != label
+        or _label_at(labels, row - dx_row, column - dx_column) != label
+        or _label_at(labels, row + dx_row, column + dx_column) != label
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _mixed(under, color, alpha):  # type: ignore[no-untyped-def]
+    """A colour over 0xFFRRGGBB."""
+    under, rest = np.uint32(under), 1 - alpha
+    red = np.uint32((under >> np.uint32(16) & np.uint32(0xFF)) * rest + color[0] * alpha + 0.5)
+    green = np.uint32((under >> np.uint32(8) & np.uint32(0xFF)) * rest + color[1] * alpha + 0.5)
+    blue = np.uint32((under & np.uint32(0xFF)) * rest + color[2] * alpha + 0.5)
+    return np.uint32(0xFF000000) | red << np.uint32(16) | green << np.uint32(8) | blue
+
+
+@numba.njit(cache=True, nogil=True)
+def _nearest_line(scale, start, count, length, margin):  # type: ignore[no-untyped-def]
+    """Nearest index of each pixel of a line, with `margin` pixels more at both ends; or -1."""
+    found = np.empty(length + 2 * margin, np.intp)
+    for n in range(found.size):
+        index = math.floor(scale * (n - margin) + start + 0.5)
+        found[n] = index if 0 <= index < count else -1
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _picked(labels, row, columns, line):  # type: ignore[no-untyped-def]
+    """The labels of one row at those columns, into `line`; whether there is one."""
+    found = False
+    for n in range(columns.size):
+        line[n] = 0
+        if row >= 0 and columns[n] >= 0:
+            line[n] = labels[np.uintp(row), np.uintp(columns[n])]
+            found = found or line[n] != 0
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _labels_straight(labels, matrix, ink, width_px, out):  # type: ignore[no-untyped-def]
+    """Rows and columns of the labels run along the screen: each is looked up once."""
+    colors, fill, outline = ink
+    rows = _nearest_line(matrix[0, 0], matrix[0, 2], labels.shape[0], out.shape[0], width_px)
+    columns = _nearest_line(matrix[1, 1], matrix[1, 2], labels.shape[1], out.shape[1], width_px)
+    above, here, below = np.zeros((3, columns.size), labels.dtype)
+    for y in range(out.shape[0]):
+        row = rows[y + width_px]
+        if y == 0 or row != rows[y + width_px - 1]:
+            any_here = _picked(labels, row, columns, here)
+        if not any_here:
+            continue
+        _picked(labels, rows[y], columns, above)
+        _picked(labels, rows[y + 2 * width_px], columns, below)
+        for x in range(out.shape[1]):
+            n = x + width_px
+            label = here[n]
+            if label == 0 or label >= fill.size:
+                continue
+            alpha = fill[label]
+            if outline[label] and (
+                above[n] != label
+                or below[n] != label
+                or here[x] != label
+                or here[n + width_px] != label
+            ):
+                alpha = 1.0
+            if alpha > 0:
+                out[y, x] = _mixed(out[y, x], colors[label], alpha)
+
+
+@numba.njit(cache=True, nogil=True)
+def _labels_sheared(labels, matrix, ink, width_px, out):  # type: ignore[no-untyped-def]
+    colors, fill, outline = ink
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
             row = matrix[0, 0] * y + matrix[0, 1] * x + matrix[0, 2]
@@ -159,25 +265,18 @@ def _draw_labels(labels, matrix, colors, fill, outline, width_px, out):  # type:
             if label == 0 or label >= fill.size:
                 continue
             alpha = fill[label]
-            if outline[label]:
-                dy_row, dy_column = matrix[0, 0] * width_px, matrix[1, 0] * width_px
-                dx_row, dx_column = matrix[0, 1] * width_px, matrix[1, 1] * width_px
-                if (
-                    _label_at(labels, row - dy_row, column - dy_column) != label
-                    or _label_at(labels, row + dy_row, column + dy_column) != label
-                    or _label_at(labels, row - dx_row, column - dx_column) != label
-                    or _label_at(labels, row + dx_row, column + dx_column) != label
-                ):
-                    alpha = 1.0
-            if alpha <= 0:
-                continue
-            under = out[y, x]
-            color = 0xFF
-            for channel in range(3):
-                below = (under >> (16 - 8 * channel)) & 0xFF
-                value = below * (1 - alpha) + colors[label, channel] * alpha
-                color = color << 8 | int(value + 0.5)
-            out[y, x] = color
+            if outline[label] and _is_edge(labels, matrix, row, column, width_px):
+                alpha = 1.0
+            if alpha > 0:
+                out[y, x] = _mixed(out[y, x], colors[label], alpha)
+
+
+@numba.njit(_LABELS, cache=True, nogil=True)
+def _draw_labels(labels, matrix, ink, width_px, out):  # type: ignore[no-untyped-def]
+    if matrix[0, 1] == 0 and matrix[1, 0] == 0:
+        _labels_straight(labels, matrix, ink, width_px, out)
+    else:
+        _labels_sheared(labels, matrix, ink, width_px, out)
 
 
 def draw_grey(
@@ -205,7 +304,7 @@ def draw_labels(
     labels: npt.NDArray[Any], matrix: PixelMatrix, ink: LabelInk, width_px: int, out: Picture
 ) -> None:
     """Lay labels (rows, columns) over `out`: nearest, with an inner outline `width_px` wide."""
-    _draw_labels(labels, matrix, ink.colors, ink.fill, ink.outline, width_px, out)
+    _draw_labels(labels, matrix, (ink.colors, ink.fill, ink.outline), width_px, out)
 
 
 def pens() -> Pens:

@@ -119,6 +119,8 @@ def draw_labels(
     labels: npt.NDArray[Any], matrix: PixelMatrix, ink: LabelInk, width_px: int, out: Picture
 ) -> None:
     """Lay labels (rows, columns) over `out`: nearest, with an inner outline `width_px` wide."""
+    if not labels.any():
+        return
     shape = (out.shape[0], out.shape[1])
     found = _labels_at(labels, shape, matrix, (0, 0))
     found[found >= ink.fill.size] = 0

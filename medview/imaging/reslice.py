@@ -110,6 +110,11 @@ class PlaneFrame:
         return float(abs(normal @ self.geometry.affine[:3, self.normal]))
 
     @cached_property
+    def patient_axis(self) -> int:
+        """The patient axis (x, y, z) nearest to the line of sight."""
+        return int(np.argmax(np.abs(np.cross(self.right_lps, self.down_lps))))
+
+    @cached_property
     def extent_mm(self) -> tuple[float, float, float, float]:
         """Smallest and largest x and y of the outer voxel edges: (left, top, right, bottom)."""
         rows, columns = self.pixel_shape
@@ -142,6 +147,7 @@ class PlaneFrame:
         x, y, z = self.geometry.to_lps_mm(index)
         return float(x), float(y), float(z)
 
+    @cached_property
     def letters(self) -> EdgeLetters:
         """True patient directions at the edges, up to three letters each; none without space."""
         if not self.geometry.in_patient_space:

@@ -10,7 +10,13 @@ from medview.core.findings import Point
 from medview.core.views import Plane, ViewState
 from medview.core.volume import Volume, Window
 from medview.imaging.reslice import PlaneFrame, acquired_plane, plane_frame
-from medview.imaging.windowing import SUV_WINDOW, dynamic_range, initial_window
+from medview.imaging.windowing import (
+    SUV_WINDOW,
+    LookupTable,
+    dynamic_range,
+    initial_window,
+    lookup_table,
+)
 
 #: Zoom 1 fits the image into the view.
 _ZOOM_LIMITS = (0.1, 60.0)
@@ -23,6 +29,7 @@ class Look:
     volume: Volume
     window: Window
     dynamic_range: float
+    table: LookupTable
     inverted: bool = False
     frames: Mapping[Plane, PlaneFrame] = field(default_factory=dict)
     views: Mapping[Plane, ViewState] = field(default_factory=dict)
@@ -38,6 +45,11 @@ class Look:
             window_width=self.window.width,
             inverted=self.inverted,
         )
+
+    def with_grey(self, window: Window, *, inverted: bool) -> Look:
+        """In another window, the greys as they are or turned round."""
+        table = lookup_table(self.volume, window, inverted=inverted)
+        return replace(self, window=window, inverted=inverted, table=table)
 
     def with_view(self, state: ViewState) -> Look:
         """With another state of one plane; its zoom is held to what can be shown."""
@@ -84,16 +96,19 @@ def fresh_look(volume: Volume, sibling: Look | None = None) -> Look:
     window, zoom and place.
     """
     if sibling is not None and sibling.volume.geometry.agrees_with(volume.geometry):
-        return replace(sibling, volume=volume)
+        same = replace(sibling, volume=volume)
+        return same.with_grey(sibling.window, inverted=sibling.inverted)
     planes = [Plane.ACQUIRED]
     if volume.geometry.in_patient_space:
         planes += [Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL]
     window = initial_window(volume)
+    inverted = window is SUV_WINDOW
     return Look(
         volume=volume,
         window=window,
         dynamic_range=dynamic_range(volume),
-        inverted=window is SUV_WINDOW,
+        table=lookup_table(volume, window, inverted=inverted),
+        inverted=inverted,
         frames=MappingProxyType({plane: plane_frame(volume.geometry, plane) for plane in planes}),
     )
 

@@ -15,6 +15,7 @@ from medview.core.volume import Volume, Window
 from medview.imaging.reslice import PlaneFrame
 from medview.imaging.windowing import (
     PRESETS,
+    LookupTable,
     dragged,
     full_window,
     initial_window,
@@ -63,9 +64,12 @@ class Viewing:
     @property
     def volume(self) -> Volume | None:
         """The volume on show; None while there is none."""
-        volumes = self.workspace.volumes_of(self._series_uid)
-        chosen = self._volume_of_series.get(self._series_uid, "")
-        return next((v for v in volumes if v.uid == chosen), volumes[0] if volumes else None)
+        chosen = self.workspace.volumes.get(self._volume_of_series.get(self._series_uid, ""))
+        if chosen is None:
+            chosen = next(iter(self.workspace.volumes_of(self._series_uid)), None)
+            if chosen is not None:  # remembered, because a painted view asks often
+                self._volume_of_series[self._series_uid] = chosen.uid
+        return chosen
 
     @property
     def study(self) -> Study | None:
@@ -256,6 +260,11 @@ class Viewing:
         return self._look().window
 
     @property
+    def table(self) -> LookupTable:
+        """Stored values to colours, through the window."""
+        return self._look().table
+
+    @property
     def inverted(self) -> bool:
         """Whether the reader turned the greys round."""
         return self._look().inverted
@@ -264,7 +273,7 @@ class Viewing:
         """Show the volume in another window."""
         look = self._look()
         if window != look.window:
-            self._looks[look.volume.uid] = replace(look, window=window)
+            self._looks[look.volume.uid] = look.with_grey(window, inverted=look.inverted)
             self._changed()
 
     def drag_window(self, right_px: float, up_px: float) -> None:
@@ -309,7 +318,7 @@ class Viewing:
     def toggle_inverted(self) -> None:
         """Turn the greys round, or back."""
         look = self._look()
-        self._looks[look.volume.uid] = replace(look, inverted=not look.inverted)
+        self._looks[look.volume.uid] = look.with_grey(look.window, inverted=not look.inverted)
         self._changed()
 
     def require_volume(self) -> Volume:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PyQt6.QtCore import QLineF, QPointF, QRectF, QSizeF, Qt
 from PyQt6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPixmap
@@ -77,6 +77,11 @@ class Dressing:
     ring: tuple[float, float, float] | None = None
     is_active: bool = False
 
+    def without_motion(self) -> Dressing:
+        """What does not change while scrolling, windowing or moving the pointer."""
+        corners = replace(self.corners, bottom_left=())
+        return replace(self, corners=corners, crosshair=(), position=None, ring=None)
+
 
 def font_px(width: float, height: float) -> int:
     """Letters of 13 pixels, smaller in small views."""
@@ -106,13 +111,36 @@ class _Block:
     at_right: bool = False
 
 
+@dataclass(frozen=True)
+class _Still:
+    """What stays the same from slice to slice, placed."""
+
+    pixmaps: tuple[tuple[QPointF, QPixmap], ...] = ()
+    lines: tuple[QLineF, ...] = ()
+    frame: QRectF | None = None
+
+    def paint(self, painter: QPainter) -> None:
+        """Draw it."""
+        if self.lines:
+            # Two thin passes: pens wider than a pixel cost ten times as much.
+            painter.setPen(QPen(_SHADOW, 1))
+            painter.drawLines(*(line.translated(1, 1) for line in self.lines))
+            painter.setPen(QPen(_TEXT, 1))
+            painter.drawLines(*self.lines)
+        for place, pixmap in self.pixmaps:
+            painter.drawPixmap(place, pixmap)
+        if self.frame is not None:
+            painter.setPen(QPen(_ACCENT, 1))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRect(self.frame)
+
+
 class Dresser:
     """Draws dressings; keeps finished blocks of letters, which change less often than slices."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[object, ...], QPixmap] = {}
-        self._ruler: tuple[tuple[QRectF, float], tuple[list[QLineF], list[QLineF]]]
-        self._ruler = (QRectF(), 0.0), ([], [])
+        self._still: tuple[tuple[object, ...], _Still] = (), _Still()
 
     def paint(self, painter: QPainter, area: QRectF, font: QFont, dressing: Dressing) -> None:
         """Draw over a view that covers `area`."""
@@ -123,16 +151,46 @@ class Dresser:
             _paint_line(painter, area, line)
         if dressing.ring is not None:
             _paint_ring(painter, *dressing.ring)
-        if dressing.ruler is not None:
-            self._paint_rulers(painter, area, sized, dressing.ruler)
         if dressing.position is not None:
             _paint_position(painter, area, dressing.position, PLANE_COLORS[dressing.plane])
-        self._paint_letters(painter, area, sized, dressing.letters)
-        self._paint_corners(painter, area, sized, dressing)
-        if dressing.is_active:
-            painter.setPen(QPen(_ACCENT, 1))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawRect(area.adjusted(0, 0, -1, -1))
+        ratio = _ratio_of(painter)
+        still = dressing.without_motion()
+        key = (still, area.size(), sized.pixelSize(), ratio)
+        if key != self._still[0]:
+            self._still = key, self._record(area, sized, still, ratio)
+        self._still[1].paint(painter)
+        image = [
+            (line, _TEXT if number else PLANE_COLORS[dressing.plane])
+            for number, line in enumerate(dressing.corners.bottom_left)
+        ]
+        if image:
+            block = _Block(tuple(image), sized, ratio, _room(area))
+            painter.drawPixmap(*self._place(area, block, at_bottom=True))
+
+    def _record(self, area: QRectF, font: QFont, still: Dressing, ratio: float) -> _Still:
+        """What stays the same from slice to slice, ready to be drawn again."""
+        pixmaps = self._place_letters(area, font, still.letters, ratio)
+        lines: list[QLineF] = []
+        shortest = min(area.width(), area.height())
+        if still.ruler is not None and shortest >= _NO_RULER_PX:
+            length = still.ruler.length(shortest * 0.4)
+            px = length * still.ruler.px_per_unit
+            lines = _ruler_lines(area, px)
+            pixmaps.append(self._place_ruler_words(area, font, still.ruler, length, ratio))
+        corners = still.corners
+        series = [(line, _TEXT) for line in corners.bottom_right]
+        series += [(line, _CAUTION) for line in still.warnings]
+        series += [(still.ai_notice, _PROPOSED)] if still.ai_notice else []
+        for lines_of, at_right, at_bottom in (
+            ([(line, _TEXT) for line in corners.top_left], False, False),
+            ([(line, _TEXT) for line in corners.top_right], True, False),
+            (series, True, True),
+        ):
+            if lines_of:
+                block = _Block(tuple(lines_of), font, ratio, _room(area), at_right)
+                pixmaps.append(self._place(area, block, at_bottom=at_bottom))
+        frame = area.adjusted(0, 0, -1, -1) if still.is_active else None
+        return _Still(tuple(pixmaps), tuple(lines), frame)
 
     def _block(self, block: _Block) -> QPixmap:
         """The finished letters, made once while they stay the same."""
@@ -147,42 +205,23 @@ class Dresser:
             del self._made[next(iter(self._made))]
         return made
 
-    def _paint_corners(
-        self, painter: QPainter, area: QRectF, font: QFont, dressing: Dressing
-    ) -> None:
-        room = area.width() / 2 - 3 * _EDGE
-        ratio = _ratio_of(painter)
-        corners = dressing.corners
-        plane = PLANE_COLORS[dressing.plane]
-        image = [(line, _TEXT if n else plane) for n, line in enumerate(corners.bottom_left)]
-        series = [(line, _TEXT) for line in corners.bottom_right]
-        series += [(line, _CAUTION) for line in dressing.warnings]
-        series += [(dressing.ai_notice, _PROPOSED)] if dressing.ai_notice else []
-        patient = [(line, _TEXT) for line in corners.top_left]
-        study = [(line, _TEXT) for line in corners.top_right]
-        for lines, at_right, at_bottom in (
-            (patient, False, False),
-            (study, True, False),
-            (image, False, True),
-            (series, True, True),
-        ):
-            if not lines:
-                continue
-            made = self._block(_Block(tuple(lines), font, ratio, room, at_right))
-            size = made.deviceIndependentSize()
-            x = area.right() - _EDGE - size.width() if at_right else area.left() + _EDGE
-            y = area.bottom() - _EDGE - size.height() if at_bottom else area.top() + _EDGE
-            painter.drawPixmap(QPointF(round(x), round(y)), made)
+    def _place(self, area: QRectF, block: _Block, *, at_bottom: bool) -> tuple[QPointF, QPixmap]:
+        """A block in its corner."""
+        made = self._block(block)
+        size = made.deviceIndependentSize()
+        x = area.right() - _EDGE - size.width() if block.at_right else area.left() + _EDGE
+        y = area.bottom() - _EDGE - size.height() if at_bottom else area.top() + _EDGE
+        return QPointF(round(x), round(y)), made
 
-    def _paint_letters(
-        self, painter: QPainter, area: QRectF, font: QFont, letters: EdgeLetters
-    ) -> None:
+    def _place_letters(
+        self, area: QRectF, font: QFont, letters: EdgeLetters, ratio: float
+    ) -> list[tuple[QPointF, QPixmap]]:
         bold = QFont(font)
         bold.setBold(True)
         bold.setPixelSize(font.pixelSize() + 2)
-        ratio = _ratio_of(painter)
         inset = _EDGE + 13
         middle = area.center()
+        placed = []
         for word, x, y, share in (
             (letters.left, area.left() + inset, middle.y(), (0.0, 0.5)),
             (letters.right, area.right() - inset, middle.y(), (1.0, 0.5)),
@@ -193,29 +232,23 @@ class Dresser:
                 made = self._block(_Block(((word, _TEXT),), bold, ratio))
                 size = made.deviceIndependentSize()
                 left, top = x - size.width() * share[0], y - size.height() * share[1]
-                painter.drawPixmap(QPointF(round(left), round(top)), made)
+                placed.append((QPointF(round(left), round(top)), made))
+        return placed
 
-    def _paint_rulers(self, painter: QPainter, area: QRectF, font: QFont, ruler: Ruler) -> None:
-        """Scales at the left and the bottom edge, ticks at tenths."""
-        shortest = min(area.width(), area.height())
-        if shortest < _NO_RULER_PX:
-            return
-        length = ruler.length(shortest * 0.4)
-        px = length * ruler.px_per_unit
-        if self._ruler[0] != (area, px):
-            self._ruler = (area, px), _ruler_lines(area, px)
-        shadow, lines = self._ruler[1]
-        # Two thin passes: pens wider than a pixel cost ten times as much.
-        painter.setPen(QPen(_SHADOW, 1))
-        painter.drawLines(*shadow)
-        painter.setPen(QPen(_TEXT, 1))
-        painter.drawLines(*lines)
+    def _place_ruler_words(
+        self, area: QRectF, font: QFont, ruler: Ruler, length: float, ratio: float
+    ) -> tuple[QPointF, QPixmap]:
         words = ruler.label(length) + (f"  {ruler.note}" if ruler.note else "")
         color = _CAUTION if ruler.note else _TEXT
-        made = self._block(_Block(((words, color),), font, _ratio_of(painter)))
-        x = area.center().x() + px / 2 + 5
+        made = self._block(_Block(((words, color),), font, ratio))
+        x = area.center().x() + length * ruler.px_per_unit / 2 + 5
         y = area.bottom() - _EDGE - made.deviceIndependentSize().height() + 3
-        painter.drawPixmap(QPointF(round(x), round(y)), made)
+        return QPointF(round(x), round(y)), made
+
+
+def _room(area: QRectF) -> float:
+    """How wide a line in a corner may be."""
+    return area.width() / 2 - 3 * _EDGE
 
 
 def _ratio_of(painter: QPainter) -> float:
@@ -248,8 +281,7 @@ def _draw_block(block: _Block) -> QPixmap:
     return made
 
 
-def _ruler_lines(area: QRectF, px: float) -> tuple[list[QLineF], list[QLineF]]:
-    """Shadows and lines of both rulers."""
+def _ruler_lines(area: QRectF, px: float) -> list[QLineF]:
     x0, y0 = area.center().x() - px / 2, area.center().y() - px / 2
     bottom, left = round(area.bottom() - _EDGE), round(area.left() + _EDGE)
     lines = [QLineF(x0, bottom, x0 + px, bottom), QLineF(left, y0, left, y0 + px)]
@@ -258,7 +290,7 @@ def _ruler_lines(area: QRectF, px: float) -> tuple[list[QLineF], list[QLineF]]:
         x, y = round(x0 + px * part / 10), round(y0 + px * part / 10)
         lines.append(QLineF(x, bottom, x, bottom - size))
         lines.append(QLineF(left, y, left + size, y))
-    return [line.translated(1, 1) for line in lines], lines
+    return lines
 
 
 def _paint_line(painter: QPainter, area: QRectF, line: Line) -> None:

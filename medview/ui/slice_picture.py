@@ -147,8 +147,7 @@ class SlicePicture:
         labels: npt.NDArray[Any] = port.frame.pixels(segmentation.labels, port.number)
         if preview is not None and port.frame.meets(preview.patch.box, port.number):
             labels = _with_preview(labels, port, preview)
-        if labels.any():
-            self.pens.labels(labels, matrix, ink, width_px, out)
+        self.pens.labels(labels, matrix, ink, width_px, out)
 
 
 def _with_preview(labels: npt.NDArray[Any], port: Viewport, preview: Preview) -> npt.NDArray[Any]:

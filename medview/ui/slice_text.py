@@ -77,7 +77,7 @@ def corners(shown: Shown, amount: TextAmount) -> Corners:
         top_left=_patient_lines(shown.study.patient),
         top_right=() if minimal else _study_lines(shown.study, shown.series),
         bottom_left=image[:2] if minimal else image,
-        bottom_right=() if minimal else _series_lines(shown.series, shown.port),
+        bottom_right=() if minimal else _series_lines(shown.series),
     )
 
 
@@ -157,7 +157,7 @@ def _study_lines(study: Study, series: Series) -> tuple[str, ...]:
     return tuple(line for line in (institution, study.description, when, accession) if line)
 
 
-def _series_lines(series: Series, port: Viewport) -> tuple[str, ...]:
+def _series_lines(series: Series) -> tuple[str, ...]:
     head = " ".join(
         part
         for part in (series.modality, "" if series.number is None else f"S{series.number}")
@@ -168,7 +168,6 @@ def _series_lines(series: Series, port: Viewport) -> tuple[str, ...]:
         " ".join(p for p in (series.body_part, series.headers.get("ViewPosition", "")) if p),
         series.description,
         head,
-        _place_line(series, port),
     ]
     return tuple(line for line in lines if line)
 
@@ -206,6 +205,7 @@ def _image_lines(shown: Shown) -> tuple[str, ...]:
     if shown.volume.channels == 1:
         lines.append(f"W {_short(window.width)}  L {_short(window.center)}{label}")
     lines.append(f"Zoom {port.state.zoom * 100:.0f} %")
+    lines.append(_place_line(shown.series, port))
     if shown.hover_lps_mm is not None:
         lines.append(value_line(shown.volume, port.frame, shown.hover_lps_mm))
     return tuple(line for line in lines if line)

@@ -260,7 +260,7 @@ def test_corners_say_whose_and_what(desk: Desk, view: SliceView) -> None:
     assert words.top_left == ("DOE, JANE M", "* 1970-01-31 F", "ID 0815")
     assert words.top_right == ("St Elsewhere", "Chest", "2026-01-02 09:30", "Acc A7")
     assert words.bottom_right[:2] == ("Thorax", "CT S4")
-    assert words.bottom_right[2].startswith("2.5 mm · H")
+    assert words.bottom_left[3].startswith("2.5 mm · H")
     number = 100 + desk.viewing.slice_number(Plane.AXIAL)
     assert words.bottom_left[:2] == (f"Axial  {number}/16", "W 400  L 40")
 
@@ -274,7 +274,7 @@ def test_the_value_under_the_pointer_has_its_unit_and_place(desk: Desk, view: Sl
     assert f"{'L' if x >= 0 else 'R'} {abs(x):.1f}" in line
     assert f"H {z:.1f}" in line
     QApplication.sendEvent(view, QEvent(QEvent.Type.Leave))
-    assert len(words_of(desk, view).bottom_left) == 3
+    assert len(words_of(desk, view).bottom_left) == 4
 
 
 def test_what_must_not_be_hidden_stays(desk: Desk, qtbot: Any) -> None:

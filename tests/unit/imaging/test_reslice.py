@@ -66,7 +66,7 @@ def marked_volume(grid: Geometry) -> np.ndarray:
 def test_letters_are_true_for_every_way_to_store_a_body(plane: Plane) -> None:
     for grid in axis_grids():
         frame = plane_frame(grid, plane)
-        assert frame.letters() == EXPECTED[plane], grid.orientation
+        assert frame.letters == EXPECTED[plane], grid.orientation
         pixels = marked_volume(grid)
         number = {Plane.AXIAL: 2, Plane.CORONAL: 1, Plane.SAGITTAL: 0}[plane]
         patient_axis = number
@@ -95,7 +95,7 @@ def test_letters_of_oblique_grids_name_the_true_directions(
     grid = turned(degrees, axis_grids()[which])
     for plane in BODY:
         frame = plane_frame(grid, plane)
-        letters = frame.letters()
+        letters = frame.letters
         start = np.array(frame.to_lps_mm(0, 0, 0))
         for word, (x, y) in (
             (letters.right, (1, 0)), (letters.left, (-1, 0)),
@@ -161,7 +161,7 @@ def test_flips_mirror_the_picture_and_its_letters() -> None:
     for plane in BODY:
         plain = plane_frame(grid, plane)
         mirrored = plane_frame(grid, plane, flip_horizontal=True, flip_vertical=True)
-        assert mirrored.letters() == plain.letters().flipped(horizontal=True, vertical=True)
+        assert mirrored.letters == plain.letters.flipped(horizontal=True, vertical=True)
         np.testing.assert_allclose(mirrored.index_to_mm, -plain.index_to_mm)
 
 
@@ -182,7 +182,7 @@ def test_pixels_are_a_view_of_the_volume() -> None:
 def test_images_without_patient_space_are_shown_as_stored_without_letters() -> None:
     grid = Geometry((1, 20, 30), np.diag([1, 0.2, 0.1, 1]), calibration=Calibration.DETECTOR)
     frame = plane_frame(grid, Plane.ACQUIRED)
-    assert frame.letters() == EdgeLetters()
+    assert frame.letters == EdgeLetters()
     assert (frame.normal, frame.pixel_shape) == (0, (20, 30))
     np.testing.assert_allclose(frame.index_to_mm, [[0, 0.1], [0.2, 0]])
     assert frame.extent_mm == pytest.approx((-0.05, -0.1, 2.95, 3.9))

@@ -191,12 +191,12 @@ def test_zoom_is_held_and_a_change_that_changes_nothing_is_silent(desk: Desk) ->
 def test_flips_are_one_plane_s_own(desk: Desk) -> None:
     viewing = desk.viewing
     viewing.flip(Plane.AXIAL)
-    assert viewing.frame(Plane.AXIAL).letters().left == "L"
-    assert viewing.frame(Plane.CORONAL).letters().left == "R"
+    assert viewing.frame(Plane.AXIAL).letters.left == "L"
+    assert viewing.frame(Plane.CORONAL).letters.left == "R"
     viewing.flip(Plane.AXIAL, vertically=True)
-    assert viewing.frame(Plane.AXIAL).letters().top == "P"
+    assert viewing.frame(Plane.AXIAL).letters.top == "P"
     viewing.flip(Plane.AXIAL)
-    assert viewing.frame(Plane.AXIAL).letters().left == "R"
+    assert viewing.frame(Plane.AXIAL).letters.left == "R"
 
 
 def test_number_keys_are_presets_on_ct_and_own_windows_elsewhere(desk: Desk) -> None:
@@ -439,7 +439,7 @@ def test_keys_do_what_their_titles_say(desk: Desk) -> None:
     assert viewing.view(Plane.AXIAL).zoom == 1
     run("view.flip")
     run("view.flip_vertical")
-    assert viewing.frame(Plane.AXIAL).letters().left == "L"
+    assert viewing.frame(Plane.AXIAL).letters.left == "L"
     run("view.maximise")
     assert viewing.layout.rows == (("axial",),)
     run("layout.set", name="four")

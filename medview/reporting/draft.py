@@ -145,6 +145,12 @@ def _model_statement(
         name += f", weights sha256 {model.weights_sha256[:12]}"
     title = titles.get(model.model_id, "")
     shown = f"{title} ({name})" if title else name
+    proposed = _plural(len(mine), "finding", "findings")
+    if states[ReviewState.PROPOSED] == len(mine):
+        return (
+            f"The AI model {shown} proposed {proposed}; nobody has reviewed them, "
+            "and they are not part of this report."
+        )
     corrected = [fields.labelled(f) for f in mine if f.review.state is ReviewState.EDITED]
     parts = [
         f"{states[ReviewState.ACCEPTED]} accepted unchanged",
@@ -153,7 +159,6 @@ def _model_statement(
     ]
     if states[ReviewState.PROPOSED]:
         parts.append(f"{states[ReviewState.PROPOSED]} not decided and not part of this report")
-    proposed = _plural(len(mine), "finding", "findings")
     readers = sorted({finding.review.by for finding in mine if finding.review.by})
     by = f" by {', '.join(readers)}" if readers else ""
     return f"The AI model {shown} proposed {proposed}; reviewed{by}: {'; '.join(parts)}."

@@ -124,6 +124,12 @@ def test_the_statement_counts_what_the_reader_did() -> None:
     assert "1 finding was added by the reader." in told
 
 
+def test_what_nobody_reviewed_is_called_so() -> None:
+    told = ai_statement([finding("Sixth", review=Review())], [])
+    assert "proposed 1 finding; nobody has reviewed them" in told
+    assert "accepted" not in told
+
+
 def test_two_models_are_told_apart_and_none_is_said_too() -> None:
     other = Provenance(ModelAuthor("lungs", "2.0", ""), AT)
     told = ai_statement([hippocampi()[0], finding("Lung", provenance=other)], [])

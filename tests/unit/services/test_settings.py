@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medview.core.errors import CommandError
@@ -28,13 +28,13 @@ def test_every_option_explains_itself_and_has_a_valid_default() -> None:
 
 
 def test_changes_are_kept_and_told(file: Path) -> None:
-    settings = Settings(file)
+    chosen = Settings(file)
     heard: list[SettingChanged] = []
-    settings.changed.connect(heard.append)
-    settings.set("reader.name", 'Dr "Ä" \\ Ada')
-    settings.set("segment.opacity", 0.25)
-    settings.set("view.crosshair", False)
-    settings.set("view.crosshair", False)
+    chosen.changed.connect(heard.append)
+    chosen.set("reader.name", 'Dr "Ä" \\ Ada')
+    chosen.set("segment.opacity", 0.25)
+    chosen.set("view.crosshair", False)
+    chosen.set("view.crosshair", False)
     again = Settings(file)
     assert again.text("reader.name") == 'Dr "Ä" \\ Ada'
     assert again.number("segment.opacity") == 0.25
@@ -45,10 +45,10 @@ def test_changes_are_kept_and_told(file: Path) -> None:
 
 
 def test_reset_gives_the_default_back(file: Path) -> None:
-    settings = Settings(file)
-    settings.set("window.theme", "light")
-    settings.reset("window.theme")
-    assert settings.get("window.theme") == "dark"
+    chosen = Settings(file)
+    chosen.set("window.theme", "light")
+    chosen.reset("window.theme")
+    assert chosen.get("window.theme") == "dark"
     assert Settings(file).get("window.theme") == "dark"
 
 
@@ -66,9 +66,9 @@ def test_reset_gives_the_default_back(file: Path) -> None:
     ],
 )
 def test_what_is_not_allowed_is_refused(file: Path, name: str, value: object) -> None:
-    settings = Settings(file)
+    chosen = Settings(file)
     with pytest.raises(CommandError):
-        settings.set(name, value)  # type: ignore[arg-type]
+        chosen.set(name, value)  # type: ignore[arg-type]
     assert not file.exists()
 
 
@@ -79,13 +79,13 @@ def test_a_whole_number_is_a_number(file: Path) -> None:
 
 def test_wrong_values_and_unknown_keys_are_told_and_the_rest_holds(file: Path) -> None:
     file.write_text('[view]\ncrosshair = "yes"\nlayout = "one"\n[future]\nthing = [1, 2]\n')
-    settings = Settings(file)
-    assert settings.flag("view.crosshair") is True
-    assert settings.text("view.layout") == "one"
-    told = " ".join(notice.text for notice in settings.notices)
+    chosen = Settings(file)
+    assert chosen.flag("view.crosshair") is True
+    assert chosen.text("view.layout") == "one"
+    told = " ".join(notice.text for notice in chosen.notices)
     assert "view.crosshair" in told
     assert "future.thing" in told
-    settings.set("view.layout", "four")
+    chosen.set("view.layout", "four")
     assert tomllib.loads(file.read_text())["future"] == {"thing": [1, 2]}
 
 
@@ -95,18 +95,18 @@ def test_wrong_values_and_unknown_keys_are_told_and_the_rest_holds(file: Path) -
 )
 def test_a_broken_or_newer_file_is_kept_aside_and_told(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    settings = Settings(file)
-    assert settings.get("window.theme") == "dark"
-    assert "settings.toml.bak" in settings.notices[0].text
+    chosen = Settings(file)
+    assert chosen.get("window.theme") == "dark"
+    assert "settings.toml.bak" in chosen.notices[0].text
     assert (file.parent / "settings.toml.bak").read_bytes() == content
-    settings.set("window.theme", "light")
+    chosen.set("window.theme", "light")
     assert Settings(file).get("window.theme") == "light"
 
 
 def test_every_truncation_of_a_settings_file_starts(file: Path) -> None:
-    settings = Settings(file)
-    settings.set("reader.name", "Dr Ada")
-    settings.set("key.ai.run", "Ctrl+R")
+    chosen = Settings(file)
+    chosen.set("reader.name", "Dr Ada")
+    chosen.set("key.ai.run", "Ctrl+R")
     content = file.read_bytes()
     for cut in range(len(content)):
         file.write_bytes(content[:cut])
@@ -115,19 +115,20 @@ def test_every_truncation_of_a_settings_file_starts(file: Path) -> None:
 
 
 def test_keys_are_options_of_their_own(file: Path) -> None:
-    settings = Settings(file)
-    assert settings.shortcut("ai.run") is None
-    settings.set("key.ai.run", "Ctrl+R")
+    chosen = Settings(file)
+    assert chosen.shortcut("ai.run") is None
+    chosen.set("key.ai.run", "Ctrl+R")
     assert Settings(file).shortcut("ai.run") == "Ctrl+R"
 
 
 def test_without_a_file_values_live_in_memory() -> None:
-    settings = Settings(None)
-    settings.set("window.theme", "light")
-    assert settings.get("window.theme") == "light"
+    chosen = Settings(None)
+    chosen.set("window.theme", "light")
+    assert chosen.get("window.theme") == "light"
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",)), max_size=60))
+@settings(max_examples=40, deadline=None)
 def test_any_text_survives_the_file(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     file = tmp_path_factory.mktemp("settings") / "settings.toml"
     Settings(file).set("reader.name", text)

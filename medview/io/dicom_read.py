@@ -232,6 +232,8 @@ def _volume(draft: _Draft, series: Series, uid: str) -> VolumePlan:
     if not scale.trusted:
         quantity, unit = UNSPECIFIED, "1"
         notes = ("The rescale values of the file make no sense: stored values are shown",)
+    if middle.values.get("VOILUTSequence") and not middle.values.get("WindowCenter"):
+        notes = (*notes, "The file's own display curve (VOI LUT) is not applied")
     form = middle.format
     rows, columns = int(middle.values["Rows"]), int(middle.values["Columns"])
     affine = np.eye(4) if draft.affine is None else draft.affine

@@ -64,8 +64,10 @@ def test_planning_decodes_nothing(tmp_path: Path) -> None:
     assert plan(study.series[0]).volumes[0].shape == SMALL.shape
 
 
-def segmentation_object(datasets: list[Dataset], masks: np.ndarray, folder: Path) -> None:
-    """A binary SEG written by highdicom: masks (slices, rows, columns, segments)."""
+def segmentation_object(
+    datasets: list[Dataset], masks: np.ndarray, folder: Path, kind: str = "BINARY"
+) -> None:
+    """A SEG written by highdicom: masks (slices, rows, columns, segments)."""
     segments = [
         highdicom.seg.SegmentDescription(
             segment_number=n + 1,
@@ -80,7 +82,7 @@ def segmentation_object(datasets: list[Dataset], masks: np.ndarray, folder: Path
     seg = highdicom.seg.Segmentation(
         source_images=datasets,
         pixel_array=masks,
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segmentation_type=highdicom.seg.SegmentationTypeValues[kind],
         segment_descriptions=segments,
         series_instance_uid=uid("seg series"),
         series_number=50,
@@ -120,6 +122,22 @@ def test_segments_lie_where_they_were_drawn(
     assert segment.type.value == codes.SCT.Liver.value
     assert np.abs(np.array(segment.color_rgb) - (200, 30, 90)).max() <= 2
     assert first.uid == uid("seg")
+
+
+@pytest.mark.parametrize("kind", ["FRACTIONAL", "LABELMAP"])
+def test_other_kinds_of_segmentations(tmp_path: Path, kind: str) -> None:
+    write_ct(tmp_path, SMALL)
+    sphere, bar = SMALL.sphere(), SMALL.values() >= 300
+    masks = np.stack([sphere, bar], axis=-1)
+    if kind == "FRACTIONAL":
+        masks = masks * 0.75 + 0.25 * np.roll(masks, 1, axis=2)  # a quarter is not in it
+    segmentation_object(ct_datasets(SMALL), masks, tmp_path, kind)
+    (study,) = scan([tmp_path]).studies
+    image, seg = study.series
+    (volume,) = load(image).volumes
+    (found,) = load_segmentations(seg, volume)
+    assert np.array_equal(found.labels == 1, sphere)
+    assert np.array_equal(found.labels == 2, bar)
 
 
 def test_segments_of_another_image_are_refused(tmp_path: Path) -> None:

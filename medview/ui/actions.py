@@ -80,16 +80,11 @@ class Actions(QObject):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Let lists, buttons and fields keep the keys they live by; shortcuts come after."""
-        if event is not None and event.type() == QEvent.Type.ShortcutOverride:
-            key = event.key() if isinstance(event, QKeyEvent) else 0
-            plain = isinstance(event, QKeyEvent) and event.modifiers() in (
-                Qt.KeyboardModifier.NoModifier,
-                Qt.KeyboardModifier.ShiftModifier,
-                Qt.KeyboardModifier.KeypadModifier,
-            )
-            if plain and _lives_by(watched, key):
-                event.accept()
-                return True
+        if not isinstance(event, QKeyEvent) or not isinstance(watched, QWidget):
+            return False
+        if event.type() == QEvent.Type.ShortcutOverride and _keeps(watched, event):
+            event.accept()
+            return True
         return super().eventFilter(watched, event)
 
     def _watch(self, old: QWidget | None, new: QWidget | None) -> None:
@@ -194,11 +189,20 @@ class Actions(QObject):
                 action.setChecked(state)
 
 
-def _lives_by(watched: QObject | None, key: int) -> bool:
-    if isinstance(watched, QAbstractItemView):
+def _keeps(widget: QWidget, event: QKeyEvent) -> bool:
+    """Whether a key is the widget's own: it lives by it, and no command of its place has it."""
+    plain = event.modifiers() & ~(
+        Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.KeypadModifier
+    )
+    if plain != Qt.KeyboardModifier.NoModifier or not _lives_by(widget, event.key()):
+        return False
+    pressed = QKeySequence(event.keyCombination())
+    return not any(pressed in action.shortcuts() for action in widget.actions())
+
+
+def _lives_by(widget: QWidget, key: int) -> bool:
+    if isinstance(widget, QAbstractItemView):
         return key in _SIMPLE_KEYS or key in _PRESS_KEYS
-    if isinstance(watched, QAbstractSpinBox | QComboBox | QAbstractSlider | QTabBar):
+    if isinstance(widget, QAbstractSpinBox | QComboBox | QAbstractSlider | QTabBar):
         return key in _SIMPLE_KEYS
-    if isinstance(watched, QAbstractButton):
-        return key in _PRESS_KEYS
-    return False
+    return isinstance(widget, QAbstractButton) and key in _PRESS_KEYS

@@ -49,6 +49,7 @@ class VolumeView(QWidget):
         self._presets: tuple[Transfer, ...] = ()
         self._dimmed = False
         self._draft = False
+        self._closed = False
         self._canvas = Canvas(self)
         self._patient = label(parent=self._canvas)
         self._bar = QWidget(self)
@@ -90,7 +91,7 @@ class VolumeView(QWidget):
 
     def close_scene(self) -> None:
         """Stop drawing for good; before the program ends."""
-        self._stage.failed = "Closed"
+        self._closed = True
         self._stage.abort()
         self._turn.stop()
         self._rest.stop()
@@ -174,7 +175,7 @@ class VolumeView(QWidget):
         self._again()
 
     def _again(self) -> None:
-        if not self._turn.isActive():
+        if not self._closed and not self._turn.isActive():
             self._turn.start(0)
 
     def _moved(self, *_what: object) -> None:

@@ -332,12 +332,12 @@ class SegmentsPanel(QWidget):
     def _toggle(self, item: QListWidgetItem) -> None:
         row = self._row_of(item)
         if row is not None:
-            self._run("segment.show", row.ref, "visible", not row.visible)
+            self._services.viewing.overlay.set_display(row.ref, visible=not row.visible)
 
     def _set_opacity(self, percent: int) -> None:
         ref = self.selected
         if ref is not None and not self._filling:
-            self._run("segment.show", ref, "opacity", percent / 100)
+            self._services.viewing.overlay.set_display(ref, opacity=percent / 100)
 
 
 class _List(QListWidget):

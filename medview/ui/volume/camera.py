@@ -50,8 +50,8 @@ class Camera:
 
     def rotated(self, right_px: float, down_px: float) -> Camera:
         """After dragging the patient by so many pixels, as one turns a globe."""
-        turn = _rotation((0.0, 1.0, 0.0), -right_px * _DEGREES_PER_PX)
-        tip = _rotation((1.0, 0.0, 0.0), -down_px * _DEGREES_PER_PX)
+        turn = _rotation((0.0, 1.0, 0.0), right_px * _DEGREES_PER_PX)
+        tip = _rotation((1.0, 0.0, 0.0), down_px * _DEGREES_PER_PX)
         frame = tip @ turn @ self.frame
         # Rounding must not add up over a thousand drags.
         right = frame[0] / np.linalg.norm(frame[0])

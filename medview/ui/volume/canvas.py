@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from PyQt6.QtCore import QPointF, QRectF, QSize, Qt, pyqtSignal
+from PyQt6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, pyqtSignal
 from PyQt6.QtGui import (
     QColor,
     QFont,
     QImage,
+    QKeyEvent,
     QMouseEvent,
     QPainter,
     QPaintEvent,
@@ -19,7 +20,7 @@ from PyQt6.QtGui import (
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
 from medview.ui import theme
-from medview.ui.volume.camera import Camera
+from medview.ui.volume.camera import SIDES, Camera
 
 _GROUND = QColor(9, 10, 12)
 _CUBE_PX = 15.0
@@ -122,6 +123,15 @@ class Canvas(QWidget):
                 painter.setPen(QColor(245, 247, 250))
                 box = QRectF(middle.x() - 12, middle.y() - 12, 24, 24)
                 painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter), letter)
+
+    def event(self, event: QEvent | None) -> bool:
+        """The letters of the sides are the view's own while it has the focus."""
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.ShortcutOverride:
+            letter = event.text().upper()
+            if letter and letter in SIDES:
+                event.accept()
+                return True
+        return super().event(event)
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Ask for a picture that fits."""

@@ -19,6 +19,7 @@ from vtkmodules.vtkCommonMath import vtkMatrix4x4
 from vtkmodules.vtkRenderingCore import (
     vtkActor,
     vtkColorTransferFunction,
+    vtkLight,
     vtkPolyDataMapper,
     vtkRenderer,
     vtkRenderWindow,
@@ -50,6 +51,8 @@ class Scene:
     def __init__(self) -> None:
         self._renderer = vtkRenderer()
         self._renderer.SetBackground(*_BACKGROUND)
+        self._renderer.AutomaticLightCreationOff()
+        self._renderer.AddLight(_headlight())
         self._window = vtkRenderWindow()
         self._window.SetOffScreenRendering(1)
         self._window.SetMultiSamples(0)
@@ -184,9 +187,9 @@ class Scene:
         look.SetInterpolationTypeToLinear()
         look.SetScalarOpacityUnitDistance(self._spacing_mm)
         look.SetShade(0 if transfer.maximum else 1)
-        look.SetAmbient(0.25)
+        look.SetAmbient(0.3)
         look.SetDiffuse(0.75)
-        look.SetSpecular(0.15)
+        look.SetSpecular(0.1)
         self._mapper.SetBlendMode(1 if transfer.maximum else 0)
         self._volume.SetVisibility(1 if opacity > 0 else 0)
 
@@ -204,6 +207,14 @@ class Scene:
         eye.SetPosition(*(camera.focal_lps_mm + 1000.0 * camera.frame[2]))
         eye.SetViewUp(*camera.frame[1])
         self._renderer.ResetCameraClippingRange()
+
+
+def _headlight() -> vtkLight:
+    """Light from the camera; its ambient part keeps even tissue, without slopes, from black."""
+    light = vtkLight()
+    light.SetLightTypeToHeadlight()
+    light.SetAmbientColor(1, 1, 1)
+    return light
 
 
 def _actor_of(surface: Surface) -> vtkActor:

@@ -44,7 +44,10 @@ class FileBytes:
         """Up to `length` bytes from `offset`."""
         parts = []
         while length > 0:
-            part = os.pread(self.descriptor, min(length, 1 << 30), offset)
+            try:
+                part = os.pread(self.descriptor, min(length, 1 << 30), offset)
+            except (MemoryError, OSError) as error:
+                raise ReadError("The file cannot be read", detail=str(error)) from error
             if not part:
                 break
             parts.append(part)
@@ -155,6 +158,8 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             yield stream
     except (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
         raise ReadError("The archive is damaged or cut off", "Get it again", str(error)) from error
+    except MemoryError as error:
+        raise ReadError("The archive needs more memory than there is") from error
     except NotImplementedError as error:
         raise ReadError(
             "The archive uses a packing that is not read here",

@@ -19,6 +19,7 @@ from medview.core.study import (
     Study,
 )
 from medview.io.archives import entries, is_archive, open_file
+from medview.io.dicomdir import missing_files
 from medview.io.foreign import Foreign, recognise
 from medview.io.header import CHUNK, Bytes, Header, MemoryBytes, is_dicom, read_header
 from medview.io.identity import uid_from
@@ -80,7 +81,8 @@ class _Scanner:
         return ScanResult(studies, (*self._problems, *self._tree.problems))
 
     def _count(self) -> int:
-        return len(self._seen) + len(self._problems)
+        refused = sum(problem.severity is Severity.REFUSED for problem in self._problems)
+        return len(self._seen) + refused
 
     def _refuse(self, path: Path, reason: str, hint: str = "") -> None:
         self._problems.append(Problem(path, reason, Severity.REFUSED, hint))
@@ -126,11 +128,26 @@ class _Scanner:
         elif given or Path(name).suffix.lower() in _SHOULD_BE_IMAGES:
             self._refuse(path / member, _why_not(name, head))
 
+    def _directory(self, path: Path) -> None:
+        missing = missing_files(path)
+        if missing:
+            count = "One file" if len(missing) == 1 else f"{len(missing)} files"
+            self._problems.append(
+                Problem(
+                    path,
+                    f"{count} of the disk's list of contents cannot be found, first {missing[0]}",
+                    Severity.WARNING,
+                    "Copy the whole disk and open it again",
+                )
+            )
+
     def _dicom(self, path: Path, member: str, source: Bytes, head: bytes) -> None:
         header = read_header(source, head)
-        self._seen.add(path / member if member else path)
         if header.values.get("DirectoryRecordSequence"):
+            if not member:
+                self._directory(path)
             return
+        self._seen.add(path / member if member else path)
         if not header.values.get("SOPClassUID") and header.pixel_offset < 0:
             raise ReadError("The file holds no image and does not say what it is")
         self._tree.add(path, member, _values(header), header.notes)

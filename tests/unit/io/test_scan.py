@@ -246,18 +246,31 @@ def test_one_identifier_for_different_images_is_told(tmp_path: Path) -> None:
     assert np.array_equal(values_of(result), SMALL.values())
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 def test_a_dicomdir_stands_for_its_folder(folder: Path) -> None:
     record = Dataset()
     record.DirectoryRecordType, record.PatientID = "PATIENT", "PHANTOM-1"
     index = new_dataset(Who(), MediaStorageDirectoryStorage, uid("dir"), "", uid("none"))
+    images = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        images.append(Dataset())
+        images[-1].ReferencedFileID = list(path.relative_to(folder).parts)
     directory = Dataset()
     directory.file_meta = index.file_meta
-    directory.FileSetID, directory.DirectoryRecordSequence = "DISK", DicomSequence([record])
+    directory.FileSetID, directory.DirectoryRecordSequence = (
+        "DISK",
+        DicomSequence([record, *images]),
+    )
     save(directory, folder / "DICOMDIR")
     for given in (folder, folder / "DICOMDIR"):
         result = scan([given])
         assert result.problems == ()
         assert np.array_equal(values_of(result), SMALL.values())
+    for path in folder.rglob("ct*"):
+        path.unlink()
+    missing, nothing = scan([folder]).problems
+    assert "4 files" in missing.reason
+    assert "No image" in nothing.reason
 
 
 def test_objects_that_are_no_images_are_listed_as_what_they_are(tmp_path: Path) -> None:

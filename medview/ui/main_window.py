@@ -9,7 +9,8 @@ from PyQt6.QtCore import QMimeData, QSize, Qt, QTimer
 from PyQt6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
 from PyQt6.QtWidgets import QApplication, QDockWidget, QMainWindow, QMessageBox, QTabWidget, QWidget
 
-from medview.core.events import Level, SettingChanged, ViewChanged
+from medview.core.events import JobChanged, Level, SettingChanged, ViewChanged
+from medview.core.jobs import JobState
 from medview.core.study import Patient
 from medview.services.bundle import Services
 from medview.ui import icons, theme
@@ -131,6 +132,11 @@ class MainWindow(QMainWindow):
     def _on_changed(self, changes: Changes) -> None:
         if changes.any(ViewChanged):
             self._name_patient()
+        for changed in changes.of(JobChanged):
+            job = self.services.workspace.jobs.get(changed.uid)
+            if job is not None and job.state is JobState.DONE:
+                # What was just proposed waits for a decision: bring it to the front.
+                self._docks["findings"].raise_()
         for event in changes.of(SettingChanged):
             application = QApplication.instance()
             if event.name == "window.theme" and isinstance(application, QApplication):

@@ -241,9 +241,9 @@ class Dresser:
         words = ruler.label(length) + (f"  {ruler.note}" if ruler.note else "")
         color = _CAUTION if ruler.note else _TEXT
         made = self._block(_Block(((words, color),), font, ratio))
-        x = area.center().x() + length * ruler.px_per_unit / 2 + 5
-        y = area.bottom() - _EDGE - made.deviceIndependentSize().height() + 3
-        return QPointF(round(x), round(y)), made
+        # Under the scale at the left edge: beside the one at the bottom stand other words.
+        y = area.center().y() + length * ruler.px_per_unit / 2 + 3
+        return QPointF(round(area.left() + _EDGE), round(y)), made
 
 
 def _room(area: QRectF) -> float:

@@ -16,6 +16,7 @@ from medview.core.study import Patient, Series, Study
 from medview.core.views import Plane
 from medview.core.volume import Volume, Window
 from medview.imaging.reslice import EdgeLetters, PlaneFrame, letters_from_patient_orientation
+from medview.ui import text
 from medview.ui.viewport import Viewport
 
 
@@ -74,11 +75,16 @@ def corners(shown: Shown, amount: TextAmount) -> Corners:
     minimal = amount is TextAmount.MINIMAL
     image = _image_lines(shown)
     return Corners(
-        top_left=_patient_lines(shown.study.patient),
-        top_right=() if minimal else _study_lines(shown.study, shown.series),
-        bottom_left=image[:2] if minimal else image,
-        bottom_right=() if minimal else _series_lines(shown.series),
+        top_left=_clean(_patient_lines(shown.study.patient)),
+        top_right=() if minimal else _clean(_study_lines(shown.study, shown.series)),
+        bottom_left=_clean(image[:2] if minimal else image),
+        bottom_right=() if minimal else _clean(_series_lines(shown.series)),
     )
+
+
+def _clean(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Texts of files without what controls or reverses; empty ones left out."""
+    return tuple(line for line in map(text.shown, lines) if line)
 
 
 def edge_letters(shown: Shown) -> EdgeLetters:
@@ -124,37 +130,26 @@ def ai_notice(segments: Sequence[Segment], *, overlay_shown: bool, any_proposed:
     return ""
 
 
-def name_of(patient: Patient) -> str:
-    """A DICOM person name as people write it: family name first, components apart."""
-    name = patient.name.split("=")[0]
-    family, _, rest = name.partition("^")
-    given = " ".join(part for part in rest.split("^") if part)
-    return ", ".join(part for part in (family.strip(), given.strip()) if part)
-
-
-def date_of(text: str) -> str:
-    """A DICOM date (YYYYMMDD) as YYYY-MM-DD; anything else as it is."""
-    whole = len(text) == 8 and text.isdigit()
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if whole else text
-
-
-def time_of(text: str) -> str:
+def time_of(value: str) -> str:
     """A DICOM time (HHMMSS.FFFFFF) as HH:MM; anything else as it is."""
-    whole = len(text) >= 4 and text[:4].isdigit()
-    return f"{text[:2]}:{text[2:4]}" if whole else text
+    whole = len(value) >= 4 and value[:4].isdigit()
+    return f"{value[:2]}:{value[2:4]}" if whole else value
 
 
 def _patient_lines(patient: Patient) -> tuple[str, ...]:
-    birth = f"* {date_of(patient.birth_date)}" if patient.birth_date else ""
-    lines = (name_of(patient) or "No name", " ".join(p for p in (birth, patient.sex) if p))
-    return tuple(line for line in (*lines, f"ID {patient.id}" if patient.id else "No ID") if line)
+    birth = f"* {text.date(patient.birth_date) or 'unknown'}"
+    return (
+        text.person_name(patient.name),
+        f"{birth}  {patient.sex}".strip(),
+        f"ID {patient.id or 'unknown'}",
+    )
 
 
 def _study_lines(study: Study, series: Series) -> tuple[str, ...]:
-    when = " ".join(part for part in (date_of(study.date), time_of(study.time)) if part)
+    when = " ".join(part for part in (text.date(study.date), time_of(study.time)) if part)
     accession = f"Acc {study.accession}" if study.accession else ""
     institution = series.headers.get("InstitutionName", "")
-    return tuple(line for line in (institution, study.description, when, accession) if line)
+    return institution, study.description, when, accession
 
 
 def _series_lines(series: Series) -> tuple[str, ...]:
@@ -169,7 +164,7 @@ def _series_lines(series: Series) -> tuple[str, ...]:
         series.description,
         head,
     ]
-    return tuple(line for line in lines if line)
+    return tuple(lines)
 
 
 def _place_line(series: Series, port: Viewport) -> str:
@@ -181,10 +176,10 @@ def _place_line(series: Series, port: Viewport) -> str:
     place = frame.to_lps_mm(*port.center_mm, port.number)[axis]
     thickness = series.headers.get("SliceThickness", "") if frame.normal == 0 else ""
     try:
-        text = f"{float(thickness):g} mm · "
+        words = f"{float(thickness):g} mm · "
     except ValueError:
-        text = f"{frame.step_mm:.2g} mm · "
-    return text + _coordinate(axis, place) + " mm"
+        words = f"{frame.step_mm:.2g} mm · "
+    return words + _coordinate(axis, place) + " mm"
 
 
 def _coordinate(axis: int, value: float) -> str:
@@ -208,7 +203,7 @@ def _image_lines(shown: Shown) -> tuple[str, ...]:
     lines.append(_place_line(shown.series, port))
     if shown.hover_lps_mm is not None:
         lines.append(value_line(shown.volume, port.frame, shown.hover_lps_mm))
-    return tuple(line for line in lines if line)
+    return tuple(lines)
 
 
 def image_number(volume: Volume, series: Series, port: Viewport) -> tuple[int, int]:

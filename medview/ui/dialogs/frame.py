@@ -11,6 +11,7 @@ from PyQt6.QtWidgets import (
     QFormLayout,
     QFrame,
     QLabel,
+    QPushButton,
     QScrollArea,
     QVBoxLayout,
     QWidget,
@@ -53,6 +54,10 @@ class Dialog(QDialog):
         self.buttons = QDialogButtonBox(self)
         for button in buttons:
             self.buttons.addButton(button)
+        for made in self.buttons.buttons():
+            role = self.buttons.buttonRole(made)
+            if isinstance(made, QPushButton):
+                made.setAutoDefault(role is QDialogButtonBox.ButtonRole.AcceptRole)
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
         column.addWidget(self.buttons)

@@ -62,6 +62,7 @@ class PreferencesDialog(Dialog):
         self.body.addWidget(self._warning)
         reset = self.buttons.addButton(StandardButton.RestoreDefaults)
         if reset is not None:
+            reset.setAutoDefault(False)
             reset.clicked.connect(self._reset)
         for load in self._loads:
             load()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QColor, QGuiApplication
-from PyQt6.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
+from PyQt6.QtWidgets import QHeaderView, QLabel, QTreeWidget, QTreeWidgetItem, QWidget
 
 from medview.core.events import Level, Notice
 from medview.core.study import Problem, Severity
@@ -14,11 +15,30 @@ from medview.ui.dialogs.frame import Dialog
 from medview.ui.text import label, shown, tip
 
 
+class _Words(QLabel):
+    """The whole text of the chosen row, for what the columns cut off; can be copied."""
+
+    def __init__(self, tree: QTreeWidget) -> None:
+        super().__init__()
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setWordWrap(True)
+        self.setMinimumHeight(3 * self.fontMetrics().lineSpacing())
+        self.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        tree.currentItemChanged.connect(self._show)
+        tree.setCurrentItem(tree.topLevelItem(0))
+
+    def _show(self, item: QTreeWidgetItem | None) -> None:
+        columns = range(item.columnCount()) if item is not None else range(0)
+        texts = [item.text(column) for column in columns] if item is not None else []
+        self.setText("\n".join(text for text in texts if text))
+
+
 class ProblemsDialog(Dialog):
     """What could not be read, why, and what to do about it. The list can be copied."""
 
     def __init__(self, problems: Sequence[Problem], parent: QWidget | None = None) -> None:
-        super().__init__("Reading problems", parent, size=(860, 460))
+        super().__init__("Reading problems", parent, size=(960, 520))
         self._problems = problems
         refused = sum(problem.severity is Severity.REFUSED for problem in problems)
         tolerated = len(problems) - refused
@@ -27,7 +47,6 @@ class ProblemsDialog(Dialog):
         tree = QTreeWidget(self)
         tree.setHeaderLabels(["File", "What is wrong", "What to do"])
         tree.setRootIsDecorated(False)
-        tree.setWordWrap(True)
         tree.setAccessibleName("Reading problems")
         for problem in problems:
             row = [shown(problem.path.name), shown(problem.reason), shown(problem.hint)]
@@ -44,8 +63,10 @@ class ProblemsDialog(Dialog):
         tree.setColumnWidth(0, 220)
         tree.setColumnWidth(2, 260)
         self.body.addWidget(tree, 1)
+        self.body.addWidget(_Words(tree))
         copy = self.buttons.addButton("Copy", self.buttons.ButtonRole.ActionRole)
         if copy is not None:
+            copy.setAutoDefault(False)
             copy.clicked.connect(self._copy)
 
     def _copy(self) -> None:
@@ -59,11 +80,10 @@ class NoticesDialog(Dialog):
     """Everything the reader was told, the newest first."""
 
     def __init__(self, notices: Sequence[Notice], parent: QWidget | None = None) -> None:
-        super().__init__("Notices of this session", parent, size=(760, 420))
+        super().__init__("Notices of this session", parent, size=(860, 480))
         tree = QTreeWidget(self)
         tree.setHeaderLabels(["Notice", "What to do"])
         tree.setRootIsDecorated(False)
-        tree.setWordWrap(True)
         tree.setAccessibleName("Notices")
         scheme = theme.colors()
         colors = {Level.ERROR: scheme.bad, Level.WARNING: scheme.caution, Level.INFO: scheme.text}
@@ -76,3 +96,4 @@ class NoticesDialog(Dialog):
         if not notices:
             self.body.addWidget(label("Nothing so far.", "muted"))
         self.body.addWidget(tree, 1)
+        self.body.addWidget(_Words(tree))

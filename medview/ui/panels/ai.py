@@ -10,7 +10,6 @@ from PyQt6.QtWidgets import (
     QProgressBar,
     QPushButton,
     QScrollArea,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -144,7 +143,6 @@ class ModelWidget(QFrame):
         resources = services.paths.resources
         self._title = label(shown(card.title or card.id), "heading", wrap=True)
         self._fit = label("", "muted", wrap=True)
-        self._fit.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
         self.about = QPushButton("Model card", self)
         self.about.setIcon(icons.icon(resources, "card"))
         theme.set_role(self.about, "flat")
@@ -174,7 +172,8 @@ class ModelWidget(QFrame):
         role = "bad" if refused else "caution" if reasons else "good" if volume else "muted"
         theme.set_role(self._fit, role)
         theme.set_role(self, "true" if volume is not None and not refused else "false", "chosen")
-        self.run.setText("Run anyway …" if refused else "Run")
+        can_insist = bool(refused) and not any(reason.final for reason in refused)
+        self.run.setText("Run anyway …" if can_insist else "Run")
         theme.set_role(self.run, "" if refused else "primary")
         self._enable()
 

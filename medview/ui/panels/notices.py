@@ -44,6 +44,8 @@ class Toasts(QWidget):
         """Lie in the corner."""
         width = min(_WIDTH_PX, self._over.width() - 24)
         self.setFixedWidth(max(120, width))
+        for toast in self.findChildren(Toast):
+            toast.fit(self.width())
         self.adjustSize()
         self.move(12, self._over.height() - self.height() - 12)
         self.setVisible(bool(self.findChildren(Toast)))
@@ -92,6 +94,12 @@ class Toast(QFrame):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.leave)
         self._timer.start(_STAY_MS[notice.level])
+
+    def fit(self, width_px: int) -> None:
+        """Be as high as the words need at that width."""
+        layout = self.layout()
+        if layout is not None:
+            self.setFixedHeight(layout.totalHeightForWidth(width_px))
 
     def leave(self) -> None:
         """Go."""

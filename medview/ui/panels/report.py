@@ -86,7 +86,7 @@ class SectionEdit(QPlainTextEdit):
     def _fit(self) -> None:
         document = self.document()
         lines = max(2, round(document.size().height())) if document is not None else 2
-        height = lines * self.fontMetrics().lineSpacing() + 16
+        height = lines * self.fontMetrics().lineSpacing() + 24
         if self.height() != height:
             self.setFixedHeight(height)
 

@@ -123,7 +123,8 @@ class StudiesPanel(QWidget):
 
     def _patient_item(self, patient: Patient) -> QTreeWidgetItem:
         born = date(patient.birth_date)
-        details = [f"ID {shown(patient.id) or 'none'}"]
+        nobody = bool(patient.id) and patient.id == patient.name
+        details = ["no patient data in the file" if nobody else f"ID {shown(patient.id) or 'none'}"]
         details += [f"born {born}"] if born else []
         details += [shown(patient.sex)] if patient.sex else []
         item = QTreeWidgetItem([person_name(patient.name)])

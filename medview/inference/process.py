@@ -66,6 +66,10 @@ class WorkerProcess:
             return
         self._process.join(timeout_s)
 
+    def kill(self) -> None:
+        """End it now; the burial may wait."""
+        self._process.kill()
+
     def bury(self) -> int | None:
         """Make sure it is gone, without leaving a trace; its exit code (negative: signal)."""
         # One that is ending by itself is let go of its own accord, so that its code is its own.

@@ -165,7 +165,7 @@ class Supervisor:
         if hand is None:
             return
         if hand.kill_at is not None and now >= hand.kill_at:
-            self._bury()
+            self._kill_cancelled(hand)
             return
         if hand.progress is not None and now >= hand.shown_at + self._limits.progress_s:
             self._tell(hand.progress)
@@ -184,6 +184,13 @@ class Supervisor:
                 self._process = WorkerProcess(self._start)
             except OSError as error:
                 self._give_up(f"The AI process could not be started ({error.strerror}).", None)
+
+    def _kill_cancelled(self, hand: _Hand) -> None:
+        """End a run that does not listen. It is over once killed; the dying may take longer."""
+        if self._process is not None:
+            self._process.kill()
+        self._finish(orders.JobCancelled(hand.job_uid))
+        self._bury()
 
     def _bury(self, words: str = "") -> None:
         """The worker is dead or to be killed: say so, and start another."""

@@ -20,7 +20,7 @@ from medview.io.frames import SLICED, Frame, Place, frames_of, lost_frame, needs
 from medview.io.identity import IMAGE_KINDS, kind_of
 from medview.io.multiframe import data_sets
 from medview.io.phases import phases_of
-from medview.io.plan import PixelFormat, PlanePlan, SeriesPlan, VolumePlan
+from medview.io.plan import ASK_AGAIN, PixelFormat, PlanePlan, SeriesPlan, VolumePlan
 from medview.io.projection import pixel_size
 from medview.io.stacking import Stack, normal_of, places_of, stacks_of
 from medview.io.values import Scale, common_scale, meaning_of, number, rescale_of, windows_of
@@ -79,7 +79,7 @@ def _all_frames(series: Series, password: str) -> tuple[list[Frame], list[Proble
 
 def _problem(instance: Instance, error: ReadError) -> Problem:
     path = instance.path / instance.member if instance.member else instance.path
-    return Problem(path, error.user_text, Severity.REFUSED, error.hint)
+    return Problem(path, error.user_text, Severity.REFUSED, error.hint or ASK_AGAIN)
 
 
 def _placed(frames: Sequence[Frame]) -> list[_Draft]:

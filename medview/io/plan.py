@@ -18,6 +18,9 @@ from medview.core.geometry import Calibration, Geometry
 from medview.core.study import Problem
 from medview.core.volume import Volume, Window
 
+#: What to do about a file that cannot be read, where nothing better is known.
+ASK_AGAIN = "Ask the sender for another copy or another format"
+
 
 @dataclass(frozen=True)
 class PixelFormat:

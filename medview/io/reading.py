@@ -16,7 +16,7 @@ from medview.core.volume import Volume, Window
 from medview.io.dicom_read import plan_dicom
 from medview.io.filling import Filling
 from medview.io.foreign import PLANNERS
-from medview.io.plan import LoadedSeries, SeriesPlan, VolumePlan, clip_of, volume_of
+from medview.io.plan import ASK_AGAIN, LoadedSeries, SeriesPlan, VolumePlan, clip_of, volume_of
 from medview.io.raster import shrunk
 from medview.io.seg_read import read_segmentations
 
@@ -31,7 +31,8 @@ def plan(series: Series, password: str = "") -> SeriesPlan:
     try:
         return PLANNERS[series.headers["_Format"]](series, password)
     except ReadError as error:
-        problem = Problem(series.instances[0].path, error.user_text, hint=error.hint)
+        hint = error.hint or ASK_AGAIN
+        problem = Problem(series.instances[0].path, error.user_text, hint=hint)
         return SeriesPlan(series.uid, (), (problem,))
 
 

@@ -23,6 +23,7 @@ from medview.io.dicomdir import missing_files
 from medview.io.foreign import Foreign, recognise
 from medview.io.header import CHUNK, Bytes, Header, MemoryBytes, is_dicom, read_header
 from medview.io.identity import uid_from
+from medview.io.plan import ASK_AGAIN
 from medview.io.tree import Tree
 
 #: Files that say by their name that they should be images are named when they are not.
@@ -85,7 +86,7 @@ class _Scanner:
         return len(self._seen) + refused
 
     def _refuse(self, path: Path, reason: str, hint: str = "") -> None:
-        self._problems.append(Problem(path, reason, Severity.REFUSED, hint))
+        self._problems.append(Problem(path, reason, Severity.REFUSED, hint or ASK_AGAIN))
 
     def _file(self, path: Path, *, given: bool) -> None:
         if path in self._seen:

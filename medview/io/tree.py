@@ -23,6 +23,9 @@ from medview.io.identity import (
 _OWNERSHIP = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID",
               "PatientName", "PatientBirthDate", "IssuerOfPatientID")  # fmt: skip
 
+_LOOK = "Check that the images are what you expect"
+_NOTHING = "Nothing needs to be done"
+
 #: Compares the pixels of two instances, given where each lies.
 SamePixels = Callable[[Instance, Instance], bool]
 
@@ -67,7 +70,7 @@ class Tree:
                 self._known[key] = series
         series.notes.update(dict.fromkeys(notes))
         for note in notes:
-            self.problems.append(Problem(shown, note, Severity.WARNING))
+            self.problems.append(Problem(shown, note, Severity.WARNING, _LOOK))
         if series.kind not in IMAGE_KINDS and (kind := kind_of(values)) in IMAGE_KINDS:
             series.kind = kind
         self._add_instance(series, _instance(path, member, values, series.headers), shown)
@@ -83,7 +86,7 @@ class Tree:
         owner = self._series_owner.get(series_uid_of(values))
         if owner is not None and owner.uid != uid and _same_space(owner, identity, values):
             text = "The files of one series name different studies: kept together"
-            self.problems.append(Problem(shown, text, Severity.WARNING))
+            self.problems.append(Problem(shown, text, Severity.WARNING, _LOOK))
             return owner
         drafts = self._studies.setdefault(uid, [])
         for draft in drafts:
@@ -120,7 +123,9 @@ class Tree:
         first = series.instances[uid]
         if self._same_pixels(first, instance):
             self.problems.append(
-                Problem(shown, f"A copy of {first.path.name}; read once", Severity.WARNING)
+                Problem(
+                    shown, f"A copy of {first.path.name}; read once", Severity.WARNING, _NOTHING
+                )
             )
             return
         note = "Different images carry the same identifier"

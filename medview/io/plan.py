@@ -124,19 +124,6 @@ class VolumePlan:
         return bool(self.frame_times_s)
 
     @property
-    def in_one_pass(self) -> bool:
-        """Whether later planes can only be reached through earlier ones: best filled in one call.
-
-        True for packed voxels, and for members of any archive but a ZIP.
-        """
-        first = next((plane for plane in self.planes if plane.path is not None), None)
-        if first is None or first.path is None:
-            return False
-        if first.member:
-            return first.path.suffix.lower() != ".zip"
-        return first.format.encoding in ("gzip", "zlib", "bzip2")
-
-    @property
     def nbytes(self) -> int:
         """Memory the voxels need."""
         return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -153,17 +152,3 @@ def test_segments_of_another_image_are_refused(tmp_path: Path) -> None:
     affine[0, 3] += 0.3
     with pytest.raises(ReadError, match="another grid"):
         load_segmentations(seg, replace(volume, geometry=replace(volume.geometry, affine=affine)))
-
-
-def test_what_must_be_read_from_the_start(tmp_path: Path) -> None:
-    write_ct(tmp_path / "ct", SMALL)
-    plans = {}
-    for kind in ("zip", "xztar"):
-        archive = Path(shutil.make_archive(str(tmp_path / kind), kind, tmp_path / "ct"))
-        plans[kind] = plan(scan([archive]).studies[0].series[0]).volumes[0]
-    plans["folder"] = plan(scan([tmp_path / "ct"]).studies[0].series[0]).volumes[0]
-    assert {kind: one.in_one_pass for kind, one in plans.items()} == {
-        "zip": False,
-        "xztar": True,
-        "folder": False,
-    }

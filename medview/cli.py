@@ -210,7 +210,8 @@ def _analyze(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         accept_as=arguments.reader.strip() if arguments.accept_all else None,
     )
-    with bundle.running(_paths(arguments)) as services:
+    # Work of an earlier sitting on the same study must not come back into these results.
+    with bundle.running(_paths(arguments), keeps_work=False) as services:
         results = analysis.analyze(services, order, tell)
     if arguments.json:
         _print_json(results[0] if len(results) == 1 else results)
@@ -308,7 +309,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _selftest(arguments: argparse.Namespace) -> int:
-    with bundle.running(_paths(arguments)) as services:
+    with bundle.running(_paths(arguments), keeps_work=False) as services:
         checks = selftest.run(services)
     if arguments.json:
         _print_json(selftest.as_json(checks))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medview.core.codes import HOUNSFIELD
 from medview.core.volume import Volume, Window
 
 #: How many voxels are enough to judge the range of a volume by.
@@ -15,6 +16,7 @@ _SAMPLE_VOXELS = 1_000_000
 #: Entries of a table for values that are not small whole numbers.
 _FINE_ENTRIES = 4096
 _OPAQUE = np.uint32(0xFF000000)
+_SUV = "g/ml{SUVbw}"
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,21 @@ def full_window(volume: Volume) -> Window:
 
 def initial_window(volume: Volume) -> Window:
     """How a volume is first shown: its first DICOM window, SUV 0-5 for uptake, else automatic."""
-    if volume.unit == "g/ml{SUVbw}":
+    if shows_uptake(volume):
         return SUV_WINDOW
     return volume.default_windows[0] if volume.default_windows else automatic_window(volume)
+
+
+def shows_uptake(volume: Volume) -> bool:
+    """Whether values are standardised uptake, whose window starts at zero and stays there."""
+    return volume.unit == _SUV
+
+
+def key_windows(volume: Volume) -> tuple[Window, ...]:
+    """The windows on keys 1 to 9: presets where values are HU, the image's own elsewhere."""
+    if volume.unit == HOUNSFIELD.value:
+        return tuple(preset.window for preset in PRESETS)
+    return volume.default_windows[:9]
 
 
 def dynamic_range(volume: Volume) -> float:

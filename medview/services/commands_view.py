@@ -9,7 +9,7 @@ from medview.core.errors import CommandError
 from medview.core.study import SeriesKind
 from medview.core.views import LAYOUTS
 from medview.core.volume import Window
-from medview.imaging.windowing import PRESETS, Preset, find_preset
+from medview.imaging.windowing import PRESETS, Preset, find_preset, key_windows
 from medview.services import commands_segment
 from medview.services.commands import Command, Registry
 from medview.services.toolbox import MouseButton, ToolKind
@@ -146,6 +146,11 @@ def _windows(viewing: Viewing) -> tuple[Command, ...]:
     return (*commands, *(_window_key(viewing, known) for known in PRESETS))
 
 
+def _window_count(viewing: Viewing) -> int:
+    volume = viewing.volume
+    return 0 if volume is None else len(key_windows(volume))
+
+
 def _window_key(viewing: Viewing, known: Preset) -> Command:
     """A number key: the CT preset, or the image's own window of that number."""
     words = f"{known.window.width:g}/{known.window.center:g} HU"
@@ -153,7 +158,7 @@ def _window_key(viewing: Viewing, known: Preset) -> Command:
         f"view.window_{known.key}",
         f"{known.name} window",
         lambda: viewing.preset(known.key),
-        enabled=lambda: known.key <= len(viewing.windows()),
+        enabled=lambda: known.key <= _window_count(viewing),
         shortcut=str(known.key),
         menu="View",
         help=f"{known.name}, {words}; other modalities: window {known.key} of the image.",

@@ -116,3 +116,8 @@ def fresh_look(volume: Volume, sibling: Look | None = None) -> Look:
 def reading_plane(volume: Volume) -> Plane:
     """The plane a volume was taken in, named after the body where that is known."""
     return acquired_plane(volume.geometry)
+
+
+def is_flat(volume: Volume) -> bool:
+    """Whether there is one plane to show only: a single image, or no patient space."""
+    return not volume.geometry.in_patient_space or volume.geometry.shape[0] == 1

@@ -19,9 +19,8 @@ from medview.core.findings import (
 )
 from medview.core.segmentation import LabelEdit, Segment, Segmentation
 from medview.core.views import Plane
-from medview.core.volume import Volume
-from medview.imaging.edit import Brush, Patch, delete_segment, fill_holes, stroke, within_values
-from medview.services.edits import AddSegmentation, ChangeSegments, Compound, Edit, PaintEdit
+from medview.imaging.edit import Brush, Patch, fill_holes, stroke, within_values
+from medview.services.edits import AddSegmentation, ChangeSegments, Edit, PaintEdit
 from medview.services.report_desk import UNNAMED
 from medview.services.toolbox import BrushOptions
 from medview.services.viewing import Viewing
@@ -73,7 +72,7 @@ def reached(
     The one rule for what is previewed while dragging and what is done at release.
     """
     segmentation = viewing.workspace.segmentations[ref.segmentation_uid]
-    volume = _volume_of(viewing, segmentation)
+    volume = viewing.workspace.volumes[segmentation.volume_uid]
     normal = None if options.sphere else viewing.frame(plane).normal
     patch = stroke(segmentation.geometry, points_lps_mm, Brush(options.radius_mm, normal))
     if patch is None:
@@ -151,31 +150,12 @@ def add_segment(viewing: Viewing, label: str = "") -> SegmentRef:
     return ref
 
 
-def remove_segment(viewing: Viewing, ref: SegmentRef) -> None:
-    """Take a segment away with its voxels, as one undoable step."""
-    segmentation = viewing.workspace.segmentations[ref.segmentation_uid]
-    segment = segmentation.find_segment(ref.number)
-    study_uid = viewing.workspace.study_of(segmentation.uid).uid
-    title = f"Delete {segment.label}"
-    rest = tuple(s for s in segmentation.segments if s.number != ref.number)
-    change = ChangeSegments(study_uid, segmentation.uid, segmentation.segments, rest, title)
-    cleared = delete_segment(segmentation, ref.number)
-    parts: tuple[Edit, ...] = (change,) if cleared is None else (
-        PaintEdit(study_uid, cleared), change
-    )  # fmt: skip
-    viewing.workspace.apply(Compound(study_uid, title, parts))
-
-
 def _apply(viewing: Viewing, change: LabelEdit | None) -> bool:
     if change is None:
         return False
     study_uid = viewing.workspace.study_of(change.segmentation_uid).uid
     viewing.workspace.apply(PaintEdit(study_uid, change))
     return True
-
-
-def _volume_of(viewing: Viewing, segmentation: Segmentation) -> Volume:
-    return viewing.workspace.volumes[segmentation.volume_uid]
 
 
 def _is_own(segmentation: Segmentation) -> bool:

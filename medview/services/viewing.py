@@ -7,27 +7,26 @@ from dataclasses import replace
 import numpy as np
 
 from medview.core.errors import CommandError
-from medview.core.events import ViewChanged
+from medview.core.events import StudyClosed, ViewChanged
 from medview.core.findings import Point
 from medview.core.study import Series, Study
 from medview.core.views import LAYOUTS, HangingProtocol, Layout, Plane, ViewState
 from medview.core.volume import Volume, Window
 from medview.imaging.reslice import PlaneFrame
 from medview.imaging.windowing import (
-    PRESETS,
     LookupTable,
     dragged,
     full_window,
     initial_window,
+    key_windows,
+    shows_uptake,
 )
-from medview.services.looks import Look, fresh_look, reading_plane
+from medview.services.looks import Look, fresh_look, is_flat, reading_plane
 from medview.services.overlay import Overlay
 from medview.services.settings import Settings
 from medview.services.toolbox import Toolbox
 from medview.services.workspace import Workspace
 
-HOUNSFIELD = "[hnsf'U]"
-SUV = "g/ml{SUVbw}"
 #: Steps into which a drag divides the dynamic range of an image, one for each pixel.
 _DRAG_STEPS = 1024
 
@@ -53,6 +52,7 @@ class Viewing:
         self._active_plane: Plane | None = None
         self.overlay = Overlay(self, self._settings, self._changed)
         self.toolbox = Toolbox(self._settings, self._changed)
+        workspace.events.study_closed.connect(self._forget)
 
     # What is shown
 
@@ -160,16 +160,11 @@ class Viewing:
         """Which views stand where: the reader's choice, or what suits the volume."""
         if self._maximised is not None:
             return Layout("maximised", "One view", ((self._maximised.value,),))
-        if self._layout is not None and self._layout.name == "volume":
-            return self._layout
+        setting = self._settings.text("view.layout")
+        wanted = self._layout or _layout("mpr" if setting == "auto" else setting)
         volume = self.volume
-        flat = volume is not None and (
-            not volume.geometry.in_patient_space or volume.geometry.shape[0] == 1
-        )
-        if flat:
-            return _layout("one")
-        chosen = self._settings.text("view.layout")
-        return self._layout or _layout("mpr" if chosen == "auto" else chosen)
+        flat = volume is not None and is_flat(volume)
+        return _layout("one") if flat and wanted.name != "volume" else wanted
 
     def set_layout(self, name: str) -> None:
         """Choose a layout by name; CommandError for an unknown one."""
@@ -285,25 +280,16 @@ class Viewing:
         look = self._look()
         step = look.dynamic_range / _DRAG_STEPS
         sense = 1 if self._settings.text("view.window_drag_up") == "brighter" else -1
-        uptake = look.volume.unit == SUV
+        uptake = shows_uptake(look.volume)
         window = dragged(look.window, right_px * step, sense * up_px * step, upper_only=uptake)
         self.set_window(window)
-
-    def windows(self) -> tuple[Window, ...]:
-        """The windows on keys 1 to 9: presets for CT, the image's own for others."""
-        volume = self.volume
-        if volume is None:
-            return ()
-        if volume.unit == HOUNSFIELD:
-            return tuple(preset.window for preset in PRESETS)
-        return volume.default_windows[:9]
 
     def preset(self, number: int) -> None:
         """Window of a number key; 0 is the image's own. CommandError where there is none."""
         if number == 0:
             self.set_window(initial_window(self._look().volume))
             return
-        windows = self.windows()
+        windows = key_windows(self.require_volume())
         if not 1 <= number <= len(windows):
             raise CommandError(
                 f"This image has no window {number}",
@@ -336,6 +322,11 @@ class Viewing:
             look = fresh_look(volume, series[-1] if series else None)
             self._looks[volume.uid] = look
         return look
+
+    def _forget(self, _event: StudyClosed) -> None:
+        """Keep nothing of volumes that are gone: it would keep their memory."""
+        for uid in [uid for uid in self._looks if uid not in self.workspace.volumes]:
+            del self._looks[uid]
 
     def _changed(self) -> None:
         self.workspace.emit(ViewChanged())

@@ -257,12 +257,27 @@ def test_loading_is_told(desk: Desk, qtbot: Any) -> None:
 
 def test_corners_say_whose_and_what(desk: Desk, view: SliceView) -> None:
     words = words_of(desk, view)
-    assert words.top_left == ("DOE, JANE M", "* 1970-01-31 F", "ID 0815")
+    assert words.top_left == ("DOE, JANE M", "* 1970-01-31  F", "ID 0815")
     assert words.top_right == ("St Elsewhere", "Chest", "2026-01-02 09:30", "Acc A7")
     assert words.bottom_right[:2] == ("Thorax", "CT S4")
     assert words.bottom_left[3].startswith("2.5 mm · H")
     number = 100 + desk.viewing.slice_number(Plane.AXIAL)
     assert words.bottom_left[:2] == (f"Axial  {number}/16", "W 400  L 40")
+
+
+def test_words_of_files_cannot_reverse_or_break_a_line(desk: Desk, view: SliceView) -> None:
+    hostile = replace(desk.study, description="Che\u202est\nX")
+    seen = replace(shown_in(view._services, view.port, None), study=hostile)  # type: ignore[arg-type]
+    words = slice_text.corners(seen, slice_text.TextAmount.FULL)
+    assert words.top_right[1] == "Che\N{REPLACEMENT CHARACTER}st X"
+
+
+def test_a_patient_without_a_name_is_still_told_apart(desk: Desk, view: SliceView) -> None:
+    nobody = replace(desk.study, patient=Patient("", ""))
+    seen = replace(shown_in(view._services, view.port, None), study=nobody)  # type: ignore[arg-type]
+    words = slice_text.corners(seen, slice_text.TextAmount.MINIMAL)
+    assert words.top_left == ("Name unknown", "* unknown", "ID unknown")
+    assert (words.top_right, words.bottom_right, len(words.bottom_left)) == ((), (), 2)
 
 
 def test_the_value_under_the_pointer_has_its_unit_and_place(desk: Desk, view: SliceView) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -99,7 +101,6 @@ def test_nothing_is_shown_before_a_series_is() -> None:
     assert viewing.volume is None
     assert viewing.series_uid == ""
     assert viewing.study is None
-    assert viewing.windows() == ()
     assert viewing.overlay.segmentations == ()
     assert viewing.shown_plane(Plane.CORONAL) is Plane.CORONAL
     with pytest.raises(CommandError, match="No image"):
@@ -297,9 +298,13 @@ def test_several_volumes_of_a_series_share_how_they_are_looked_at(desk: Desk) ->
 
 
 def test_closing_a_study_leaves_nothing_on_show(desk: Desk) -> None:
+    seen = weakref.ref(desk.viewing.volume)  # type: ignore[arg-type]
+    desk.viewing.scroll(Plane.AXIAL, 1)
     desk.workspace.close_study("1")
     assert desk.viewing.volume is None
     assert desk.viewing.series_uid == ""
+    gc.collect()
+    assert seen() is None  # its memory is free
 
 
 # The overlay

@@ -15,9 +15,9 @@ def main() -> int:
     arguments = cli.parse(sys.argv[1:])
     if arguments.command is not None:
         return cli.run(arguments)
-    from medview import app  # noqa: PLC0415
+    from medview.app import run  # noqa: PLC0415
 
-    return app.run(arguments)
+    return run(arguments)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ PROJECTIONS = frozenset(("CR", "DX", "MG", "XA", "RF", "PX", "IO", "RG", "RTIMAG
 
 @dataclass(frozen=True)
 class PixelSize:
-    """Millimetres between rows and between columns; both 1 where there is no calibration."""
+    """Millimetres between rows and between columns; without calibration only their ratio counts."""
 
     rows_mm: float
     columns_mm: float
@@ -26,7 +26,7 @@ class PixelSize:
     notes: tuple[str, ...] = ()
 
 
-UNKNOWN = PixelSize(1.0, 1.0, Calibration.NONE, ("No pixel size: lengths are in pixels",))
+_UNKNOWN = "No pixel size: lengths are in pixels"
 
 
 def pixel_size(values: Values) -> PixelSize:
@@ -39,7 +39,7 @@ def pixel_size(values: Values) -> PixelSize:
         return PixelSize(*spacing, Calibration.MAGNIFIED)
     if values.get("Modality") not in PROJECTIONS:
         # Pictures of the screen and photographs: their spacing, if any, says nothing checkable.
-        return UNKNOWN
+        return _unknown(values)
     if spacing and imager and spacing != imager:
         note = "Pixel Spacing differs from the detector's and does not say how it was calibrated"
         return PixelSize(*spacing, Calibration.MAGNIFIED, (note,))
@@ -48,7 +48,13 @@ def pixel_size(values: Values) -> PixelSize:
         return PixelSize(*spacing, Calibration.DETECTOR, (note,))
     if imager:
         return _at_detector(imager, values)
-    return UNKNOWN
+    return _unknown(values)
+
+
+def _unknown(values: Values) -> PixelSize:
+    """No size, but perhaps a shape: Pixel Aspect Ratio is vertical to horizontal (C.7.6.3.1.7)."""
+    ratio = _pair(values, "PixelAspectRatio") or (1.0, 1.0)
+    return PixelSize(ratio[0] / ratio[1], 1.0, Calibration.NONE, (_UNKNOWN,))
 
 
 def _at_detector(imager: tuple[float, float], values: Values) -> PixelSize:

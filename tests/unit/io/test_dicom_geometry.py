@@ -301,6 +301,7 @@ def test_enhanced_frames_lie_where_their_groups_say(tmp_path: Path) -> None:
             0.15,
         ),
         ({"ImagerPixelSpacing": [0, 0.1]}, Calibration.NONE, 1, 1),
+        ({"PixelAspectRatio": [3, 2]}, Calibration.NONE, 1.5, 1),
     ],
 )  # fmt: skip
 def test_projection_pixel_size(

@@ -93,9 +93,11 @@ def _placed(frames: Sequence[Frame]) -> list[_Draft]:
             places, [frame.values for frame in group], [frame.acquired for frame in group]
         )
         note = _phase_note(len(phases), told)
+        # A few slices that are there twice make no second moment.
+        moments = len(phases) > 1 and (told or len(phases[-1]) == len(phases[0]))
         for moment, phase in enumerate(phases):
             members = [group[index] for index in phase]
-            time_index = moment if len(phases) > 1 else None
+            time_index = moment if moments else None
             drafts += _drafts_of(members, positions[phase], normal, note, time_index)
     return [draft for draft in drafts if any(frame and frame.form for frame in draft.frames)]
 

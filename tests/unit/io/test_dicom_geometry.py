@@ -224,6 +224,7 @@ def test_a_second_slice_at_one_place_is_a_volume_of_its_own(tmp_path: Path) -> N
     save(extra, tmp_path / "twice")
     volumes = loaded(tmp_path).volumes
     assert [volume.geometry.shape[0] for volume in volumes] == [8, 1]
+    assert [volume.time_index for volume in volumes] == [None, None]
     assert far_corner_apart_mm(volumes[0], SMALL.affine) < 1e-6
     assert any("share a place" in note for note in volumes[0].notes)
 

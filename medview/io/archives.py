@@ -60,7 +60,7 @@ def open_file(path: Path) -> Iterator[FileBytes]:
     """A regular file, opened for reading; ReadError for anything else, without ever waiting."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ReadError(_why(error), "Check the file and its permissions", str(error)) from error
     try:
         status = os.fstat(descriptor)
@@ -71,7 +71,7 @@ def open_file(path: Path) -> Iterator[FileBytes]:
         os.close(descriptor)
 
 
-def _why(error: OSError) -> str:
+def _why(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "No permission to read the file"
     if isinstance(error, FileNotFoundError):

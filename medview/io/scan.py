@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,10 +67,11 @@ class _Scanner:
 
     def take(self, path: Path) -> None:
         before = self._count()
-        if path.name.upper() == "DICOMDIR" and path.is_file():
+        # os.path answers where pathlib raises: names too long, folders without permission.
+        if path.name.upper() == "DICOMDIR" and os.path.isfile(path):  # noqa: PTH113
             path = path.parent
-        if path.is_dir():
-            for file in _files(path):
+        if os.path.isdir(path):  # noqa: PTH112
+            for file in _files(path, self._closed):
                 self._file(file, given=False)
         else:
             self._file(path, given=True)
@@ -84,6 +85,9 @@ class _Scanner:
     def _count(self) -> int:
         refused = sum(problem.severity is Severity.REFUSED for problem in self._problems)
         return len(self._seen) + refused
+
+    def _closed(self, folder: str) -> None:
+        self._refuse(Path(folder), "The folder cannot be looked into", "Check its permissions")
 
     def _refuse(self, path: Path, reason: str, hint: str = "") -> None:
         self._problems.append(Problem(path, reason, Severity.REFUSED, hint or ASK_AGAIN))
@@ -176,8 +180,11 @@ def _values(header: Header) -> dict[str, str]:
     }
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, by name; links only where they stay inside and are no folders."""
+def _files(folder: Path, closed: Callable[[str], None]) -> Iterator[Path]:
+    """Every file below a folder, by name; links only where they stay inside and are no folders.
+
+    `closed` is told the folders that cannot be looked into.
+    """
     root = os.path.realpath(folder)
     pending = [os.fspath(folder)]
     while pending:
@@ -186,6 +193,7 @@ def _files(folder: Path) -> Iterator[Path]:
             with os.scandir(here) as listing:
                 found = sorted(listing, key=lambda entry: entry.name)
         except OSError:
+            closed(here)
             continue
         for entry in found:
             if entry.is_dir(follow_symlinks=False):

@@ -309,3 +309,15 @@ def test_missing_identifiers_are_made_the_same_every_time(tmp_path: Path) -> Non
     assert first.studies[0].uid == second.studies[0].uid
     assert first.studies[0].uid.startswith("2.25.")
     assert np.array_equal(values_of(first), SMALL.values())
+
+
+def test_names_that_no_system_takes(tmp_path: Path) -> None:
+    result = scan([tmp_path / ("x" * 300), tmp_path / "nul\0.dcm"])
+    assert result.studies == ()
+    assert [problem.reason for problem in result.problems] == ["The file cannot be opened"] * 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_a_closed_folder_is_named(folder: Path) -> None:
+    (folder / "closed").mkdir(mode=0o000)
+    assert "looked into" in scan([folder]).problems[0].reason

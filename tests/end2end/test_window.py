@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from medview.io.sample import write_sample
 from tests.end2end.command_line import medview
 from tests.end2end.window import window
-from tests.helpers.dicom_phantoms import CtOptions, write_ct
+from tests.helpers.dicom_phantoms import write_ct
 from tests.helpers.phantoms import Phantom
 
 pytestmark = pytest.mark.xdist_group("window")
@@ -52,7 +53,8 @@ assert job.state.value == "done", (job.state, job.error)
 [finding] = workspace.findings.values()
 say(step="proposed", state=finding.review.state, volume=finding.measurements[0].value)
 middle = next(iter(workspace.volumes.values())).geometry.center_lps_mm
-commands.run("segment.erase", center_lps_mm=[float(v) for v in middle], radius_mm=6.0, sphere=True, segment=1)
+middle = [float(v) for v in middle]
+commands.run("segment.erase", center_lps_mm=middle, radius_mm=6.0, sphere=True, segment=1)
 [finding] = workspace.findings.values()
 say(step="erased", volume=finding.measurements[0].value, undo=workspace.history.undo_title)
 commands.run("edit.undo")
@@ -148,8 +150,7 @@ def test_what_was_done_before_a_kill_is_there_again(tmp_path: Path, ct: Path, st
 
 
 def test_a_killed_worker_costs_its_run_and_nothing_else(tmp_path: Path) -> None:
-    head = tmp_path / "mr"
-    write_ct(head, Phantom(shape=(24, 64, 64)), CtOptions(modality="MR", series="mr"))
+    head = write_sample(tmp_path / "sample") / "mni152"
     script = (
         STATE
         + """
@@ -158,12 +159,12 @@ middle = next(iter(workspace.volumes.values())).geometry.center_lps_mm
 commands.run("segment.paint", center_lps_mm=[float(v) for v in middle], radius_mm=5.0, sphere=True)
 commands.wait_idle(60)
 before = state()
-# A network takes seconds to load: time enough to kill the worker under it.
-commands.run("ai.run", model="hippocampus_mr", override=True)
+# Placing the head takes seconds: time enough to kill the worker under it.
+commands.run("ai.run", model="hippocampus_mr")
 import multiprocessing
 deadline = time.monotonic() + 60
 job = lambda: list(workspace.jobs.values())[0]
-while job().state.value not in ("loading", "running") and time.monotonic() < deadline:
+while job().state.value != "running" and time.monotonic() < deadline:
     app.processEvents()
 for child in multiprocessing.active_children():
     if child.name == "medview-ai":

@@ -71,14 +71,13 @@ def export_model(
     }
     content = safetensors.torch.save(tensors, metadata={"format": "pt"})
     weights.write_bytes(content)
-    divisor = int(getattr(network, "divisor", 1))
     digest = hashlib.sha256(content).hexdigest()
-    described = metadata(config, card, digest, divisor)
+    described = metadata(config, card, digest)
     own = described["medview"]
     _write_json(folder / "configs" / "metadata.json", described)
     _write_json(
         folder / "configs" / "inference.json",
-        inference_config(config, divisor, keep_largest=own["keep_largest"]),
+        inference_config(config, keep_largest=own["keep_largest"]),
     )
     for name, source in sources.items():
         _copy(source, folder / "configs" / name)
@@ -94,8 +93,8 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def metadata(config: TrainConfig, card: Card, sha256: str, divisor: int) -> dict[str, Any]:
-    """Give MONAI's metadata with the medview block; the network divides each side by `divisor`."""
+def metadata(config: TrainConfig, card: Card, sha256: str) -> dict[str, Any]:
+    """Give MONAI's metadata with the medview block."""
     outputs = [{"index": 0, "label": "background"}, *card["outputs"]]
     names = {str(output["index"]): output["label"] for output in outputs}
     image = {
@@ -103,10 +102,10 @@ def metadata(config: TrainConfig, card: Card, sha256: str, divisor: int) -> dict
         "format": "magnitude",
         "modality": card["scope"]["modality"][0],
         "num_channels": 1,
-        "spatial_shape": [f"{divisor}*n"] * 3,
+        "spatial_shape": list(config.data.patch),
         "dtype": "float32",
         "value_range": [],
-        "is_patch_data": False,
+        "is_patch_data": True,
         "channel_def": {"0": "image"},
     }
     answer = {
@@ -156,7 +155,7 @@ def _own_block(config: TrainConfig, card: Card, sha256: str) -> dict[str, Any]:
             "intensity": data.intensity,
             "localise": card.entries.get("localise"),
         },
-        "patch": card.entries.get("patch", list(data.patch)),
+        "patch": list(data.patch),
         "flips": list(config.augment.flip),
         "keep_largest": card.entries.get("keep_largest", False),
         "outputs": card["outputs"],
@@ -171,7 +170,7 @@ def _own_block(config: TrainConfig, card: Card, sha256: str) -> dict[str, Any]:
     }
 
 
-def inference_config(config: TrainConfig, divisor: int, *, keep_largest: bool) -> dict[str, Any]:
+def inference_config(config: TrainConfig, *, keep_largest: bool) -> dict[str, Any]:
     """Give the configuration for `python -m monai.bundle run`: MONAI's own transforms throughout.
 
     Percentile clipping and z-score are MONAI's `ScaleIntensityRangePercentiles` and
@@ -193,13 +192,6 @@ def inference_config(config: TrainConfig, divisor: int, *, keep_largest: bool) -
             "clip": True,
         },
         {"_target_": "NormalizeIntensityd", "keys": "image"},
-        {
-            "_target_": "DivisiblePadd",
-            "keys": "image",
-            "k": divisor,
-            "mode": "edge",
-            "method": "end",
-        },
     ]
     # Multiplying by zero keeps the MetaTensor, and with it the place in space.
     labels = f"torch.as_tensor(label_map(p.numpy(), keep_largest={keep_largest}))[None]"
@@ -227,7 +219,11 @@ def inference_config(config: TrainConfig, divisor: int, *, keep_largest: bool) -
         "network_def": {"_target_": config.network.class_name, **config.network.args},
         "network": {
             "_target_": "medview.inference.networks.averaging.FlipAverage",
-            "network": "@network_def",
+            "network": {
+                "_target_": "medview.inference.networks.windows.Windowed",
+                "network": "@network_def",
+                "patch": list(config.data.patch),
+            },
             "flips": list(config.augment.flip),
         },
         "preprocessing": {"_target_": "Compose", "transforms": before},

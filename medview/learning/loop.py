@@ -20,6 +20,7 @@ from torch import nn
 from medview.core.errors import ModelError, ReadError
 from medview.imaging.intensity import normalise
 from medview.inference.engines.network import build_network, load_weights, predict
+from medview.inference.networks.windows import Windowed
 from medview.learning import parallel
 from medview.learning.augment import random_patches
 from medview.learning.config import TrainConfig
@@ -174,7 +175,7 @@ class Trainer:
         return rate
 
     def _validate(self) -> Row:
-        network = self.state.average.network
+        network = Windowed(self.state.average.network, self.config.data.patch)
         sums = torch.zeros(len(self.classes), dtype=torch.float64)
         for case in self.val[parallel.rank() :: parallel.count()]:
             image, label = self._pair(case)

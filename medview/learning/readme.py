@@ -82,8 +82,9 @@ def _how(own: dict[str, Any]) -> str:
     spacing = " x ".join(f"{value:g}" for value in preprocess["spacing_mm"])
     return (
         f"`{own['network']['class']}` on crops in {preprocess['orientation']} order at {spacing} "
-        f"mm, normalised by {json.dumps(preprocess['intensity'])}, mirrored along the axes "
-        f"{own['flips']} and averaged. `python -m monai.bundle run --config_file "
-        "configs/inference.json --bundle_root . --dataset_dir CROPS` does the same with MONAI "
-        f"(medview must be installed). Trained by `{own['train_command']}`."
+        f"mm, normalised by {json.dumps(preprocess['intensity'])}, in windows of "
+        f"{' x '.join(map(str, own['patch']))} voxels, mirrored along the axes {own['flips']} and "
+        "averaged. `python -m monai.bundle run --config_file configs/inference.json "
+        "--bundle_root . --dataset_dir CROPS` does the same with MONAI (medview must be "
+        f"installed). Trained by `{own['train_command']}`."
     )

@@ -16,6 +16,7 @@ from torch import nn
 from medview.core.errors import ModelError
 from medview.imaging.crops import largest_piece
 from medview.inference.networks.averaging import FlipAverage
+from medview.inference.networks.windows import Windowed
 
 _OUR_NETWORKS = "medview.inference.networks."
 
@@ -65,6 +66,8 @@ def build_network(class_name: str, arguments: dict[str, Any]) -> nn.Module:
 def load_network(folder: Path, device: str = "cpu") -> nn.Module:
     """Build the network of a model folder in float32, in evaluation mode, on `device`.
 
+    It takes images of any size, in windows of the model's `patch`.
+
     Refuses with ModelError: weights whose SHA-256 is not the one the metadata states, weights
     that do not fit the network, a network that is not ours. No code of the folder is run.
     """
@@ -83,7 +86,7 @@ def load_network(folder: Path, device: str = "cpu") -> nn.Module:
             hint="Install the model again.",
         )
     _put_weights(network, content, folder.name)
-    return network.eval().to(device)
+    return Windowed(network, block["patch"]).eval().to(device)
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -111,19 +114,13 @@ def predict(
     """Give class probabilities (C, x, y, z) of one normalised crop (x, y, z).
 
     The crop's axes are those of the model's `preprocess.orientation`, its spacing the model's.
-    `flips` lists axes along which a mirrored crop is also asked and averaged in. The crop is
-    padded with its own edge to what the network divides by, and the answer cut back.
+    `flips` lists axes along which a mirrored crop is also asked and averaged in.
     """
-    divisor = int(getattr(network, "divisor", 1))
-    padding = [(0, -size % divisor) for size in crop.shape]
-    padded = np.pad(crop, padding, mode="edge")
     device = next(network.parameters()).device
-    image = torch.from_numpy(np.ascontiguousarray(padded, dtype=np.float32))[None, None].to(device)
+    image = torch.from_numpy(np.ascontiguousarray(crop, dtype=np.float32))[None, None].to(device)
     with torch.inference_mode():
         answer = FlipAverage(network, flips)(image)
-    probabilities = answer[0].float().cpu().numpy()
-    x, y, z = crop.shape
-    result: npt.NDArray[np.float32] = np.ascontiguousarray(probabilities[:, :x, :y, :z])
+    result: npt.NDArray[np.float32] = answer[0].float().cpu().numpy()
     return result
 
 

@@ -55,8 +55,10 @@ def test_what_was_written_answers_the_same(tmp_path):
     loaded = load_network(tmp_path / "balls")
     answer = predict(loaded, crop, flips=(0,))
     assert answer.shape == (3, 13, 11, 10)
-    np.testing.assert_array_equal(answer, predict(halved, crop, flips=(0,)))
-    np.testing.assert_allclose(answer, predict(network, crop, flips=(0,)), atol=0.02)
+    even = crop[:12, :10]
+    answer = predict(loaded, even, flips=(0,))
+    np.testing.assert_array_equal(answer, predict(halved, even, flips=(0,)))
+    np.testing.assert_allclose(answer, predict(network, even, flips=(0,)), atol=0.02)
 
 
 def test_one_changed_byte_is_refused(model):

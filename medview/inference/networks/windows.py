@@ -1,0 +1,63 @@
+"""A network asked piece by piece, in windows of the size it was trained on."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from types import EllipsisType
+
+import torch
+from torch import nn
+
+
+class Windowed(nn.Module):
+    """Logits of a network on a grid of any size, from overlapping windows of one size.
+
+    Instance norm makes a network depend on how much surrounds a structure; windows as large as
+    the training patches keep that as it was. Windows lie evenly from one end of the image to the
+    other, logits are averaged where they meet. A side shorter than its window is continued by
+    its own edge, no further than the network needs to divide it.
+    (N, C, x, y, z) to (N, classes, x, y, z).
+    """
+
+    def __init__(self, network: nn.Module, patch: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.patch = tuple(patch)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Give logits on the grid of the input."""
+        sizes = image.shape[2:]
+        divisor = int(getattr(self.network, "divisor", 1))
+        window = [
+            min(side, math.ceil(size / divisor) * divisor)
+            for side, size in zip(self.patch, sizes, strict=True)
+        ]
+        image = _continued(image, window)
+        starts = [_starts(size, side) for size, side in zip(image.shape[2:], window, strict=True)]
+        places: list[tuple[EllipsisType | slice, ...]] = [
+            (..., *(slice(start, start + side) for start, side in zip(corner, window, strict=True)))
+            for corner in itertools.product(*starts)
+        ]
+        answers = [self.network(image[place]) for place in places]
+        total = answers[0].new_zeros((*answers[0].shape[:2], *image.shape[2:]))
+        count = torch.zeros_like(total)
+        for place, logits in zip(places, answers, strict=True):
+            total[place] += logits
+            count[place] += 1
+        x, y, z = sizes
+        answer: torch.Tensor = (total / count)[..., :x, :y, :z]
+        return answer
+
+
+def _starts(size: int, window: int) -> list[int]:
+    """Give where windows begin so that they cover all of `size`, evenly spread."""
+    count = math.ceil(size / window)
+    return [round(i * (size - window) / max(count - 1, 1)) for i in range(count)]
+
+
+def _continued(image: torch.Tensor, window: Sequence[int]) -> torch.Tensor:
+    missing = [max(0, side - size) for side, size in zip(window, image.shape[2:], strict=True)]
+    if not any(missing):
+        return image
+    x, y, z = missing
+    return nn.functional.pad(image, (0, z, 0, y, 0, x), mode="replicate")

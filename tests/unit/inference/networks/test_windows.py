@@ -1,0 +1,45 @@
+"""Windows: they cover every voxel, and a network that sees single voxels cannot tell them."""
+
+import pytest
+import torch
+from torch import nn
+
+from medview.inference.networks.unet import UNet3d
+from medview.inference.networks.windows import Windowed
+
+
+class Sizes(nn.Module):
+    """Passes images through and remembers how large they were."""
+
+    divisor = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.seen.append(tuple(image.shape[2:]))
+        return 2 * image
+
+
+@pytest.mark.parametrize("size", [(8, 8, 8), (9, 16, 25), (5, 8, 30), (3, 3, 3)])
+def test_every_voxel_is_answered_as_if_there_were_no_windows(size):
+    image = torch.randn(1, 1, *size)
+    torch.testing.assert_close(Windowed(Sizes(), (8, 8, 8))(image), 2 * image)
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "number"),
+    [((8, 8, 8), (8, 8, 8), 1), ((9, 8, 17), (8, 8, 8), 6), ((3, 5, 8), (4, 8, 8), 1)],
+)
+def test_windows_are_of_the_training_size_and_as_few_as_cover(size, window, number):
+    network = Sizes()
+    Windowed(network, (8, 8, 8))(torch.zeros(1, 1, *size))
+    assert network.seen == [window] * number
+
+
+def test_one_window_is_the_network_itself():
+    torch.manual_seed(0)
+    network = UNet3d(1, 3, (4, 8)).eval()
+    image = torch.randn(1, 1, 8, 8, 8)
+    torch.testing.assert_close(Windowed(network, (8, 8, 8))(image), network(image))

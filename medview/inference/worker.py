@@ -68,6 +68,8 @@ def _settle(start: WorkerStart, stack: ExitStack) -> IO[str]:
     """Make this process a quiet neighbour: priority, output, signals, log, crash traces."""
     if hasattr(os, "nice"):
         os.nice(start.niceness)
+    with suppress(OSError):  # only Linux asks: who goes first when memory runs out, not the window
+        Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to answer
     # What engines print must not mix with the JSON that the parent writes.
     with suppress(OSError):  # a program without a console has neither

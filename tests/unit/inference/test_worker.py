@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
+import psutil
 import pytest
 
 from medview.core.findings import ReviewState
@@ -69,6 +71,15 @@ def test_the_worker_is_told_nothing_that_identifies(desk: Desk) -> None:
     result = desk.result(desk.order(behave="headers", study=study, series=series))
     assert "PatientAge=033Y" in result.notes
     assert not any("MARK" in note or "1970" in note for note in result.notes)
+
+
+def test_the_worker_yields_to_the_window(desk: Desk) -> None:
+    """Less processor time, and first to go when the system runs out of memory."""
+    order = desk.order(steps=5)
+    worker = psutil.Process(desk.pid(order))
+    assert worker.nice() == min(19, psutil.Process().nice() + 5)
+    assert Path(f"/proc/{worker.pid}/oom_score_adj").read_text().strip() == "800"
+    desk.end(order)
 
 
 BAD_RESULTS = {

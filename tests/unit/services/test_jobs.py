@@ -16,14 +16,15 @@ import pytest
 from medview.core.errors import MedviewError, ModelError
 from medview.core.events import JobChanged, Level
 from medview.core.findings import ReviewState
-from medview.core.geometry import Calibration
-from medview.core.jobs import InferenceResult, JobState
+from medview.core.geometry import Box, Calibration
+from medview.core.jobs import InferenceResult, JobInput, JobState
 from medview.core.shared_array import SharedArray
 from medview.core.volume import Volume
 from medview.inference import orders
 from medview.inference.catalog import Catalog
 from medview.inference.client import WorkerClient
 from medview.inference.orders import Heard, Limits, Order
+from medview.services.edits import AddSegmentation
 from medview.services.jobs import CANCELLING, Jobs
 from medview.services.review import ReviewDesk
 from medview.services.settings import Settings
@@ -216,6 +217,26 @@ def test_a_result_that_lies_on_another_image_fails_the_job(stage: Stage) -> None
     assert stage.state(uid) is JobState.FAILED
     assert not stage.work.segmentations
     assert not stage.work.findings_of(STUDY)
+
+
+@pytest.mark.parametrize("painted", [False, True])
+def test_a_result_is_dropped_when_what_it_looked_at_moved_on(stage: Stage, painted: bool) -> None:
+    prior = desk.segmentation(stage.work)
+    stage.work.apply(AddSegmentation(STUDY, prior, "Add"))
+    uid = stage.run()
+    seen = JobInput(prior.uid, stage.work.segmentations[prior.uid].revision)
+    job = stage.work.jobs[uid]
+    stage.work.put_job(replace(job, inputs=(*job.inputs, seen)))
+    stage.say(orders.JobRunning(uid, "cpu"))
+    done = stage.done(uid)
+    if painted:
+        stroke = desk.dab(stage.work, Box((0, 0, 0), (1, 2, 2)), 1)
+        assert stroke is not None
+        stage.work.apply(stroke)
+    stage.say(done)
+    assert stage.state(uid) is (JobState.FAILED if painted else JobState.DONE)
+    assert len(stage.work.segmentations) == (1 if painted else 2)
+    assert ("dropped" in stage.work.jobs[uid].error) is painted
 
 
 def test_what_the_image_lacks_is_kept_with_the_result(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ compiled, many times faster and slow to import; a `Pens` holds whichever is ther
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ import numpy.typing as npt
 from medview.core.segmentation import Segmentation
 from medview.core.views import SegmentDisplay
 from medview.imaging.windowing import LookupTable
+
+_LOG = logging.getLogger(__name__)
 
 Picture = npt.NDArray[np.uint32]
 #: Takes screen pixels to in-plane index: (row, column) = matrix[:, :2] @ (y, x) + matrix[:, 2].
@@ -51,10 +54,12 @@ def label_ink(segmentation: Segmentation, display: Mapping[int, SegmentDisplay])
 
 
 def _indices(shape: tuple[int, int], matrix: PixelMatrix) -> tuple[Any, Any]:
+    """Row and column of each pixel; of each line alone where they run along the screen."""
     y, x = np.ogrid[: shape[0], : shape[1]]
-    row = matrix[0, 0] * y + matrix[0, 1] * x + matrix[0, 2]
-    column = matrix[1, 0] * y + matrix[1, 1] * x + matrix[1, 2]
-    return row, column
+    row, column = matrix[0, 0] * y, matrix[1, 1] * x
+    if matrix[0, 1] or matrix[1, 0]:
+        row, column = row + matrix[0, 1] * x, matrix[1, 0] * y + column
+    return row + matrix[0, 2], column + matrix[1, 2]
 
 
 def _nearest(
@@ -85,6 +90,9 @@ def _interpolated(
     if image.ndim == 3:
         down, right = down[..., None], right[..., None]
     source = image.astype(np.float64)
+    if row.shape[1] == 1:
+        lines = source[top[:, 0]] * (1 - down) + source[below[:, 0]] * down
+        return lines[:, left[0]] * (1 - right) + lines[:, beside[0]] * right, inside
     upper = source[top, left] * (1 - right) + source[top, beside] * right
     lower = source[below, left] * (1 - right) + source[below, beside] * right
     return upper * (1 - down) + lower * down, inside
@@ -200,6 +208,14 @@ def shrink(image: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
 
 
 def compiled_pens() -> Pens:
-    """The compiled pens, by name: the first call takes seconds and belongs on a worker thread."""
-    pens: Pens = importlib.import_module("medview.imaging.kernels").pens()
+    """The compiled pens, by name: the first call takes seconds and belongs on a worker thread.
+
+    The plain ones where the compiler is missing or cannot work: pictures are the same, slower.
+    """
+    try:
+        kernels = importlib.import_module("medview.imaging.kernels")
+    except (ImportError, RuntimeError) as error:
+        _LOG.warning("drawing stays uncompiled: %s", type(error).__name__)
+        return Pens()
+    pens: Pens = kernels.pens()
     return pens

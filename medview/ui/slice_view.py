@@ -77,6 +77,7 @@ class _Canvas(pg.GraphicsView):  # type: ignore[misc]
         super().__init__(view, background="k")
         self._view = view
         self._seen = QRectF()
+        self.setAcceptDrops(False)  # what is dropped is for the window
         self.setMouseTracking(True)
         self.viewport().setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)

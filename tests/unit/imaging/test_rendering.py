@@ -190,3 +190,12 @@ def test_ink_follows_the_display_of_each_segment() -> None:
     hidden = label_ink(both, {n: SegmentDisplay(visible=False) for n in (1, 4)})
     assert not hidden.shows_anything
     assert ink.shows_anything
+
+
+@pytest.mark.expects_warnings
+def test_pictures_are_drawn_without_a_compiler_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_name: str) -> object:
+        raise ImportError
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    assert compiled_pens() == Pens()

@@ -94,7 +94,9 @@ def apply(application: QApplication, resources: Path, scheme: str = "dark") -> N
     font = application.font()
     font.setPointSizeF(9.5)
     application.setFont(font)
-    application.setStyleSheet(style_sheet(resources, chosen))
+    sheet = style_sheet(resources, chosen)
+    if application.styleSheet() != sheet:
+        application.setStyleSheet(sheet)
 
 
 def palette(scheme: Colors) -> QPalette:

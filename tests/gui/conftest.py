@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PyQt6.QtCore import QEvent
 from PyQt6.QtWidgets import QApplication, QDialog
 
 from medview.core.findings import SegmentRef
@@ -160,6 +161,8 @@ def empty_desk(
     window.close()
     bundle.close(services)
     window.deleteLater()
+    # Outside an event loop nothing is deleted later: windows would pile up.
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     desk.turn()
 
 

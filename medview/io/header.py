@@ -81,6 +81,7 @@ _BINARY = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
 _SHORT_VRS = {vr: vr.decode("ascii") for vr in _VRS - _LONG_VRS}
 _PLAIN = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"))
 _LATIN = ["iso8859"]
+_CHARSET = "SpecificCharacterSet"
 _TEXT = frozenset(("PN", "LO", "SH", "ST", "LT", "UT", "UC"))
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -155,9 +156,10 @@ def is_dicom(head: bytes) -> bool:
     return bool((vr in _VRS and short < 1024) or long < 1024)
 
 
-def read_header(source: Bytes, head: bytes = b"") -> Header:
-    """Walk the file up to its pixel data; `head` is its beginning where that is at hand.
+def read_header(source: Bytes, head: bytes = b"", texts: Texts | None = None) -> Header:
+    """Walk the file up to its pixel data.
 
+    `head` is its beginning where that is at hand, `texts` what is shared between many files.
     Raises ReadError where elements run past the end, nest too deep or make no sense.
     """
     head = head or source.read_at(0, CHUNK)
@@ -171,7 +173,7 @@ def read_header(source: Bytes, head: bytes = b"") -> Header:
     walk = _Walk(source, head, explicit=explicit, endian=endian)
     kept, pixels = walk.collect(start)
     return Header(
-        values=_texts(kept, endian),
+        values=(texts or Texts()).of(kept, endian),
         transfer_syntax=syntax or (EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE),
         pixel_offset=pixels[0],
         pixel_length=-1 if pixels[1] == _UNDEFINED else pixels[1],
@@ -374,30 +376,47 @@ class _Walk:
         return pos + 8
 
 
-def _texts(kept: Kept, endian: str) -> dict[str, str]:
-    """The kept elements as text; a repeated element counts once, as it stands first."""
-    values: dict[str, str] = {}
-    encodings = _LATIN
-    ambiguous = []
-    for keyword, kind, raw in kept:
-        if keyword in values:
-            continue
+class Texts:
+    """Turns kept elements into text; remembers the last value of each, as most files repeat it."""
+
+    def __init__(self) -> None:
+        self._context = (b"", "<")
+        self._encodings = _LATIN
+        self._last: dict[str, tuple[bytes, str]] = {}
+
+    def of(self, kept: Kept, endian: str) -> dict[str, str]:
+        """Text by keyword; a repeated element counts once, as it stands first."""
+        charset = next((raw for keyword, _, raw in kept if keyword == _CHARSET), b"")
+        if (charset, endian) != self._context:
+            self._context = charset, endian
+            self._encodings = _encodings(str(charset, "latin-1").strip(" \0"))
+            self._last.clear()
+        values: dict[str, str] = {}
+        last, ambiguous = self._last, []
+        for keyword, kind, raw in kept:
+            known = last.get(keyword)
+            if keyword in values:
+                continue
+            if known is not None and known[0] == raw:
+                values[keyword] = known[1]
+            elif kind == "US or SS":
+                ambiguous.append((keyword, raw))
+            else:
+                values[keyword] = text = self._text(kind, raw)
+                last[keyword] = raw, text
+        sign = "h" if values.get("PixelRepresentation") == "1" else "H"
+        values.update((keyword, _numbers(raw, endian + sign)) for keyword, raw in ambiguous)
+        return values
+
+    def _text(self, kind: str, raw: bytes) -> str:
         if kind in _PLAIN:
             text = str(raw, "latin-1").strip(" \0")
-            values[keyword] = text if text.isprintable() else _inert(text)
-            if keyword == "SpecificCharacterSet":
-                encodings = _encodings(text)
-        elif kind in _TEXT:
-            values[keyword] = _decoded(raw, encodings, kind)
-        elif kind in _BINARY:
-            values[keyword] = _numbers(raw, endian + _BINARY[kind])
-        elif kind == "US or SS":
-            ambiguous.append((keyword, raw))
-        else:
-            values[keyword] = "1"
-    sign = "h" if values.get("PixelRepresentation") == "1" else "H"
-    values.update((keyword, _numbers(raw, endian + sign)) for keyword, raw in ambiguous)
-    return values
+            return text if text.isprintable() else _inert(text)
+        if kind in _TEXT:
+            return _decoded(raw, self._encodings, kind)
+        if kind in _BINARY:
+            return _numbers(raw, self._context[1] + _BINARY[kind])
+        return "1"
 
 
 def _numbers(raw: bytes, kind: str) -> str:

@@ -21,7 +21,7 @@ from medview.core.study import (
 from medview.io.archives import entries, is_archive, open_file
 from medview.io.dicomdir import missing_files
 from medview.io.foreign import Foreign, recognise
-from medview.io.header import CHUNK, Bytes, Header, MemoryBytes, is_dicom, read_header
+from medview.io.header import CHUNK, Bytes, Header, MemoryBytes, Texts, is_dicom, read_header
 from medview.io.identity import uid_from
 from medview.io.plan import ASK_AGAIN
 from medview.io.tree import Tree
@@ -64,6 +64,7 @@ class _Scanner:
         self._foreign: dict[str, Study] = {}
         self._problems: list[Problem] = []
         self._seen: set[Path] = set()
+        self._texts = Texts()
 
     def take(self, path: Path) -> None:
         before = self._count()
@@ -147,7 +148,7 @@ class _Scanner:
             )
 
     def _dicom(self, path: Path, member: str, source: Bytes, head: bytes) -> None:
-        header = read_header(source, head)
+        header = read_header(source, head, self._texts)
         if header.values.get("DirectoryRecordSequence"):
             if not member:
                 self._directory(path)

@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 
 from medview.core.errors import ReadError
-from medview.io.header import MemoryBytes, is_dicom, read_header
+from medview.io.header import MemoryBytes, Texts, is_dicom, read_header
 from tests.helpers.dicom_phantoms import ct_datasets
 from tests.helpers.phantoms import Phantom
 
@@ -133,6 +133,26 @@ def test_charsets_as_pydicom_reads_them() -> None:
         ds = dataset()
         ds.SpecificCharacterSet, ds.PatientName = charset, name
         assert read_header(MemoryBytes(written(ds))).values["PatientName"] == name
+
+
+def test_what_is_remembered_between_files_changes_nothing() -> None:
+    files = []
+    for charset, name in (
+        ("ISO_IR 100", "Jérôme"),
+        ("ISO_IR 192", "Jérôme"),
+        ("ISO_IR 144", "Люк"),
+    ):
+        for syntax in SYNTAXES[:3]:
+            ds = dataset()
+            ds.SpecificCharacterSet, ds.PatientName = charset, name
+            files.append(written(ds, syntax))
+    bare = dataset()
+    del bare.SpecificCharacterSet
+    files += [written(bare), files[0], files[2], files[3]]
+    shared = Texts()
+    for data in files:
+        alone = read_header(MemoryBytes(data)).values
+        assert read_header(MemoryBytes(data), texts=shared).values == alone
 
 
 def test_texts_are_inert_and_bounded() -> None:

@@ -8,6 +8,7 @@ across the head, as receive coils leave it, is fitted along, and points that dis
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,14 @@ class Picture:
     covered: npt.NDArray[np.bool_]
     origin_mm: FloatArray
     spacing_mm: float
+
+    @cached_property
+    def slopes(self) -> list[FloatImage]:
+        """Change of value per millimetre along k, j, i."""
+        return [
+            np.asarray(slope, dtype=np.float32)
+            for slope in np.gradient(self.values, self.spacing_mm)
+        ]
 
     def index_of(self, points_lps_mm: FloatArray) -> FloatArray:
         """Fractional (k, j, i) of points (n, 3), as an array (3, n)."""
@@ -136,10 +145,9 @@ def fit_affine(
     The similarity of the pose returned is measured there; a pose with less than 40 % of its
     points inside the image has similarity -1 and is not improved.
     """
-    slopes = list(np.gradient(picture.values, picture.spacing_mm))
     pose = start
     for _ in range(iterations):
-        step = _gauss_newton_step(picture, slopes, target, pose, freedom)
+        step = _gauss_newton_step(picture, target, pose, freedom)
         if step is None:
             break
         pose = pose.moved(step)
@@ -172,7 +180,7 @@ def _gain_basis(values: FloatArray, offsets_mm: FloatArray) -> FloatArray:
 
 
 def _gauss_newton_step(
-    picture: Picture, slopes: list[FloatImage], target: Target, pose: Pose, freedom: int
+    picture: Picture, target: Target, pose: Pose, freedom: int
 ) -> FloatArray | None:
     """The parameters of one step, or None where too little of the template is in the image."""
     inside = picture.covers(pose.place(target.points_mm))
@@ -183,7 +191,7 @@ def _gauss_newton_step(
     index = picture.index_of(pose.place(points))
     values, *slope_kji = (
         ndimage.map_coordinates(image, index, order=1, mode="nearest")
-        for image in (picture.values, *slopes)
+        for image in (picture.values, *picture.slopes)
     )
     basis = _gain_basis(values, offsets)
     gain = np.linalg.lstsq(basis, wanted, rcond=None)[0]

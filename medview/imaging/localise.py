@@ -1,8 +1,8 @@
 """Finding the head in an image: where the MNI152 template lies in the patient.
 
 A T1 head is placed in three steps. Every shift of the template, for a fan of rotations, is
-tried at once by correlation through Fourier space, inside the deep part of the template's brain
-only, so that scalp, neck and the edge of the picture do not matter (Padfield, IEEE TIP 21, 2012).
+tried at once by correlation through Fourier space, inside the template's brain only, so that
+scalp, neck and the edge of the picture do not matter (Padfield, IEEE TIP 21, 2012).
 The best few are improved rigidly and with scale, and the best of them as an affine transform.
 What came out is judged by numbers, so that anything but a T1 head can be refused with reasons.
 """
@@ -26,22 +26,24 @@ from medview.imaging.affine_fit import FloatImage, Picture, Pose, Target, fit_af
 #: Numbers in the template's tissue map; 4 is brain that is none of the three for certain.
 CSF, GREY, WHITE = 1, 2, 3
 
-# Steps of the search. The deep brain begins this far inside its surface: no scalp reaches there
-# even when the first guess of the scale is 15 % off.
+# How far inside the brain's surface points begin. Deep points see no scalp even while the scale is
+# 15 % off, so fits use them; the search needs more of the brain to know a place from another.
 _DEEP_MM = 8.0
+_SEARCHED_MM = 4.0
 _HEAD_SPACING_MM = 2.0
 _COARSE_FACTOR = 4
 _FLATTEN_MM = 50.0
 _TYPICAL_SCALE = 0.9
-_PITCHES_DEG = (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0)
+_PITCHES_DEG = (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0)
 _TILTS_DEG = (-30.0, -15.0, 0.0, 15.0, 30.0)
 _LEAST_OVERLAP = 0.7
-_STARTS = 4
+_DULLEST = 0.6
+_STARTS = 5
 
 # Limits of what is believed.
 _SMALLEST_HEAD_MM = 90.0
 _LARGEST_IMAGE_MM = 500.0
-_LEAST_SIMILARITY = 0.6
+_LEAST_SIMILARITY = 0.57
 _LEAST_COVERAGE = 0.6
 _SCALES = (0.7, 1.2)
 _LARGEST_STRETCH = 1.35
@@ -68,11 +70,11 @@ class HeadTemplate:
         center: FloatArray = self._points(self.depth_mm > _DEEP_MM).mean(axis=0)
         return center
 
-    def target(self, sigma_mm: float, step: int) -> Target:
-        """Smoothed intensities of the deep brain at every `step`-th voxel, spread of 1."""
+    def target(self, sigma_mm: float, step: int, depth_mm: float = _DEEP_MM) -> Target:
+        """Smoothed intensities at every `step`-th voxel deeper than `depth_mm`, spread of 1."""
         few = np.zeros(self.tissues.shape, dtype=np.bool_)
         few[::step, ::step, ::step] = True
-        chosen = (self.depth_mm > _DEEP_MM) & few
+        chosen = (self.depth_mm > depth_mm) & few
         values = self.t1.smoothed(sigma_mm).values[chosen].astype(np.float64)
         return Target(self._points(chosen), (values - values.mean()) / values.std())
 
@@ -291,27 +293,16 @@ def _search(
 ) -> list[Pose]:
     """The best shift for every rotation of the fan, by masked normalised cross-correlation."""
     coarse = picture.smoothed(4.0).thinned(_COARSE_FACTOR)
-    spacing = coarse.spacing_mm
-    deep = template.depth_mm > _DEEP_MM
-    offsets = np.argwhere(deep)[:, ::-1] * template.t1.spacing_mm + template.t1.origin_mm
-    reach_mm = np.linalg.norm(offsets - template.center_mm, axis=1).max() * _TYPICAL_SCALE
-    reach = int(np.ceil(reach_mm / spacing))
-    lattice = np.arange(-reach, reach + 1) * spacing
-    cells = np.stack(np.meshgrid(lattice, lattice, lattice, indexing="ij"), axis=-1)[..., ::-1]
-    mould = (
-        template.t1.smoothed(4.0),
-        Picture(deep.astype(np.float32), deep, template.t1.origin_mm, template.t1.spacing_mm),
-    )
+    target = template.target(4.0, 3, _SEARCHED_MM)
+    offsets = (target.points_mm - template.center_mm) * _TYPICAL_SCALE
+    reach = int(np.ceil(np.linalg.norm(offsets, axis=1).max() / coarse.spacing_mm))
     head = _HeadSpectrum(coarse, reach)
     poses = []
     turns = list(product(_PITCHES_DEG, _TILTS_DEG, _TILTS_DEG))
     for number, angles in enumerate(turns):
         turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-        points = cells.reshape(-1, 3) @ turn / _TYPICAL_SCALE + template.center_mm
-        mask = (mould[1].sample(points) > 0.5).reshape(cells.shape[:3])
-        brain = np.where(mask, mould[0].sample(points).reshape(mask.shape), 0.0)
-        similarity, place = head.best_shift(brain.astype(np.float32), mask)
-        position = coarse.origin_mm + np.array(place[::-1]) * spacing
+        similarity, place = head.best_shift(offsets @ turn.T, target.intensities)
+        position = coarse.origin_mm + np.array(place[::-1]) * coarse.spacing_mm
         poses.append(Pose(turn * _TYPICAL_SCALE, position, template.center_mm, similarity))
         if number % 10 == 0:
             on_step(0.15 + 0.45 * number / len(turns))
@@ -319,52 +310,59 @@ def _search(
 
 
 class _HeadSpectrum:
-    """A coarse head in Fourier space, asked where a moulded brain fits best."""
+    """A coarse head in Fourier space, asked where a cloud of brain points fits best."""
 
     def __init__(self, coarse: Picture, reach: int) -> None:
-        self.reach = reach
-        self.shape = coarse.values.shape
+        self._spacing_mm = coarse.spacing_mm
+        self._shape = coarse.values.shape
         # One margin serves both ends, since the transform is periodic.
-        self.padded = [fft.next_fast_len(size + reach, real=True) for size in self.shape]
+        self._padded = [fft.next_fast_len(size + reach, real=True) for size in self._shape]
         covered = coarse.covered.astype(np.float32)
         values = np.where(coarse.covered, coarse.values, 0.0).astype(np.float32)
-        self.covered, self.values, self.squares = (
-            fft.rfftn(image, self.padded) for image in (covered, values, values * values)
+        self._covered, self._values, self._squares = (
+            fft.rfftn(image, self._padded) for image in (covered, values, values * values)
         )
 
     def best_shift(
-        self, brain: FloatImage, mask: npt.NDArray[np.bool_]
+        self, offsets_mm: FloatArray, intensities: FloatArray
     ) -> tuple[float, tuple[int, ...]]:
-        """Correlation and index of the head's voxel that the middle of the brain falls on best."""
-        ones = mask.astype(np.float32)
-        spectra = (self._spectrum(image) for image in (ones, brain, brain * brain))
-        of_mask, of_brain, of_square = spectra
-        count = np.maximum(self._correlate(self.covered, of_mask), 1.0)
-        sums, brain_sums = (
-            self._correlate(self.values, of_mask),
-            self._correlate(self.covered, of_brain),
+        """Correlation, and index of the voxel that the middle of the cloud falls on best."""
+        # Each point is paired with the voxel nearest to it. A voxel under several counts as many
+        # times: the sums over pairs that a correlation needs are then convolutions.
+        cells = np.rint(offsets_mm[:, ::-1] / self._spacing_mm).astype(np.intp) % self._padded
+        of_count, of_brain, of_square = (
+            self._spectrum(cells, weights)
+            for weights in (np.ones_like(intensities), intensities, intensities**2)
         )
-        product_ = self._correlate(self.values, of_brain) - sums * brain_sums / count
-        spread = self._correlate(self.squares, of_mask) - sums**2 / count
-        brain_spread = self._correlate(self.covered, of_square) - brain_sums**2 / count
-        scale = np.sqrt(np.maximum(spread, 0) * np.maximum(brain_spread, 0))
-        similarity = product_ / np.maximum(scale, 1e-3 * scale.max() + 1e-6)
-        similarity[count < _LEAST_OVERLAP * ones.sum()] = -1.0
+        count = np.maximum(self._correlate(self._covered, of_count), 1.0)
+        head, brain = (
+            self._correlate(self._values, of_count),
+            self._correlate(self._covered, of_brain),
+        )
+        both = self._correlate(self._values, of_brain) - head * brain / count
+        head_spread = self._correlate(self._squares, of_count) - head**2 / count
+        brain_spread = self._correlate(self._covered, of_square) - brain**2 / count
+        scale = np.sqrt(np.maximum(head_spread, 0) * np.maximum(brain_spread, 0))
+        similarity = both / np.maximum(scale, 1e-3 * scale.max() + 1e-6)
+        # Deep brain is tissue throughout: half a head and half air is no place for it.
+        similarity[(count < _LEAST_OVERLAP * len(intensities)) | (head < _DULLEST * count)] = -1.0
         place = np.unravel_index(int(np.argmax(similarity)), similarity.shape)
         return float(similarity[place]), tuple(int(n) for n in place)
 
-    def _spectrum(self, image: FloatImage) -> npt.NDArray[np.complex64]:
-        """Of a mould whose middle is moved to the first voxel, for correlation."""
-        room = np.zeros(self.padded, dtype=np.float32)
-        room[tuple(slice(0, n) for n in image.shape)] = image
-        rolled = np.roll(room, (-self.reach,) * 3, axis=(0, 1, 2))
-        return np.asarray(np.conj(fft.rfftn(rolled)), dtype=np.complex64)
+    def _spectrum(
+        self, cells: npt.NDArray[np.intp], weights: FloatArray
+    ) -> npt.NDArray[np.complex64]:
+        """Of the sums of weights in each cell, ready for correlation."""
+        flat = np.ravel_multi_index(tuple(cells.T), self._padded)
+        sums = np.bincount(flat, weights, minlength=int(np.prod(self._padded)))
+        room = sums.reshape(self._padded).astype(np.float32)
+        return np.asarray(np.conj(fft.rfftn(room)), dtype=np.complex64)
 
     def _correlate(
-        self, head: npt.NDArray[np.complex64], mould: npt.NDArray[np.complex64]
+        self, head: npt.NDArray[np.complex64], cloud: npt.NDArray[np.complex64]
     ) -> FloatImage:
-        whole = fft.irfftn(head * mould, self.padded)
-        inside: FloatImage = whole[tuple(slice(0, n) for n in self.shape)]
+        whole = fft.irfftn(head * cloud, self._padded)
+        inside: FloatImage = whole[tuple(slice(0, n) for n in self._shape)]
         return inside
 
 

@@ -42,6 +42,7 @@ FloatImage = npt.NDArray[np.float32]
 _MARGIN_MM = 6.0
 _PASSES = 2
 _LEAST_COVERED = 0.98
+_COARSEST = 2.0
 
 
 class Engine:
@@ -76,6 +77,7 @@ class Engine:
         del series, study  # what the headers say was weighed before; here only pixels speak
         started = time.perf_counter()
         _refuse_other_than_volume(volume)
+        self._refuse_coarse(volume.geometry)
         name, region = self._region(context)
         template = self._template or load_template(context.resources, name)
         self._template = template
@@ -100,6 +102,16 @@ class Engine:
         note = f"Head placed on the template, likeness {placement.similarity:.2f}."
         seconds = time.perf_counter() - started
         return replace(result, notes=(note, *result.notes), device=context.device, seconds=seconds)
+
+    def _refuse_coarse(self, geometry: Geometry) -> None:
+        """Thick slices show a head well enough to be placed, and too little of what is in it."""
+        limits = self.card.scope.spacing_mm
+        if limits and max(geometry.spacing_mm) > _COARSEST * limits[1]:
+            raise ModelError(
+                f"{self.card.title} was not run: voxels are {max(geometry.spacing_mm):.1f} mm long,"
+                f" too coarse for a model made for up to {limits[1]:g} mm.",
+                hint="Choose a series with thin slices.",
+            )
 
     def _region(self, context: Context) -> tuple[str, PairedRegion]:
         name = self.card.inputs.localise

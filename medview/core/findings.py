@@ -47,12 +47,17 @@ Author = Person | ModelAuthor
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who made a thing, when, in which job and from what."""
+    """Who made a thing, when, in which job and from what.
+
+    `cautions` say in words where the input left what the author was made for, so that a
+    model's result carries its limits wherever it goes.
+    """
 
     author: Author
     made_at: datetime
     job_uid: str = ""
     derived_from: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.made_at.tzinfo is None:

@@ -17,8 +17,7 @@ def info_text(described: Mapping[str, Any]) -> str:
             lines.append(f"  Study {study['date']} {study['description']}".rstrip())
             for series in study["series"]:
                 lines.extend(_series_lines(series))
-    for problem in described["problems"]:
-        lines.append(f"{problem['severity']}: {problem['path']}: {problem['reason']}")
+    lines += [f"{p['severity']}: {p['path']}: {p['reason']}" for p in described["problems"]]
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -149,7 +149,7 @@ def _model_statement(
     if states[ReviewState.PROPOSED] == len(mine):
         return (
             f"The AI model {shown} proposed {proposed}; nobody has reviewed them, "
-            "and they are not part of this report."
+            f"and they are not part of this report.{_outside(mine)}"
         )
     corrected = [fields.labelled(f) for f in mine if f.review.state is ReviewState.EDITED]
     parts = [
@@ -161,7 +161,14 @@ def _model_statement(
         parts.append(f"{states[ReviewState.PROPOSED]} not decided and not part of this report")
     readers = sorted({finding.review.by for finding in mine if finding.review.by})
     by = f" by {', '.join(readers)}" if readers else ""
-    return f"The AI model {shown} proposed {proposed}; reviewed{by}: {'; '.join(parts)}."
+    reviewed = f"reviewed{by}: {'; '.join(parts)}."
+    return f"The AI model {shown} proposed {proposed}; {reviewed}{_outside(mine)}"
+
+
+def _outside(findings: Sequence[Finding]) -> str:
+    """Where the images left the model's card: a sentence, or nothing."""
+    cautions = dict.fromkeys(text for f in findings for text in f.provenance.cautions)
+    return f" Outside the model's intended use: {' '.join(cautions)}" if cautions else ""
 
 
 def _plural(count: int, one: str, many: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from medview.core.errors import MedviewError, ModelError
 from medview.core.events import Level, StudyClosed, VolumeLoaded
+from medview.core.findings import Finding
 from medview.core.jobs import InferenceJob, InferenceResult, JobInput, JobState
 from medview.core.models import ModelCard, Task
 from medview.core.shared_array import SharedArray, SharedArrayName
@@ -251,7 +252,7 @@ class Jobs:
             self._fail(job, "The image changed while the model ran; its result was dropped.", "")
             return
         limits = (*self._reasons.get(job.uid, ()), *result.out_of_scope)
-        result = replace(result, out_of_scope=tuple(dict.fromkeys(limits)))
+        result = _with_cautions(replace(result, out_of_scope=tuple(dict.fromkeys(limits))))
         try:
             self._review.propose(result, job)
         except ModelError as error:
@@ -324,3 +325,14 @@ def _backing(volume: Volume, hold: object) -> SharedArrayName | None:
         return None
     same = hold.array.shape == volume.voxels.shape and hold.array.dtype == volume.voxels.dtype
     return hold.key if same and np.shares_memory(hold.array, volume.voxels) else None
+
+
+def _with_cautions(result: InferenceResult) -> InferenceResult:
+    """The result with its findings saying where the image left the model's card."""
+
+    def marked(finding: Finding) -> Finding:
+        return replace(
+            finding, provenance=replace(finding.provenance, cautions=result.out_of_scope)
+        )
+
+    return replace(result, findings=tuple(marked(finding) for finding in result.findings))

@@ -68,6 +68,7 @@ class FindingsPanel(QWidget):
         self._bridge = bridge
         self._filling = False
         self._summary = label("", "muted")
+        self._cautions = label("", "caution", wrap=True)
         self._list = QListWidget(self)
         self._list.setAccessibleName("Findings")
         self._list.setItemDelegate(_Delegate(self._list))
@@ -84,6 +85,7 @@ class FindingsPanel(QWidget):
         column.setContentsMargins(6, 4, 6, 6)
         column.setSpacing(6)
         column.addWidget(self._summary)
+        column.addWidget(self._cautions)
         column.addWidget(self._empty, 1)
         column.addWidget(self._list, 1)
         column.addLayout(self._button_row())
@@ -184,6 +186,9 @@ class FindingsPanel(QWidget):
         self._summary.setText(f"{count}  ·  {waiting} to review" if waiting else count)
         theme.set_role(self._summary, "caution" if waiting else "muted")
         self._summary.setVisible(bool(rows))
+        cautions = dict.fromkeys(text for f in findings for text in f.provenance.cautions)
+        self._cautions.setText(f"Outside the model's intended use: {' '.join(cautions)}")
+        self._cautions.setVisible(bool(cautions))
         self._list.setVisible(bool(rows))
         self._empty.setVisible(not rows)
         self._enable_buttons()

@@ -124,6 +124,13 @@ def test_the_statement_counts_what_the_reader_did() -> None:
     assert "1 finding was added by the reader." in told
 
 
+def test_the_statement_says_where_the_image_left_the_model_card() -> None:
+    child = Provenance(MODEL, AT, cautions=("The model is for adults; this patient is 3.",))
+    told = ai_statement([finding("Fifth", provenance=child), *hippocampi()], [CARD])
+    assert told.count("Outside the model's intended use: The model is for adults;") == 1
+    assert "Outside" not in ai_statement(hippocampi(), [CARD])
+
+
 def test_what_nobody_reviewed_is_called_so() -> None:
     told = ai_statement([finding("Sixth", review=Review())], [])
     assert "proposed 1 finding; nobody has reviewed them" in told

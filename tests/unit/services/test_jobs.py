@@ -245,11 +245,13 @@ def test_what_the_image_lacks_is_kept_with_the_result(tmp_path: Path) -> None:
     stage.catalog.refresh()
     uid = stage.jobs.run("strict", VOLUME_UID)
     result = InferenceResult(uid, out_of_scope=("Dark.",), notes=("Nothing.",))
-    stage.say(orders.JobRunning(uid, "cpu"), orders.JobDone(uid, result))
-    assert stage.jobs.result(uid).out_of_scope == (
-        "The age is not known; the model is for 18 to 90 years.",
-        "Dark.",
-    )
+    done = stage.done(uid)
+    found = replace(result, segmentations=done.result.segmentations, findings=done.result.findings)
+    stage.say(orders.JobRunning(uid, "cpu"), orders.JobDone(uid, found))
+    limits = ("The age is not known; the model is for 18 to 90 years.", "Dark.")
+    assert stage.jobs.result(uid).out_of_scope == limits
+    assert stage.work.findings
+    assert {f.provenance.cautions for f in stage.work.findings.values()} == {limits}
 
 
 def test_a_model_for_other_images_is_refused_unless_the_reader_insists(tmp_path: Path) -> None:

@@ -154,7 +154,9 @@ def empty_desk(
     window.resize(1280, 800)
     window.show()
     desk = Desk(services, window, Phantom())
-    desk.turn()
+    # A display without a window manager gives the keyboard to nobody by itself.
+    window.activateWindow()
+    desk.wait(window.isActiveWindow)
     yield desk
     for dialog in desk.dialogs():
         dialog.close()

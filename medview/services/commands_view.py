@@ -156,7 +156,7 @@ def _window_key(viewing: Viewing, known: Preset) -> Command:
     words = f"{known.window.width:g}/{known.window.center:g} HU"
     return Command(
         f"view.window_{known.key}",
-        f"{known.name} window",
+        f"Window {known.key} (CT: {known.name.lower()})",
         lambda: viewing.preset(known.key),
         enabled=lambda: known.key <= _window_count(viewing),
         shortcut=str(known.key),

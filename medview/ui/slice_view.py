@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyqtgraph as pg
 from PyQt6.QtCore import QEvent, QPointF, QRectF, Qt, QTimer
 from PyQt6.QtGui import (
@@ -208,7 +210,9 @@ class SliceView(QWidget):
         if not self._stale:
             return
         self._stale = False
-        self.port = self._make_port()
+        before, self.port = self.port, self._make_port()
+        if before is not None and not _same_grid(before, self.port):
+            self._forget_tool()
         self._canvas.lay_out(self.port)
         self._show_cursor()
 
@@ -294,7 +298,8 @@ class SliceView(QWidget):
         if shift and event.button() is Qt.MouseButton.LeftButton:
             kind = ToolKind.PAN
         self._held = event.button(), self._tools[kind]
-        self._act(lambda: self._tools[kind].press(pointer))
+        tool = self._tools[kind]
+        self._act(lambda: tool.press(pointer))
         self.mark_stale()
 
     def moved(self, event: QMouseEvent) -> None:
@@ -316,7 +321,7 @@ class SliceView(QWidget):
         pointer = self._pointer(event.position())
         self._held = None
         if pointer is None:
-            tool.cancel()
+            tool.forget()
         else:
             self._act(lambda: tool.release(pointer))
         self.mark_stale()
@@ -369,15 +374,20 @@ class SliceView(QWidget):
         if self._held is not None:
             tool = self._held[1]
             self._held = None
-            tool.cancel()
+            self._act(tool.cancel)
             self.mark_stale()
 
-    def _act(self, step: object) -> None:
+    def _forget_tool(self) -> None:
+        if self._held is not None:
+            self._held[1].forget()
+            self._held = None
+
+    def _act(self, step: Callable[[], None]) -> None:
         """Do what a tool does; what is refused is told in words and ends the gesture."""
         try:
-            step()  # type: ignore[operator]
+            step()
         except MedviewError as error:
-            self._drop_tool()
+            self._forget_tool()
             self._services.workspace.notify(Level.WARNING, error.user_text, error.hint)
 
     def _show_cursor(self) -> None:
@@ -386,3 +396,8 @@ class SliceView(QWidget):
             self._canvas.viewport().setCursor(tool.cursor)
         else:
             self._canvas.viewport().unsetCursor()
+
+
+def _same_grid(one: Viewport, other: Viewport | None) -> bool:
+    """Whether both show one image: a gesture must not go on in another."""
+    return other is not None and one.frame.geometry is other.frame.geometry

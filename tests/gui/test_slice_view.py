@@ -532,3 +532,44 @@ def test_the_ring_is_as_large_as_the_brush(desk: Desk, view: SliceView) -> None:
     assert dressing(view).ring == (200, 200, 8 * view.port.px_per_mm)
     desk.commands.run("tool.window")
     assert dressing(view).ring is None
+
+
+@pytest.mark.parametrize("kind", list(ToolKind))
+def test_a_gesture_ends_where_another_image_begins(
+    desk: Desk, view: SliceView, kind: ToolKind
+) -> None:
+    desk.viewing.toolbox.choose(kind)
+    desk.commands.run("segment.add")
+    mouse(view, QEvent.Type.MouseButtonPress, (200, 200), LEFT)
+    mouse(view, QEvent.Type.MouseMove, (230, 220), LEFT)
+    desk.viewing.show_series("film")
+    settle(view)
+    before = desk.viewing.window, desk.viewing.view(Plane.AXIAL), desk.viewing.crosshair_lps_mm
+    mouse(view, QEvent.Type.MouseMove, (280, 260), LEFT)
+    mouse(view, QEvent.Type.MouseButtonRelease, (280, 260), LEFT)
+    after = desk.viewing.window, desk.viewing.view(Plane.AXIAL), desk.viewing.crosshair_lps_mm
+    assert before == after
+    assert all(not s.labels.any() for s in desk.workspace.segmentations.values())
+
+
+@pytest.mark.parametrize("kind", list(ToolKind))
+def test_a_gesture_survives_the_end_of_its_study(
+    desk: Desk, view: SliceView, kind: ToolKind
+) -> None:
+    desk.viewing.toolbox.choose(kind)
+    desk.commands.run("segment.add")
+    mouse(view, QEvent.Type.MouseButtonPress, (200, 200), LEFT)
+    desk.workspace.close_study("1")
+    mouse(view, QEvent.Type.MouseMove, (230, 220), LEFT)
+    mouse(view, QEvent.Type.MouseButtonRelease, (230, 220), LEFT)
+    settle(view)
+    assert view.port is None
+
+
+def test_nobody_paints_what_is_hidden(desk: Desk, view: SliceView) -> None:
+    desk.commands.run("tool.brush")
+    desk.commands.run("segment.add")
+    desk.commands.run("segment.show", visible=False)
+    desk.commands.run("view.segments")
+    drag(view, [(200, 200), (230, 200)], LEFT)
+    assert len(desk.viewing.overlay.visible_segments()) == 1

@@ -49,6 +49,7 @@ class BrushTool:
         if self._viewing.overlay.active is None:
             # Erasing nothing is refused in words; painting needs something to paint.
             self._commands.run("segment.erase" if self._erases else "segment.add")
+        self._show_active()
         self._plane = pointer.plane
         self._points, self._patch = [], None
         self._extend(pointer)
@@ -65,14 +66,26 @@ class BrushTool:
         """Make the edit."""
         self.drag(pointer)
         points, plane = self._points, self._plane
-        self.cancel()
+        self.forget()
         if points:
             name = "segment.erase" if self._erases else "segment.paint"
             self._commands.run(name, points_lps_mm=points, plane=plane.value)
 
     def cancel(self) -> None:
-        """Forget the stroke."""
+        """Nothing was changed yet."""
+        self.forget()
+
+    def forget(self) -> None:
+        """The stroke is over."""
         self._points, self._patch = [], None
+
+    def _show_active(self) -> None:
+        """Nobody paints what is hidden."""
+        overlay = self._viewing.overlay
+        if not overlay.shown:
+            overlay.toggle()
+        if overlay.active is not None and not overlay.display(overlay.active).visible:
+            overlay.set_display(overlay.active, visible=True)
 
     def _extend(self, pointer: Pointer) -> None:
         self._points.append(pointer.point_lps_mm)

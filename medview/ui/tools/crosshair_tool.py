@@ -31,10 +31,14 @@ class CrosshairTool:
     def release(self, pointer: Pointer) -> None:
         """Leave it."""
         self.drag(pointer)
-        self._found = None
+        self.forget()
 
     def cancel(self) -> None:
         """Back to where it was."""
         if self._found is not None:
             self._viewing.set_crosshair(self._found)
+        self.forget()
+
+    def forget(self) -> None:
+        """The drag is over."""
         self._found = None

@@ -37,11 +37,15 @@ class PanTool:
     def release(self, pointer: Pointer) -> None:
         """Let go."""
         self.drag(pointer)
-        self._start = None
+        self.forget()
 
     def cancel(self) -> None:
         """Back to where it was."""
         if self._start is not None:
             plane, _, _, port = self._start
             self._viewing.set_view(plane, center_lps_mm=port.state.center_lps_mm)
+        self.forget()
+
+    def forget(self) -> None:
+        """The drag is over."""
         self._start = None

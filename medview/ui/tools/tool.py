@@ -53,4 +53,7 @@ class Tool(Protocol):
         """The button went up: make the change."""
 
     def cancel(self) -> None:
-        """Forget it."""
+        """Put back what the gesture changed, and forget it."""
+
+    def forget(self) -> None:
+        """Forget the gesture and leave things as they are: the image is another one now."""

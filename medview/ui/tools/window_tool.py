@@ -35,10 +35,14 @@ class WindowTool:
     def release(self, pointer: Pointer) -> None:
         """Keep the window."""
         self.drag(pointer)
-        self._last = self._found = None
+        self.forget()
 
     def cancel(self) -> None:
         """Back to the window of before."""
         if self._found is not None:
             self._viewing.set_window(self._found)
+        self.forget()
+
+    def forget(self) -> None:
+        """The drag is over."""
         self._last = self._found = None

@@ -38,7 +38,7 @@ class ZoomTool:
     def release(self, pointer: Pointer) -> None:
         """Keep it."""
         self.drag(pointer)
-        self._start = None
+        self.forget()
 
     def cancel(self) -> None:
         """Back to how it was."""
@@ -46,4 +46,8 @@ class ZoomTool:
             plane, _, _, port = self._start
             state = port.state
             self._viewing.set_view(plane, center_lps_mm=state.center_lps_mm, zoom=state.zoom)
+        self.forget()
+
+    def forget(self) -> None:
+        """The drag is over."""
         self._start = None

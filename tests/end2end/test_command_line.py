@@ -97,7 +97,7 @@ def test_convert_keeps_geometry_and_values(tmp_path: Path, ct: Path, phantom: Ph
     assert wrong.code == 3
 
 
-def test_models_are_listed_shown_and_verified(tmp_path: Path) -> None:
+def test_models_are_listed_shown_and_verified(tmp_path: Path, resources: Path) -> None:
     listed = medview("models", "list", "--json", profile=tmp_path)
     assert listed.code == 0
     ids = [model["id"] for model in listed.json["models"]]
@@ -108,6 +108,8 @@ def test_models_are_listed_shown_and_verified(tmp_path: Path) -> None:
     assert medview("models", "show", "nothing", profile=tmp_path).code == 4
     verified = medview("models", "verify", "--json", profile=tmp_path)
     assert verified.code == 0
+    jsonschema.validate(listed.json, schema(resources, "models.schema.json"))
+    jsonschema.validate(verified.json, schema(resources, "verify.schema.json"))
     assert all(verdict["ok"] for verdict in verified.json["models"])
 
 
@@ -195,7 +197,8 @@ def test_training_commands_pass_their_verdict_on(tmp_path: Path) -> None:
     assert measured.code == 4
 
 
-def test_selftest_tries_every_part(tmp_path: Path) -> None:
+def test_selftest_tries_every_part(tmp_path: Path, resources: Path) -> None:
     done = medview("selftest", "--json", profile=tmp_path)
     assert done.code == 0, done.out + done.err
+    jsonschema.validate(done.json, schema(resources, "selftest.schema.json"))
     assert {check["name"] for check in done.json["checks"]} >= {"models", "reading", "profile"}

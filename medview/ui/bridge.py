@@ -14,6 +14,7 @@ from medview.services.bundle import Services
 from medview.services.workspace import SIGNAL_OF
 
 EventT = TypeVar("EventT")
+_LOOK_EVERY_MS = 150
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,15 @@ class Bridge(QObject):
     """Between the services and the window, both ways.
 
     `changed` carries the Changes of one turn of Qt's loop, so that a panel redraws once
-    however much happened; `noticed` carries each Notice. Work that ends in threads and child
+    however much happened; `noticed` carries each Notice; `reading` says when files begin and
+    end to be read. Work that ends in threads and child
     processes wakes this object, which lets the owner thread take it in. `run` runs a command,
     `start` does it the way a person does: `asks` names the commands that need a dialog first.
     """
 
     changed = pyqtSignal(object)
     noticed = pyqtSignal(object)
+    reading = pyqtSignal(bool)
     _woken = pyqtSignal()
 
     def __init__(self, services: Services, parent: QObject | None = None) -> None:
@@ -61,6 +64,10 @@ class Bridge(QObject):
         self._pumping.timeout.connect(self._pump)
         # Through a timer, so that nothing is taken in inside the call that woke.
         self._woken.connect(self._pumping.start)
+        self._is_reading = False
+        self._looking = QTimer(self)
+        self._looking.timeout.connect(self._look)
+        self._looking.start(_LOOK_EVERY_MS)
         services.tasks.on_wake = self.wake
         services.jobs.on_wake = self.wake
 
@@ -108,6 +115,7 @@ class Bridge(QObject):
             getattr(self._services.workspace.events, name).disconnect(self._note)
         self._flushing.stop()
         self._pumping.stop()
+        self._looking.stop()
 
     def _note(self, event: Event) -> None:
         self._events.append(event)
@@ -121,6 +129,13 @@ class Bridge(QObject):
                 self.noticed.emit(event)
         if events:
             self.changed.emit(Changes(events))
+
+    def _look(self) -> None:
+        """A scan sends no event before it ends."""
+        reading = not self._services.loading.idle
+        if reading != self._is_reading:
+            self._is_reading = reading
+            self.reading.emit(reading)
 
     def _pump(self) -> None:
         # Cleared first: what arrives while pumping wakes again.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from PyQt6.QtCore import Qt
-from PyQt6.QtWidgets import QFileDialog, QMessageBox, QWidget
+from PyQt6.QtWidgets import QFileDialog, QInputDialog, QLineEdit, QMessageBox, QWidget
 
 from medview.core.errors import CommandError
+from medview.core.events import Notice
 from medview.core.findings import ReviewState
 from medview.core.study import Study
 from medview.reporting.text import to_text
@@ -37,6 +39,8 @@ class Questions:
         self._services = services
         self._bridge = bridge
         self._window = window
+        self._problems_seen = 0
+        bridge.noticed.connect(self._on_notice)
         bridge.asks.update(
             {
                 "study.open_folder": self.open_folder,
@@ -71,6 +75,24 @@ class Questions:
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.filesSelected.connect(
             lambda paths: self._bridge.run("study.open", paths=list(paths))
+        )
+        dialog.open()
+
+    def _on_notice(self, _notice: Notice) -> None:
+        """Where an archive asks for a password, so does the window."""
+        problems = self._services.workspace.problems[self._problems_seen :]
+        self._problems_seen = len(self._services.workspace.problems)
+        for path in {problem.path for problem in problems if "password" in problem.reason}:
+            self._ask_password(path)
+
+    def _ask_password(self, path: Path) -> None:
+        dialog = QInputDialog(self._window)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setWindowTitle("Password")
+        dialog.setLabelText(f"Password of {shown(path.name)}")
+        dialog.setTextEchoMode(QLineEdit.EchoMode.Password)
+        dialog.textValueSelected.connect(
+            lambda text: self._bridge.run("study.open", paths=[str(path)], password=text)
         )
         dialog.open()
 

@@ -50,6 +50,7 @@ class ViewGrid(QStackedWidget):
         self.addWidget(self._welcome)
         self.addWidget(self._page)
         bridge.changed.connect(self._on_changed)
+        bridge.reading.connect(self._welcome.show_busy)
         self._refresh()
 
     @property
@@ -79,7 +80,6 @@ class ViewGrid(QStackedWidget):
     def _refresh(self) -> None:
         services = self._services
         has_series = bool(services.viewing.series_uid)
-        self._welcome.show_busy(busy=not services.loading.idle)
         self.setCurrentWidget(self._page if has_series else self._welcome)
         rows = services.viewing.layout.rows
         if has_series and rows != self._rows:
@@ -114,6 +114,7 @@ class ViewGrid(QStackedWidget):
                 self.views[name] = volume_view
             else:
                 self.views[name] = SliceView(self._services, Plane(name))
+                self.views[name].setAccessibleName(f"{name.capitalize()} view")
         return self.views[name]
 
     def _toggle_volume(self) -> None:
@@ -169,9 +170,9 @@ class Welcome(QWidget):
         column.addStretch(2)
         column.addWidget(note)
         column.addSpacing(10)
-        self.show_busy(busy=False)
+        self.show_busy(False)
 
-    def show_busy(self, *, busy: bool) -> None:
+    def show_busy(self, busy: bool) -> None:
         """Say that files are being read."""
         policy = self._busy.sizePolicy()
         policy.setRetainSizeWhenHidden(True)

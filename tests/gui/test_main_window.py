@@ -12,10 +12,19 @@ import pytest
 from PyQt6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PyQt6.QtGui import QDragEnterEvent, QDropEvent, QKeySequence
 from PyQt6.QtTest import QTest
-from PyQt6.QtWidgets import QApplication, QLabel, QMenu, QMessageBox
+from PyQt6.QtWidgets import (
+    QApplication,
+    QGraphicsView,
+    QInputDialog,
+    QLabel,
+    QMenu,
+    QMessageBox,
+    QTabBar,
+    QWidget,
+)
 
 from medview.core.events import Level
-from medview.core.study import Patient
+from medview.core.study import Patient, Problem
 from medview.services.commands import Command
 from medview.ui import theme
 from medview.ui.application import Run
@@ -388,3 +397,50 @@ def test_slice_views_are_reused(desk: Desk) -> None:
     desk.run("layout.set", name="mpr")
     assert desk.window.grid.views["axial"] is first
     assert isinstance(first, SliceView)
+
+
+def test_everything_that_takes_the_keyboard_has_a_name(desk: Desk) -> None:
+    """A screen reader has something to say for each."""
+    desk.propose()
+    desk.run("layout.set", name="four")
+    nameless = [
+        type(widget).__name__
+        for widget in desk.window.findChildren(QWidget)
+        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+        and widget.isVisible()
+        and not (widget.accessibleName() or getattr(widget, "text", str)())
+        and not isinstance(widget, QTabBar)
+        and widget.objectName() != "qt_spinbox_lineedit"
+        and not widget.objectName().startswith("qt_")
+        and not isinstance(widget.parent(), SliceView | QGraphicsView)
+    ]
+    assert not nameless
+
+
+def test_reading_is_shown_while_it_lasts(empty_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = empty_desk.window.statusBar()._reading  # type: ignore[union-attr]
+    monkeypatch.setattr(type(empty_desk.services.loading), "idle", property(lambda _: False))
+    empty_desk.wait(line.isVisible)
+    assert empty_desk.window.grid._welcome._busy.isVisible()
+    monkeypatch.undo()
+    empty_desk.wait(lambda: not line.isVisible())
+
+
+def test_an_archive_with_a_password_is_asked_for(
+    empty_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+    monkeypatch.setattr(
+        empty_desk.services.loading,
+        "open_paths",
+        lambda paths, word="": opened.append((paths, word)),
+    )
+    problem = Problem(Path("/cd/study.zip"), "The archive asks for a password")
+    empty_desk.services.workspace.open_studies([], [problem])
+    empty_desk.services.workspace.notify(Level.ERROR, "Nothing readable in study.zip")
+    dialog = empty_desk.dialog(QInputDialog)
+    assert "study.zip" in dialog.labelText()
+    dialog.setTextValue("open sesame")
+    dialog.accept()
+    empty_desk.turn()
+    assert opened == [([Path("/cd/study.zip")], "open sesame")]

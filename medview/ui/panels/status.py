@@ -35,6 +35,9 @@ class StatusLine(QStatusBar):
         self._notice = ElidedLabel("", "muted")
         self._history = self._button("Notices", "list", "Everything you were told in this session")
         self._history.clicked.connect(lambda: bridge.start("app.notices"))
+        self._reading = label("Reading files …", "caution")
+        self._reading.setVisible(False)
+        bridge.reading.connect(self._reading.setVisible)
         self._ai = label("", "muted")
         self._memory = label("", "muted")
         self._memory.setToolTip("Memory of the window; the AI process has its own")
@@ -45,7 +48,7 @@ class StatusLine(QStatusBar):
         clinical = label(NOT_FOR_CLINICAL_USE, "clinical")
         self.addWidget(self._history)
         self.addWidget(self._notice, 1)
-        for widget in (self._ai, self._memory, self._reader, clinical):
+        for widget in (self._reading, self._ai, self._memory, self._reader, clinical):
             self.addPermanentWidget(widget)
         bridge.noticed.connect(self._on_notice)
         bridge.changed.connect(self._on_changed)

@@ -8,14 +8,18 @@ from types import EllipsisType
 import torch
 from torch import nn
 
+#: Images up to this many times a training patch are asked in windows of its size.
+_NEAR = 1.5
+
 
 class Windowed(nn.Module):
-    """Logits of a network on a grid of any size, from overlapping windows of one size.
+    """Logits of a network on a grid of any size; close crops are seen as in training.
 
-    Instance norm makes a network depend on how much surrounds a structure; windows as large as
-    the training patches keep that as it was. Windows lie evenly from one end of the image to the
-    other, logits are averaged where they meet. A side shorter than its window is continued by
-    its own edge, no further than the network needs to divide it.
+    Instance norm makes a network depend on how much surrounds a structure. An image not much
+    larger than the training patches (under 1.5 times along every axis) is therefore asked in
+    windows of just that size, spread evenly from end to end, logits averaged where they meet.
+    A larger image is asked as a whole: windows would show the structure in pieces. Sides that the
+    network cannot divide are continued by their own edge.
     (N, C, x, y, z) to (N, classes, x, y, z).
     """
 
@@ -28,10 +32,9 @@ class Windowed(nn.Module):
         """Give logits on the grid of the input."""
         sizes = image.shape[2:]
         divisor = int(getattr(self.network, "divisor", 1))
-        window = [
-            min(side, math.ceil(size / divisor) * divisor)
-            for side, size in zip(self.patch, sizes, strict=True)
-        ]
+        sides = [math.ceil(size / divisor) * divisor for size in sizes]
+        near = all(n < _NEAR * side for n, side in zip(sizes, self.patch, strict=True))
+        window = [min(pair) for pair in zip(sides, self.patch, strict=True)] if near else sides
         image = _continued(image, window)
         starts = [_starts(size, side) for size, side in zip(image.shape[2:], window, strict=True)]
         places: list[tuple[EllipsisType | slice, ...]] = [

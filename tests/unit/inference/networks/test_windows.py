@@ -22,7 +22,7 @@ class Sizes(nn.Module):
         return 2 * image
 
 
-@pytest.mark.parametrize("size", [(8, 8, 8), (9, 16, 25), (5, 8, 30), (3, 3, 3)])
+@pytest.mark.parametrize("size", [(8, 8, 8), (9, 11, 10), (5, 8, 30), (3, 3, 3)])
 def test_every_voxel_is_answered_as_if_there_were_no_windows(size):
     image = torch.randn(1, 1, *size)
     torch.testing.assert_close(Windowed(Sizes(), (8, 8, 8))(image), 2 * image)
@@ -30,9 +30,16 @@ def test_every_voxel_is_answered_as_if_there_were_no_windows(size):
 
 @pytest.mark.parametrize(
     ("size", "window", "number"),
-    [((8, 8, 8), (8, 8, 8), 1), ((9, 8, 17), (8, 8, 8), 6), ((3, 5, 8), (4, 8, 8), 1)],
+    [
+        ((8, 8, 8), (8, 8, 8), 1),
+        ((9, 8, 11), (8, 8, 8), 4),
+        ((3, 5, 8), (4, 8, 8), 1),
+        ((9, 8, 12), (12, 8, 12), 1),  # half as large again: seen as a whole
+    ],
 )
-def test_windows_are_of_the_training_size_and_as_few_as_cover(size, window, number):
+def test_close_crops_are_asked_in_windows_of_the_training_size_and_larger_images_whole(
+    size, window, number
+):
     network = Sizes()
     Windowed(network, (8, 8, 8))(torch.zeros(1, 1, *size))
     assert network.seen == [window] * number

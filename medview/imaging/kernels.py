@@ -24,21 +24,22 @@ _PICTURE = types.Array(types.uint32, 2, "C")
 
 
 def _plane(kind: Any, dimensions: int = 2) -> Any:
-    """Any strided read-only array of that kind, which contiguous ones match too."""
-    return types.Array(kind, dimensions, "A", readonly=True)
+    """A contiguous read-only array of that kind."""
+    return types.Array(kind, dimensions, "C", readonly=True)
 
 
-_GREY_KINDS = (types.int16, types.uint16, types.uint8, types.float32)
+# Every kind costs seconds to compile the first time: slices of others are converted, which costs
+# a tenth of a millisecond and makes them contiguous besides.
 _TABLE = types.Tuple((types.Array(types.uint32, 1, "C"), _F8, _F8, types.uint32))
-_GREY = [types.void(_plane(kind), _MATRIX, _TABLE, types.boolean, _PICTURE) for kind in _GREY_KINDS]
+_GREY = [
+    types.void(_plane(kind), _MATRIX, _TABLE, types.boolean, _PICTURE)
+    for kind in (types.int16, types.float32)
+]
 _RGB = [types.void(_plane(types.uint8, 3), _MATRIX, types.boolean, _PICTURE)]
 _INK = types.Tuple(
     (types.Array(_F8, 2, "C"), types.Array(_F8, 1, "C"), types.Array(types.boolean, 1, "C"))
 )
-_LABELS = [
-    types.void(_plane(kind), _MATRIX, _INK, types.intp, _PICTURE)
-    for kind in (types.uint8, types.uint16)
-]
+_LABELS = [types.void(_plane(types.uint16), _MATRIX, _INK, types.intp, _PICTURE)]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -288,7 +289,8 @@ def draw_grey(
     smooth: bool = True,
 ) -> None:
     """Fill `out` with a grey slice (rows, columns): bilinear, or nearest if not `smooth`."""
-    drawn = image if image.dtype in (np.int16, np.uint16, np.uint8) else image.astype(np.float32)
+    kind = np.int16 if image.dtype in (np.int16, np.uint8) else np.float32
+    drawn = np.ascontiguousarray(image, dtype=kind)
     entries = (table.colors, float(table.scale), float(table.offset), np.uint32(table.blank))
     _draw_grey(drawn, matrix, entries, smooth, out)
 
@@ -297,14 +299,15 @@ def draw_rgb(
     image: npt.NDArray[Any], matrix: PixelMatrix, out: Picture, *, smooth: bool = True
 ) -> None:
     """Fill `out` with an 8-bit colour slice (rows, columns, 3): bilinear, or nearest."""
-    _draw_rgb(image.astype(np.uint8, copy=False), matrix, smooth, out)
+    _draw_rgb(np.ascontiguousarray(image, dtype=np.uint8), matrix, smooth, out)
 
 
 def draw_labels(
     labels: npt.NDArray[Any], matrix: PixelMatrix, ink: LabelInk, width_px: int, out: Picture
 ) -> None:
     """Lay labels (rows, columns) over `out`: nearest, with an inner outline `width_px` wide."""
-    _draw_labels(labels, matrix, (ink.colors, ink.fill, ink.outline), width_px, out)
+    drawn = np.ascontiguousarray(labels, dtype=np.uint16)
+    _draw_labels(drawn, matrix, (ink.colors, ink.fill, ink.outline), width_px, out)
 
 
 def pens() -> Pens:
@@ -316,25 +319,48 @@ def pens() -> Pens:
 
 
 @numba.njit(cache=True, nogil=True)
+def _mix(voxels, k, j, i):  # type: ignore[no-untyped-def]
+    """Trilinear value at a place that has all eight neighbours."""
+    # Unsigned places spare the check for negative ones.
+    k0, j0, i0 = np.uintp(np.int64(k)), np.uintp(np.int64(j)), np.uintp(np.int64(i))
+    k1, j1, i1 = k0 + np.uintp(1), j0 + np.uintp(1), i0 + np.uintp(1)
+    a, b, c = np.float32(k - k0), np.float32(j - j0), np.float32(i - i0)
+    v00, v01 = np.float32(voxels[k0, j0, i0]), np.float32(voxels[k0, j1, i0])
+    v10, v11 = np.float32(voxels[k1, j0, i0]), np.float32(voxels[k1, j1, i0])
+    v00 += (np.float32(voxels[k0, j0, i1]) - v00) * c
+    v01 += (np.float32(voxels[k0, j1, i1]) - v01) * c
+    v10 += (np.float32(voxels[k1, j0, i1]) - v10) * c
+    v11 += (np.float32(voxels[k1, j1, i1]) - v11) * c
+    near, far = v00 + (v01 - v00) * b, v10 + (v11 - v10) * b
+    return near + (far - near) * a
+
+
+@numba.njit(cache=True, nogil=True)
+def _is_amid(shape, k, j, i):  # type: ignore[no-untyped-def]
+    """Whether a place has all eight neighbours."""
+    return 0 <= k < shape[0] - 1 and 0 <= j < shape[1] - 1 and 0 <= i < shape[2] - 1
+
+
+@numba.njit(cache=True, nogil=True)
 def _linear_at(voxels, k, j, i, outside):  # type: ignore[no-untyped-def]
+    """Trilinear value anywhere; edge voxels reach half a voxel outwards."""
     shape = voxels.shape
+    if _is_amid(shape, k, j, i):
+        return _mix(voxels, k, j, i)
     if not (
         -0.5 <= k <= shape[0] - 0.5 and -0.5 <= j <= shape[1] - 0.5 and -0.5 <= i <= shape[2] - 0.5
     ):
-        return outside
-    k = min(max(k, 0.0), shape[0] - 1.0)
-    j = min(max(j, 0.0), shape[1] - 1.0)
-    i = min(max(i, 0.0), shape[2] - 1.0)
-    k0, j0, i0 = int(k), int(j), int(i)
-    k1, j1, i1 = min(k0 + 1, shape[0] - 1), min(j0 + 1, shape[1] - 1), min(i0 + 1, shape[2] - 1)
-    a, b, c = k - k0, j - j0, i - i0
+        return np.float32(outside)
+    k0, k1, a = _between(k, shape[0], True)
+    j0, j1, b = _between(j, shape[1], True)
+    i0, i1, c = _between(i, shape[2], True)
     near = (voxels[k0, j0, i0] * (1 - c) + voxels[k0, j0, i1] * c) * (1 - b) + (
         voxels[k0, j1, i0] * (1 - c) + voxels[k0, j1, i1] * c
     ) * b
     far = (voxels[k1, j0, i0] * (1 - c) + voxels[k1, j0, i1] * c) * (1 - b) + (
         voxels[k1, j1, i0] * (1 - c) + voxels[k1, j1, i1] * c
     ) * b
-    return near * (1 - a) + far * a
+    return np.float32(near * (1 - a) + far * a)
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
@@ -370,26 +396,53 @@ def sample_nearest(voxels, matrix, out):  # type: ignore[no-untyped-def]
             out[n, y, x] = voxels[int(k), int(j), int(i)] if inside else 0
 
 
+@numba.njit(cache=True, nogil=True)
+def _project_amid(voxels, start, step, count, mode):  # type: ignore[no-untyped-def]
+    """One ray that has all neighbours everywhere."""
+    result = _mix(voxels, start[0], start[1], start[2])
+    total = result
+    for n in range(1, count):
+        value = _mix(voxels, start[0] + step[0] * n, start[1] + step[1] * n, start[2] + step[2] * n)
+        if mode * value > mode * result:
+            result = value
+        total += value
+    return total / count if mode == 0 else result
+
+
+@numba.njit(cache=True, nogil=True)
+def _project_edge(voxels, start, step, count, mode):  # type: ignore[no-untyped-def]
+    """One ray that leaves the grid somewhere: layers beyond it are left out."""
+    result, total, met = np.float32(np.nan), np.float32(0), 0
+    for n in range(count):
+        value = _linear_at(
+            voxels, start[0] + step[0] * n, start[1] + step[1] * n, start[2] + step[2] * n, np.nan
+        )
+        if math.isnan(value):
+            continue
+        if met == 0 or mode * value > mode * result:
+            result = value
+        total += value
+        met += 1
+    return total / met if mode == 0 and met > 0 else result
+
+
 @numba.njit(cache=True, nogil=True, parallel=True)
-def project_linear(voxels, matrix, count, mode, outside, out):  # type: ignore[no-untyped-def]
+def project_linear(voxels, matrix, count, mode, out):  # type: ignore[no-untyped-def]
     """Fill `out` (y, x) with the maximum (mode 1), minimum (-1) or mean (0) of `count` layers.
 
-    Layers beyond the grid are left out; `outside` where none is inside.
+    Layers beyond the grid are left out; not-a-number where none is inside.
     """
+    step = (matrix[0, 0], matrix[1, 0], matrix[2, 0])
     for y in numba.prange(out.shape[0]):
         for x in range(out.shape[1]):
             k = matrix[0, 1] * y + matrix[0, 2] * x + matrix[0, 3]
             j = matrix[1, 1] * y + matrix[1, 2] * x + matrix[1, 3]
             i = matrix[2, 1] * y + matrix[2, 2] * x + matrix[2, 3]
-            result, total, met = outside, 0.0, 0
-            for n in range(count):
-                value = _linear_at(
-                    voxels, k + matrix[0, 0] * n, j + matrix[1, 0] * n, i + matrix[2, 0] * n, np.nan
-                )
-                if math.isnan(value):
-                    continue
-                if met == 0 or mode * value > mode * result:
-                    result = value
-                total += value
-                met += 1
-            out[y, x] = total / met if mode == 0 and met > 0 else result
+            last = count - 1
+            amid = _is_amid(voxels.shape, k, j, i) and _is_amid(
+                voxels.shape, k + step[0] * last, j + step[1] * last, i + step[2] * last
+            )
+            if amid:
+                out[y, x] = _project_amid(voxels, (k, j, i), step, count, mode)
+            else:
+                out[y, x] = _project_edge(voxels, (k, j, i), step, count, mode)

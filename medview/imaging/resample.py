@@ -79,7 +79,7 @@ def oblique_slab(
     affine[:3, 3] -= normal * step_mm * (layers // 2)
     out = np.empty(grid.shape[1:], dtype=np.float32)
     matrix = _to_index(volume.geometry, affine)
-    kernels.project_linear(volume.voxels, matrix, layers, _MODES[mode], float("nan"), out)
+    kernels.project_linear(volume.voxels, matrix, layers, _MODES[mode], out)
     return _real_world(volume, out, outside)
 
 
@@ -119,7 +119,8 @@ def _to_index(source: Geometry, affine: FloatArray) -> npt.NDArray[np.float64]:
 def _real_world(
     volume: Volume, stored: npt.NDArray[Any], outside: float
 ) -> npt.NDArray[np.float32]:
-    values = volume.value_of(stored)
+    is_real = volume.slope == 1 and volume.intercept == 0
+    values = stored if is_real else volume.value_of(stored)
     if not np.isnan(outside):
         # A voxel that is itself not a number cannot be told from the outside, and need not be.
         values[np.isnan(values)] = outside

@@ -14,14 +14,19 @@ from medview.core.study import Patient
 from medview.reporting.fields import value_text
 from medview.ui import theme
 
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+
 
 def shown(text: str) -> str:
     """Text of files as it may stand on a screen: one line, nothing that controls or reverses.
 
-    Control and bidirectional formatting characters become the replacement sign.
+    Control and bidirectional formatting characters become the replacement sign. Those that
+    join or part letters stay: Persian and Indic names are written with them.
     """
     cleaned = (
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") else c
+        "\N{REPLACEMENT CHARACTER}"
+        if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") and c not in _JOINERS
+        else c
         for c in text.replace("\n", " ").replace("\r", " ").replace("\t", " ")
     )
     return "".join(cleaned)[:1000].strip()
@@ -50,10 +55,17 @@ def date(text: str) -> str:
 
 
 def person_name(name: str) -> str:
-    """A DICOM name (family^given^middle^prefix^suffix) as it is read; first writing only."""
-    parts = [part.strip() for part in shown(name).split("=")[0].split("^")]
-    family, rest = parts[0], " ".join(part for part in parts[1:3] if part)
-    return ", ".join(part for part in (family, rest) if part) or "Name unknown"
+    """A DICOM name (family^given^middle^prefix^suffix) as it is read, in its first two writings.
+
+    The writings (alphabetic, ideographic, phonetic) are parted by = (PS3.5 6.2.1.1).
+    """
+    writings = [group for group in shown(name).split("=") if group.strip("^ ")]
+    told = []
+    for group in writings[:2]:
+        family, *others = (part.strip() for part in group.split("^"))
+        given = " ".join(part for part in others[:2] if part)
+        told.append(", ".join(part for part in (family, given) if part))
+    return " / ".join(told) or "Name unknown"
 
 
 def patient_line(patient: Patient) -> str:

@@ -50,6 +50,7 @@ class Canvas(QWidget):
         super().__init__(parent)
         self.camera: Camera | None = None
         self._image: QImage | None = None
+        self._shown: npt.NDArray[np.uint8] | None = None
         self._words = ""
         self._last: QPointF | None = None
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -58,7 +59,10 @@ class Canvas(QWidget):
         self.setAccessibleDescription("Drag to turn, wheel to zoom; A P L R H F look from a side")
 
     def show_picture(self, picture: npt.NDArray[np.uint8]) -> None:
-        """Show (rows, columns, 3)."""
+        """Show (rows, columns, 3); the same array again costs nothing."""
+        if picture is self._shown:
+            return
+        self._shown = picture
         rows, columns, _ = picture.shape
         data = picture.tobytes()
         self._image = QImage(data, columns, rows, 3 * columns, QImage.Format.Format_RGB888).copy()
@@ -67,7 +71,9 @@ class Canvas(QWidget):
 
     def show_words(self, text: str) -> None:
         """Say why there is no picture."""
-        self._image = None
+        if text == self._words and self._image is None:
+            return
+        self._image = self._shown = None
         self._words = text
         self.update()
 

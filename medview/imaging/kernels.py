@@ -368,11 +368,18 @@ def sample_linear(voxels, matrix, outside, out):  # type: ignore[no-untyped-def]
     """Fill `out` (n, y, x) with trilinear values; `outside` half a voxel beyond the grid."""
     for line in numba.prange(out.shape[0] * out.shape[1]):
         n, y = line // out.shape[1], line % out.shape[1]
-        for x in range(out.shape[2]):
-            k = matrix[0, 0] * n + matrix[0, 1] * y + matrix[0, 2] * x + matrix[0, 3]
-            j = matrix[1, 0] * n + matrix[1, 1] * y + matrix[1, 2] * x + matrix[1, 3]
-            i = matrix[2, 0] * n + matrix[2, 1] * y + matrix[2, 2] * x + matrix[2, 3]
-            out[n, y, x] = _linear_at(voxels, k, j, i, outside)
+        k = matrix[0, 0] * n + matrix[0, 1] * y + matrix[0, 3]
+        j = matrix[1, 0] * n + matrix[1, 1] * y + matrix[1, 3]
+        i = matrix[2, 0] * n + matrix[2, 1] * y + matrix[2, 3]
+        dk, dj, di = matrix[0, 2], matrix[1, 2], matrix[2, 2]
+        last = out.shape[2] - 1
+        ends = _is_amid(voxels.shape, k, j, i)
+        if ends and _is_amid(voxels.shape, k + dk * last, j + dj * last, i + di * last):
+            for x in range(out.shape[2]):
+                out[n, y, x] = _mix(voxels, k + dk * x, j + dj * x, i + di * x)
+        else:
+            for x in range(out.shape[2]):
+                out[n, y, x] = _linear_at(voxels, k + dk * x, j + dj * x, i + di * x, outside)
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)

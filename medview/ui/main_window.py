@@ -108,7 +108,7 @@ class MainWindow(QMainWindow):
         if screen is None:
             return self.sizeHint()
         room = screen.availableGeometry().size()
-        return self.sizeHint().boundedTo(room)
+        return (room * 0.94).expandedTo(self.sizeHint()).boundedTo(room)
 
     # What happens
 
@@ -118,8 +118,10 @@ class MainWindow(QMainWindow):
         self._was_shown = True
         super().showEvent(event)
         if first:
-            self.resizeDocks([self._docks["studies"]], [250], Qt.Orientation.Horizontal)
-            self.resizeDocks([self._docks["ai"]], [340], Qt.Orientation.Horizontal)
+            left = max(250, min(320, self.width() * 16 // 100))
+            right_px = max(340, min(460, self.width() * 21 // 100))
+            across = Qt.Orientation.Horizontal
+            self.resizeDocks([self._docks["studies"], self._docks["ai"]], [left, right_px], across)
             right = [self._docks["ai"], self._docks["findings"]]
             self.resizeDocks(right, [4, 6], Qt.Orientation.Vertical)
             QTimer.singleShot(0, self._started)

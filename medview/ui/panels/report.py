@@ -105,10 +105,8 @@ class ReportPanel(QWidget):
         self._inside = QWidget(self)
         self._sections = QVBoxLayout()
         self._sections.setSpacing(4)
-        self._statement = QPlainTextEdit(self._inside)
+        self._statement = SectionEdit("What models contributed; cannot be changed", self._inside)
         self._statement.setReadOnly(True)
-        self._statement.setAccessibleName("What models contributed; cannot be changed")
-        self._statement.setMaximumHeight(88)
         self._images = _KeyImages(bridge, self._inside)
         self._buttons: dict[str, QPushButton] = {}
         self._lay_out()
@@ -188,7 +186,7 @@ class ReportPanel(QWidget):
         for part in (self._images, self._images_title):
             part.setVisible(report is not None and bool(report.key_images))
         if report is not None:
-            self._statement.setPlainText(report.ai_statement)
+            self._statement.show_text(report.ai_statement)
             self._images.show_images(report.key_images, may_remove=not signed)
 
     def _show_buttons(self, report: Report | None) -> None:

@@ -303,6 +303,7 @@ def _finishing(services: Services) -> tuple[Command, ...]:
 
     def sign(by: str = "", despite_contradictions: bool = False, study_uid: str = "") -> None:
         uid = shown_study(services, study_uid).uid
+        services.export.illustrate_now(uid)
         review.sign(uid, by, despite_contradictions=despite_contradictions)
 
     def amend(by: str = "", study_uid: str = "") -> None:

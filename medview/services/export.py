@@ -199,12 +199,31 @@ class Export:
             _draw, shown, volumes, keep, self._resources, on_done=drawn, on_error=on_error
         )
 
+    def illustrate_now(self, study_uid: str) -> None:
+        """Give a draft without pictures its key images and wait for them; errors are raised.
+
+        For signing, after which nothing can be added. Nothing to draw, nothing done.
+        """
+        if not self._lacks_pictures(self._review.begin_report(study_uid)):
+            return
+        drawn: list[None] = []
+        errors: list[MedviewError] = []
+        self.illustrate(study_uid, on_done=lambda: drawn.append(None), on_error=errors.append)
+        while not drawn and not errors:
+            self._tasks.wait(0.1)
+            self._tasks.pump()
+        if errors:
+            raise errors[0]
+
     # On the way
 
     def _needs_pictures(self, order: _Order) -> bool:
         report = self._workspace.reports[order.study.uid]
-        wanted = _ILLUSTRATED & set(order.formats)
-        return bool(wanted) and not report.key_images and not report.status.is_signed
+        return bool(_ILLUSTRATED & set(order.formats)) and self._lacks_pictures(report)
+
+    @staticmethod
+    def _lacks_pictures(report: Report) -> bool:
+        return not report.key_images and not report.status.is_signed
 
     def _assemble(self, order: _Order) -> None:
         """Render and gather on the pool; once more if the reader painted meanwhile."""

@@ -80,6 +80,7 @@ commands.run("app.quit")
     assert steps["done"]["report"] == "final"
     names = {path.name for path in out.iterdir()}
     assert names >= {"segmentation.dcm", "report.dcm", "report_pdf.dcm", "report.pdf"}
+    assert "key-01.png" in names, "a signed report has its pictures"
     assert json.loads((out / "result.json").read_text())["findings"][0]["state"] == "accepted"
     assert (tmp_path / "window.png").stat().st_size > 20_000
 

@@ -16,6 +16,7 @@ from PyQt6.QtWidgets import QApplication
 
 from medview.core.errors import MedviewError, StoreError
 from medview.core.study import Study
+from medview.imaging.rendering import compiled_pens
 from medview.services.bundle import Services
 from medview.ui import theme
 from medview.ui.dialogs.crash import CrashDialog, crash_report
@@ -86,17 +87,23 @@ class Run:
             self._services.loading.open_paths(paths, on_done=self._opened)
         self._services.tasks.warm()
         self._services.jobs.warm()
-        if script is not None:
-            QTimer.singleShot(0, lambda: self._run_script(script))
-        if screenshot is not None:
-            QTimer.singleShot(0, lambda: self._save_screenshot(screenshot))
+        # Compiled or read from its cache before the first picture needs it.
+        self._services.tasks.run(compiled_pens)
+        QTimer.singleShot(0, lambda: self._perform(script, screenshot))
+
+    def _perform(self, script: Path | None, screenshot: Path | None) -> None:
+        """The script to its end, then the picture of what it left."""
+        if script is not None and not self._run_script(script):
+            return
+        if screenshot is not None and self._window.isVisible():
+            self._save_screenshot(screenshot)
 
     def _opened(self, studies: tuple[Study, ...]) -> None:
         if not studies:
             self._code = NOTHING_READABLE
 
-    def _run_script(self, script: Path) -> None:
-        """The reader's own script, given on the command line: trusted as the command line is."""
+    def _run_script(self, script: Path) -> bool:
+        """Run the reader's own script, trusted as the command line is; whether it ended well."""
         names = {
             "app": self._application,
             "window": self._window,
@@ -109,7 +116,10 @@ class Run:
         except MedviewError as error:
             sys.stderr.write(f"{script.name}: {error.user_text} {error.hint}\n")
             self._application.exit(_FAILED)
+            self._in_script = False
+            return False
         self._in_script = False
+        return True
 
     def _save_screenshot(self, path: Path) -> None:
         try:

@@ -25,10 +25,9 @@ from medview.services.settings import KEY_GROUP
 from medview.services.toolbox import ToolKind
 from medview.ui import icons
 from medview.ui.bridge import Bridge, Changes
-from medview.ui.menus import ICONS, MENUS, TOOLBAR, Entries, listed
+from medview.ui.menus import ICONS, MENUS, QUESTIONS, TOOLBAR, Entries, listed
 from medview.ui.text import menu_text
 
-#: Commands that lead to more questions are marked so in menus.
 _ELLIPSIS = " …"
 
 _SIMPLE_KEYS = (
@@ -99,7 +98,7 @@ class Actions(QObject):
         action.setObjectName(command.id)
         action.setStatusTip(command.help)
         action.setToolTip(command.help)
-        if command.id in self._bridge.asks:
+        if command.id in QUESTIONS:
             action.setText(menu_text(command.title) + _ELLIPSIS)
         if command.id in ICONS:
             action.setIcon(icons.icon(self._services.paths.resources, ICONS[command.id]))

@@ -105,7 +105,8 @@ class MainWindow(QMainWindow):
 
     def _first_size(self) -> QSize:
         screen = self.screen()
-        if screen is None:
+        if screen is None or QApplication.platformName() == "offscreen":
+            # What is drawn off the screen has no screen to fit on.
             return self.sizeHint()
         room = screen.availableGeometry().size()
         return (room * 0.94).expandedTo(self.sizeHint()).boundedTo(room)

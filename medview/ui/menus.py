@@ -93,6 +93,14 @@ TOOLBAR = (
     "view.segments", "", "ai.run", "report.add_key_image", "report.sign", "report.export",
 )  # fmt: skip
 
+#: Commands that need an answer before anything happens: marked with three dots.
+QUESTIONS = frozenset(
+    {
+        "study.open_folder", "study.open_files", "finding.edit", "finding.accept_all",
+        "report.sign", "report.export", "reader.change",
+    }
+)  # fmt: skip
+
 ICONS = {
     "study.open_folder": "folder",
     "study.open_files": "file",

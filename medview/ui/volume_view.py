@@ -114,7 +114,8 @@ class VolumeView(QWidget):
         row.addStretch(1)
         self._preset.setAccessibleName("3D preset")
         self._preset.setToolTip("What the volume shows")
-        self._preset.setMinimumContentsLength(8)
+        self._preset.setMinimumContentsLength(3)
+        self._preset.setMaximumWidth(170)
         self._preset.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
@@ -122,7 +123,8 @@ class VolumeView(QWidget):
         row.addWidget(self._preset)
         self._opacity.setRange(0, 100)
         self._opacity.setValue(_OPACITY_ALONE)
-        self._opacity.setFixedWidth(70)
+        self._opacity.setMinimumWidth(30)
+        self._opacity.setMaximumWidth(70)
         self._opacity.setAccessibleName("Opacity of the image in 3D")
         self._opacity.setToolTip("Opacity of the image: to the left the segments stand free")
         self._opacity.valueChanged.connect(self._moved)

@@ -89,7 +89,7 @@ def _dialogs(services: Services, window: MainWindow) -> tuple[Command, ...]:
         return lambda: make().open()
 
     def about() -> QDialog:
-        return AboutDialog(resources, plugins(services), window)
+        return AboutDialog(resources, (), window)
 
     problems = open_dialog(lambda: ProblemsDialog(workspace.problems, window))
     notices = open_dialog(lambda: NoticesDialog(workspace.notices, window))
@@ -119,12 +119,6 @@ def _dialogs(services: Services, window: MainWindow) -> tuple[Command, ...]:
         Command(id_, title, run, shortcut=key, menu=menu, help=words)
         for id_, title, run, key, menu, words in rows
     )
-
-
-def plugins(services: Services) -> tuple[str, ...]:
-    """Names of the loaded guests. Only the program's own parts are loaded as yet."""
-    del services
-    return ()
 
 
 def _panels(window: MainWindow) -> tuple[Command, ...]:
@@ -266,7 +260,8 @@ def make_key_image(services: Services, window: MainWindow, caption: str = "") ->
     plane = services.viewing.shown_plane(view.plane)
     series = services.workspace.series(volume.series_uid)
     number = services.viewing.slice_number(view.plane) + 1
-    words = caption or f"{shown(series.description) or series.modality}, {plane.value} {number}"
+    name = shown(series.description) or series.modality
+    words = caption or f"{plane.value.capitalize()} {number}, {name}"
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
     view.grab().save(buffer, "PNG")

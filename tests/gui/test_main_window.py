@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -31,7 +32,8 @@ from medview.ui.application import Run
 from medview.ui.dialogs.crash import CrashDialog, crash_report
 from medview.ui.dialogs.help import with_keys
 from medview.ui.dialogs.palette import PaletteDialog
-from medview.ui.menus import ICONS, MENUS, TOOLBAR, listed
+from medview.ui.menus import ICONS, MENUS, QUESTIONS, TOOLBAR, listed
+from medview.ui.panels.notices import Toast
 from medview.ui.slice_view import SliceView
 from medview.ui.volume_view import VolumeView
 from tests.gui.conftest import JANE, JOHN, Desk
@@ -112,6 +114,7 @@ def test_menus_name_commands_that_exist(desk: Desk) -> None:
     known = {command.id for command in desk.services.commands.list()}
     named = {command_id for _, entries in MENUS for command_id in listed(entries)}
     assert named | {one for one in TOOLBAR if one} | set(ICONS) <= known
+    assert set(desk.window.bridge.asks) >= QUESTIONS
     for name in set(ICONS.values()):
         assert (desk.services.paths.resources / "icons" / f"{name}.svg").is_file()
 
@@ -444,3 +447,23 @@ def test_an_archive_with_a_password_is_asked_for(
     dialog.accept()
     empty_desk.turn()
     assert opened == [([Path("/cd/study.zip")], "open sesame")]
+
+
+def test_notices_lie_one_above_the_other_with_all_their_words(desk: Desk) -> None:
+    for n in range(6):
+        desk.services.workspace.notify(
+            Level.WARNING, f"Notice {n}: " + "long words " * 12, "Do it."
+        )
+        desk.turn()
+    toasts = desk.window.toasts.findChildren(Toast)
+    assert len(toasts) == 4
+    boxes = [toast.geometry() for toast in toasts]
+    for upper, lower in itertools.pairwise(boxes):
+        assert upper.bottom() < lower.top()
+    for toast in toasts:
+        for words in toast.findChildren(QLabel):
+            assert words.height() >= words.heightForWidth(words.width())
+    toasts[0].leave()
+    desk.turn()
+    assert len(desk.window.toasts.findChildren(Toast)) == 3
+    assert len(desk.services.workspace.notices) >= 6

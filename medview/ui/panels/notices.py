@@ -43,12 +43,12 @@ class Toasts(QWidget):
     def place(self) -> None:
         """Lie in the corner."""
         width = min(_WIDTH_PX, self._over.width() - 24)
-        self.setFixedWidth(max(120, width))
-        for toast in self.findChildren(Toast):
-            toast.fit(self.width())
-        self.adjustSize()
-        self.move(12, self._over.height() - self.height() - 12)
-        self.setVisible(bool(self.findChildren(Toast)))
+        toasts = self.findChildren(Toast)
+        heights = [toast.fit(max(120, width)) for toast in toasts]
+        total = sum(heights) + self._column.spacing() * max(0, len(toasts) - 1)
+        self.setGeometry(12, self._over.height() - total - 12, max(120, width), total)
+        self._column.activate()
+        self.setVisible(bool(toasts))
         self.raise_()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
@@ -95,11 +95,12 @@ class Toast(QFrame):
         self._timer.timeout.connect(self.leave)
         self._timer.start(_STAY_MS[notice.level])
 
-    def fit(self, width_px: int) -> None:
-        """Be as high as the words need at that width."""
+    def fit(self, width_px: int) -> int:
+        """Be as high as the words need at that width; gives the height."""
         layout = self.layout()
-        if layout is not None:
-            self.setFixedHeight(layout.totalHeightForWidth(width_px))
+        height = layout.totalHeightForWidth(width_px) if layout is not None else self.height()
+        self.setFixedHeight(height)
+        return height
 
     def leave(self) -> None:
         """Go."""

@@ -86,7 +86,7 @@ class SectionEdit(QPlainTextEdit):
     def _fit(self) -> None:
         document = self.document()
         lines = max(2, round(document.size().height())) if document is not None else 2
-        height = lines * self.fontMetrics().lineSpacing() + 24
+        height = lines * self.fontMetrics().lineSpacing() + 20
         if self.height() != height:
             self.setFixedHeight(height)
 
@@ -250,7 +250,9 @@ class _KeyImages(QListWidget):
         self.setWrapping(False)
         self.setMovement(QListView.Movement.Static)
         self.setIconSize(QSize(_THUMB_PX, _THUMB_PX))
-        self.setFixedHeight(_THUMB_PX + 44)
+        self.setGridSize(QSize(_THUMB_PX + 26, _THUMB_PX + 30))
+        self.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.setFixedHeight(_THUMB_PX + 50)
         self.itemDoubleClicked.connect(
             lambda item: bridge.run(
                 "report.show_key_image", uid=item.data(Qt.ItemDataRole.UserRole)

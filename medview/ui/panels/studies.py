@@ -83,6 +83,7 @@ class StudiesPanel(QWidget):
         column.setSpacing(4)
         column.addWidget(self._tree, 1)
         column.addWidget(self._problems)
+        self.setMinimumWidth(190)
         bridge.changed.connect(self._on_changed)
         self._rebuild()
 

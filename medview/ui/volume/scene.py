@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import vtkmodules.vtkRenderingOpenGL2  # noqa: F401  (brings the drawing classes)
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkLogger
 from vtkmodules.vtkCommonDataModel import vtkImageData, vtkPiecewiseFunction
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
 from vtkmodules.vtkRenderingCore import (
@@ -49,6 +50,8 @@ class Scene:
     """Volume and surfaces, ready to be drawn. Raises MedviewError where nothing can draw."""
 
     def __init__(self) -> None:
+        # Trying one way to draw after the other is no news; what fails is said below.
+        vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_ERROR)
         self._renderer = vtkRenderer()
         self._renderer.SetBackground(*_BACKGROUND)
         self._renderer.AutomaticLightCreationOff()
@@ -58,15 +61,18 @@ class Scene:
         self._window.SetMultiSamples(0)
         self._window.SetSize(64, 64)
         self._window.AddRenderer(self._renderer)
-        self._window.Render()
-        capabilities = self._window.ReportCapabilities()
-        if "OpenGL" not in capabilities:
+        self._window.Initialize()
+        self._window.MakeCurrent()
+        if not self._window.IsCurrent():
+            # Asking it to draw now would end the program.
             raise MedviewError(
                 "There is no OpenGL on this machine, so the 3D view cannot draw.",
                 "Install Mesa (libegl1 or libosmesa6) or a graphics driver. "
                 "Everything else works without it.",
             )
-        self.software = any(name in capabilities.lower() for name in _SOFTWARE_NAMES)
+        self._window.Render()
+        capabilities = self._window.ReportCapabilities().lower()
+        self.software = any(name in capabilities for name in _SOFTWARE_NAMES)
         self._renderer.SetUseDepthPeeling(1)
         self._renderer.SetMaximumNumberOfPeels(6)
         self._renderer.SetOcclusionRatio(0.05)

@@ -88,7 +88,7 @@ def test_model_card_shows_every_field(qtbot: Any) -> None:
         "scope": ("CT", "ABDOMEN", "18 to 90 years", "0.5 to 5 mm"),
         "inputs": ("LPS", "1.5 × 1.5 × 2 mm", "96 × 112 × 128", "clip", "mni152"),
         "outputs": ("labels", "Liver", "10200004"),
-        "metrics": ("40 cases of the test split", "dice liver", "0.951", "0.94 to 0.962"),
+        "metrics": ("40 cases of the test split", "Dice, liver", "0.951", "0.94 to 0.962"),
         "network_args": ("width=16",),
         "limitations": CARD.limitations,
         "memory_mb": ("2100 MB",),

@@ -6,9 +6,12 @@ from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from medview.core.models import Metrics, ModelCard, Scope
+from medview.reporting.content import metric_text
 from medview.ui.dialogs.frame import Dialog, Sheet
 from medview.ui.icons import swatch
 from medview.ui.text import label, tip
+
+_SPLITS = {"val": "validation"}
 
 
 class ModelCardDialog(Dialog):
@@ -46,7 +49,10 @@ def _add_performance(sheet: Sheet, card: ModelCard) -> None:
     if metrics is None or not metrics.values:
         sheet.add_text("Figures", "")
     else:
-        sheet.add_text("Measured on", f"{metrics.count} cases of the {metrics.split} split")
+        sheet.add_text(
+            "Measured on",
+            f"{metrics.count} cases of the {_SPLITS.get(metrics.split, metrics.split)} split",
+        )
         sheet.add_widget(_table(metrics))
     threshold = "" if card.threshold is None else f"{card.threshold:g}"
     temperature = "" if card.temperature is None else f"{card.temperature:g}"
@@ -106,7 +112,7 @@ def _table(metrics: Metrics) -> QTableWidget:
     for row, metric in enumerate(metrics.values):
         interval = metric.ci95
         span = "not stated" if interval is None else f"{interval[0]:.3g} to {interval[1]:.3g}"
-        for column, text in enumerate((metric.name.replace("_", " "), f"{metric.value:.3g}", span)):
+        for column, text in enumerate((metric_text(metric.name), f"{metric.value:.3g}", span)):
             table.setItem(row, column, QTableWidgetItem(text))
     vertical, horizontal = table.verticalHeader(), table.horizontalHeader()
     if vertical is not None and horizontal is not None:

@@ -68,6 +68,9 @@ def _settle(start: WorkerStart, stack: ExitStack) -> IO[str]:
     """Make this process a quiet neighbour: priority, output, signals, log, crash traces."""
     if hasattr(os, "nice"):
         os.nice(start.niceness)
+    # Read by OpenMP when torch is imported: threads that spin while they wait for each other
+    # make a run ten times slower beside any other busy process.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with suppress(OSError):  # only Linux asks: who goes first when memory runs out, not the window
         Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to answer

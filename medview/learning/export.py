@@ -176,32 +176,6 @@ def inference_config(config: TrainConfig, *, keep_largest: bool) -> dict[str, An
     Percentile clipping and z-score are MONAI's `ScaleIntensityRangePercentiles` and
     `NormalizeIntensity`, which together equal `medview.imaging.intensity.percentile_zscore`.
     """
-    intensity = config.data.intensity
-    before = [
-        {"_target_": "LoadImaged", "keys": "image"},
-        {"_target_": "EnsureChannelFirstd", "keys": "image"},
-        {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None},
-        {"_target_": "Spacingd", "keys": "image", "pixdim": list(config.data.spacing_mm)},
-        {
-            "_target_": "ScaleIntensityRangePercentilesd",
-            "keys": "image",
-            "lower": intensity["low_percent"],
-            "upper": intensity["high_percent"],
-            "b_min": 0.0,
-            "b_max": 1.0,
-            "clip": True,
-        },
-        {"_target_": "NormalizeIntensityd", "keys": "image"},
-    ]
-    # Multiplying by zero keeps the MetaTensor, and with it the place in space.
-    labels = f"torch.as_tensor(label_map(p.numpy(), keep_largest={keep_largest}))[None]"
-    after = [
-        {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing",
-         "orig_keys": "image", "nearest_interp": False},
-        {"_target_": "Lambdad", "keys": "pred", "func": f"$lambda p: p[:1] * 0 + {labels}"},
-        {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir",
-         "output_dtype": "$numpy.uint8", "separate_folder": False},
-    ]  # fmt: skip
     return {
         "imports": [
             "$import glob",
@@ -226,8 +200,8 @@ def inference_config(config: TrainConfig, *, keep_largest: bool) -> dict[str, An
             },
             "flips": list(config.augment.flip),
         },
-        "preprocessing": {"_target_": "Compose", "transforms": before},
-        "postprocessing": {"_target_": "Compose", "transforms": after},
+        "preprocessing": {"_target_": "Compose", "transforms": _before(config)},
+        "postprocessing": {"_target_": "Compose", "transforms": _after(keep_largest=keep_largest)},
         "dataset": {
             "_target_": "Dataset",
             "data": "$[{'image': name} for name in @images]",
@@ -243,3 +217,37 @@ def inference_config(config: TrainConfig, *, keep_largest: bool) -> dict[str, An
             "$[@postprocessing(@predict(item)) for item in @dataset]",
         ],
     }
+
+
+def _before(config: TrainConfig) -> list[dict[str, Any]]:
+    """What happens to an image before the network, in MONAI's words."""
+    intensity = config.data.intensity
+    return [
+        {"_target_": "LoadImaged", "keys": "image"},
+        {"_target_": "EnsureChannelFirstd", "keys": "image"},
+        {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None},
+        {"_target_": "Spacingd", "keys": "image", "pixdim": list(config.data.spacing_mm)},
+        {
+            "_target_": "ScaleIntensityRangePercentilesd",
+            "keys": "image",
+            "lower": intensity["low_percent"],
+            "upper": intensity["high_percent"],
+            "b_min": 0.0,
+            "b_max": 1.0,
+            "clip": True,
+        },
+        {"_target_": "NormalizeIntensityd", "keys": "image"},
+    ]
+
+
+def _after(*, keep_largest: bool) -> list[dict[str, Any]]:
+    """What happens to probabilities: back to the grid of the file, to labels, to disk."""
+    # Multiplying by zero keeps the MetaTensor, and with it the place in space.
+    labels = f"torch.as_tensor(label_map(p.numpy(), keep_largest={keep_largest}))[None]"
+    return [
+        {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing",
+         "orig_keys": "image", "nearest_interp": False},
+        {"_target_": "Lambdad", "keys": "pred", "func": f"$lambda p: p[:1] * 0 + {labels}"},
+        {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir",
+         "output_dtype": "$numpy.uint8", "separate_folder": False},
+    ]  # fmt: skip

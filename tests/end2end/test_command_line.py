@@ -175,7 +175,8 @@ def test_without_a_reader_nothing_is_accepted(tmp_path: Path, ct: Path) -> None:
 
 
 def test_what_does_not_fit_is_refused_with_the_reason(tmp_path: Path) -> None:
-    picture = write_projection(tmp_path / "chest.dcm")
+    picture = tmp_path / "chest.dcm"
+    write_projection(picture)
     done = medview(
         "analyze", picture, "--model", "threshold_body", "--out", tmp_path / "out",
         profile=tmp_path / "p",

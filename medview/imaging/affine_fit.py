@@ -167,7 +167,7 @@ def measured(picture: Picture, target: Target, pose: Pose) -> Pose:
     if np.std(values) < 1e-6:
         return replace(pose, similarity=-1.0, inside=share)
     basis = _gain_basis(values, points - pose.center_mm)
-    gain = np.linalg.lstsq(basis, wanted, rcond=None)[0]
+    gain = _least_squares(basis, wanted)
     similarity = float(np.corrcoef(wanted, basis @ gain)[0, 1]) * float(np.sign(gain[0]))
     return replace(pose, similarity=similarity, inside=share)
 
@@ -177,6 +177,15 @@ def _gain_basis(values: FloatArray, offsets_mm: FloatArray) -> FloatArray:
     return np.column_stack(
         [values, values[:, None] * (offsets_mm / _REACH_MM), np.ones_like(values)]
     )
+
+
+def _least_squares(
+    columns: FloatArray, wanted: FloatArray, weights: FloatArray | None = None
+) -> FloatArray:
+    """Coefficients of columns, by the normal equations: many rows, few columns of like size."""
+    weighted = columns if weights is None else columns * weights[:, None]
+    solution = np.linalg.lstsq(weighted.T @ columns, weighted.T @ wanted, rcond=None)[0]
+    return np.asarray(solution, dtype=np.float64)
 
 
 def _gauss_newton_step(
@@ -194,7 +203,7 @@ def _gauss_newton_step(
         for image in (picture.values, *picture.slopes)
     )
     basis = _gain_basis(values, offsets)
-    gain = np.linalg.lstsq(basis, wanted, rcond=None)[0]
+    gain = _least_squares(basis, wanted)
     rest = wanted - basis @ gain
     slope = np.column_stack(slope_kji[::-1])
     slope *= (gain[0] + offsets @ gain[1:4] / _REACH_MM)[:, None]
@@ -207,8 +216,6 @@ def _gauss_newton_step(
     # Cauchy weights: a lesion, a vessel or fat pulls less than tissue that agrees.
     width = 2.0 * 1.4826 * float(np.median(np.abs(rest))) + 1e-9
     weights = 1.0 / (1.0 + (rest / width) ** 2)
-    weighted = jacobian * weights[:, None]
-    solution = np.linalg.lstsq(weighted.T @ jacobian, weighted.T @ rest, rcond=None)[0]
-    step: FloatArray = solution[:freedom]
+    step = _least_squares(jacobian, rest, weights)[:freedom]
     longest = float(np.abs(step).max())
     return step * (_LONGEST_STEP / longest) if longest > _LONGEST_STEP else step

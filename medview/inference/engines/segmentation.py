@@ -143,7 +143,9 @@ class Engine:
                     " image.",
                     hint="The model needs the whole head.",
                 )
-            probabilities = self._ask(sample_cubic(values, geometry, grid))
+            # Mirrored views sharpen the answer; for the first, which only says where, one will do.
+            flips = self._flips if number == _PASSES - 1 else ()
+            probabilities = self._ask(sample_cubic(values, geometry, grid), flips)
             context.progress(stage, begun + 0.06 * (number + 1))
             answer = SideAnswer(laterality, grid, _without_islands(probabilities))
             grid = _grid_around(answer, spacing)
@@ -163,13 +165,11 @@ class Engine:
             axes = axes * [-1.0 if letter in "LR" else 1.0 for letter in orientation]
         return axes
 
-    def _ask(self, crop: FloatImage) -> FloatImage:
+    def _ask(self, crop: FloatImage, flips: tuple[int, ...]) -> FloatImage:
         """Class probabilities (C, x, y, z) of a crop, its brightness made the network's."""
         if self._network is None:
             raise ModelError(f"{self.card.title} is not loaded.")
-        probabilities = predict(
-            self._network, normalise(crop, self.card.inputs.intensity), self._flips
-        )
+        probabilities = predict(self._network, normalise(crop, self.card.inputs.intensity), flips)
         refuse_not_finite(probabilities, self.card)
         return probabilities
 

@@ -6,4 +6,5 @@ commands.run("ai.run", model="hippocampus_mr")
 commands.wait_idle(600)
 for finding in list(workspace.findings.values()):
     commands.run("finding.accept", uid=finding.uid, by="Sample Reader")
+commands.run("finding.show", uid=next(iter(workspace.findings)))
 commands.wait_idle(60)

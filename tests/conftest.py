@@ -21,10 +21,9 @@ from medview.core import shared_array
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
-# With a display the tests use it; without one Qt draws off screen. Never both: VTK would take
-# the display and die.
-if not os.environ.get("DISPLAY"):
-    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+# Widgets are tested off screen, where several test runs cannot take each other's keyboard focus.
+# The end-to-end tests open the real window on the display, in processes of their own.
+os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,14 @@ class Outcome:
         return json.loads(self.out)
 
 
+def environment() -> dict[str, str]:
+    """For the real window: on the display if there is one, else off screen."""
+    own = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    if own.get("DISPLAY"):
+        own.pop("QT_QPA_PLATFORM", None)
+    return own
+
+
 def medview(*arguments: object, profile: Path, seconds: float = 240) -> Outcome:
     """Run one command line to its end with a profile of its own."""
     words = [sys.executable, "-m", "medview", "--profile", str(profile), *map(str, arguments)]
@@ -38,6 +46,6 @@ def medview(*arguments: object, profile: Path, seconds: float = 240) -> Outcome:
         encoding="utf-8",
         timeout=seconds,
         check=False,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        env=environment(),
     )
     return Outcome(done.returncode, done.stdout, done.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from tests.end2end.command_line import ROOT
+from tests.end2end.command_line import ROOT, environment
 
 #: What every script can use besides `app, window, workspace, commands`.
 PROLOGUE = """
@@ -81,16 +80,13 @@ def window(script: str, *paths: Path, profile: Path, folder: Path) -> Iterator[D
     file = folder / "script.py"
     file.write_text(PROLOGUE.format(said=str(said)) + script)
     words = [sys.executable, "-m", "medview", "--profile", str(profile), "--script", str(file)]
-    environment = dict(os.environ)
-    if not environment.get("DISPLAY"):
-        environment["QT_QPA_PLATFORM"] = "offscreen"
     process = subprocess.Popen(
         [*words, *map(str, paths)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=environment(),
     )
     driven = Driven(process, said)
     try:

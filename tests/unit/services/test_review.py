@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medview.core.codes import VOLUME
+from medview.core.codes import LENGTH, VOLUME
 from medview.core.errors import ModelError, ReportError
 from medview.core.findings import (
     Finding,
     Laterality,
+    Measurement,
     Person,
     Review,
     ReviewState,
@@ -27,7 +28,7 @@ from medview.core.report import KeyImage, ReportStatus
 from medview.core.segmentation import LabelEdit
 from medview.reporting.canonical import digest
 from medview.services.audit import Audit
-from medview.services.edits import PaintEdit
+from medview.services.edits import ChangeFindings, FindingStep, PaintEdit
 from medview.services.report_desk import UNNAMED
 from medview.services.review import ReviewDesk
 from medview.services.workspace import Workspace
@@ -226,6 +227,27 @@ def test_undo_takes_a_decision_back_with_all_that_followed(work: Workspace, benc
 
 
 # Corrections
+
+
+def test_what_is_accepted_stays_accepted_by_whom_it_was(work: Workspace, bench: Bench) -> None:
+    review, audit, uids = bench
+    review.accept(uids[0])
+    first, rows = work.findings[uids[0]].review, len(audit.rows())
+    review.accept(uids[0], by="Dr Bea")
+    assert work.findings[uids[0]].review == first
+    assert len(audit.rows()) == rows
+
+
+def test_painting_changes_volumes_and_no_other_measurement(work: Workspace, bench: Bench) -> None:
+    _, _, uids = bench
+    old = work.findings[uids[0]]
+    length = Measurement(LENGTH, 12.5, "mm", "caliper", old.provenance)
+    both = replace(old, measurements=(*old.measurements, length))
+    work.apply(ChangeFindings(STUDY, (FindingStep(old, both),), "Measure"))
+    paint(work, Box((3, 0, 0), (4, 5, 12)), 1)
+    now = work.findings[uids[0]]
+    assert volume_ml(now) > volume_ml(old)
+    assert now.measurements[-1] == length
 
 
 def test_painting_into_an_accepted_segment_edits_its_finding(work: Workspace, bench: Bench) -> None:

@@ -213,8 +213,8 @@ def windows(body: tuple[Volume, np.ndarray], qapp: QApplication) -> Any:
 def test_three_linked_views_follow_at_once(benchmark: Any, windows: Any, what: str) -> None:
     ours, peer = windows
     found, times = ratio(benchmark, getattr(ours, what), getattr(peer, what), 80)
-    # The peer interpolates nothing and writes nothing; a frame in time is what counts.
-    judge(holds=found <= 1.5 and np.percentile(times, 95) <= FRAME_MS)
+    # A goal that is missed today: the peer interpolates nothing and writes nothing.
+    judge(holds=found <= 0.4 and np.percentile(times, 95) <= FRAME_MS)
 
 
 def in_vtk(voxels: np.ndarray) -> vtkImageData:
@@ -331,4 +331,4 @@ def test_a_dab_of_the_brush_with_its_undo(benchmark: Any, body: tuple[Volume, np
     benchmark.extra_info["undo_share"] = round(float(np.median(kept)) / raw, 3)
     print(benchmark.extra_info)  # noqa: T201
     assert np.median(kept) <= 0.12 * raw
-    judge(holds=found <= 3.0 and np.percentile(times, 95) <= 2.0)
+    judge(holds=found <= 1.5 and np.percentile(times, 95) <= 1.0)

@@ -5,49 +5,25 @@ from __future__ import annotations
 from PyQt6.QtCore import Qt
 
 from medview.core.views import Plane
-from medview.services.viewing import Viewing
-from medview.ui.tools.tool import Pointer
+from medview.ui.tools.grab_tool import GrabTool
 from medview.ui.viewport import Viewport
 
 _FACTOR_PER_PX = 1.01
 
 
-class ZoomTool:
+class ZoomTool(GrabTool):
     """A hundred pixels up are 2.7 times nearer."""
 
     cursor = Qt.CursorShape.SizeVerCursor
-    preview = None
 
-    def __init__(self, viewing: Viewing) -> None:
-        self._viewing = viewing
-        self._start: tuple[Plane, float, float, Viewport] | None = None
-
-    def press(self, pointer: Pointer) -> None:
-        """Take the point to zoom about."""
-        self._start = pointer.plane, pointer.x_px, pointer.y_px, pointer.port
-
-    def drag(self, pointer: Pointer) -> None:
+    def follow(
+        self,
+        plane: Plane,
+        port: Viewport,
+        start_px: tuple[float, float],
+        now_px: tuple[float, float],
+    ) -> None:
         """Zoom as far as the pointer went."""
-        if self._start is None:
-            return
-        plane, x, y, port = self._start
-        factor = _FACTOR_PER_PX ** (y - pointer.y_px)
-        center = port.zoomed_about(x, y, factor)
+        factor = _FACTOR_PER_PX ** (start_px[1] - now_px[1])
+        center = port.zoomed_about(*start_px, factor)
         self._viewing.set_view(plane, center_lps_mm=center, zoom=port.state.zoom * factor)
-
-    def release(self, pointer: Pointer) -> None:
-        """Keep it."""
-        self.drag(pointer)
-        self.forget()
-
-    def cancel(self) -> None:
-        """Back to how it was."""
-        if self._start is not None:
-            plane, _, _, port = self._start
-            state = port.state
-            self._viewing.set_view(plane, center_lps_mm=state.center_lps_mm, zoom=state.zoom)
-        self.forget()
-
-    def forget(self) -> None:
-        """The drag is over."""
-        self._start = None

@@ -58,9 +58,14 @@ class Geometry:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance between neighbours along (k, j, i)."""
-        k, j, i = (float(n) for n in np.linalg.norm(self.affine[:3, :3], axis=0))
-        return k, j, i
+        """Distance between planes across them, between rows and between columns.
+
+        In a stack that leans (gantry tilt) the step from plane to plane is longer than that.
+        """
+        step, down, across = self.affine[:3, :3].T
+        normal = np.cross(down, across)
+        between = abs(float(step @ normal)) / float(np.linalg.norm(normal))
+        return between, float(np.linalg.norm(down)), float(np.linalg.norm(across))
 
     @property
     def voxel_volume_ml(self) -> float:

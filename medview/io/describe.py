@@ -107,17 +107,11 @@ def _volume(volume: Volume) -> Json:
 
 
 def _spacing(geometry: Geometry) -> list[float | None] | None:
-    """Distance between planes, rows and columns; None for what is not known in millimetres.
-
-    In a stack that leans the distance between planes is across them, not along the lean.
-    """
+    """Distance between planes, rows and columns; None for what is not known in millimetres."""
     if geometry.calibration is Calibration.NONE:
         return None
-    _, row_mm, column_mm = geometry.spacing_mm
-    if not geometry.in_patient_space:
-        return [None, row_mm, column_mm]
-    area = np.linalg.norm(np.cross(geometry.affine[:3, 1], geometry.affine[:3, 2]))
-    return [geometry.voxel_volume_ml * 1000 / float(area), row_mm, column_mm]
+    planes_mm, row_mm, column_mm = geometry.spacing_mm
+    return [planes_mm if geometry.in_patient_space else None, row_mm, column_mm]
 
 
 @dataclass(frozen=True)

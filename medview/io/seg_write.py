@@ -224,10 +224,7 @@ def _distances(
     geometry: Geometry, sources: Sources
 ) -> tuple[tuple[float, float], float, float | None]:
     """Pixel Spacing (row, column), Slice Thickness, distance of slices along their normal."""
-    _, rows_mm, columns_mm = map(_tidy, geometry.spacing_mm)
-    normal = np.cross(geometry.affine[:3, 2], geometry.affine[:3, 1])
-    normal /= np.linalg.norm(normal)
-    between = _tidy(float(abs(geometry.affine[:3, 0] @ normal)))
+    between, rows_mm, columns_mm = map(_tidy, geometry.spacing_mm)
     if geometry.shape[0] > 1:
         return (rows_mm, columns_mm), between, between
     return (rows_mm, columns_mm), _thickness(sources) or between, None

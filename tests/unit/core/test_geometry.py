@@ -69,6 +69,16 @@ def test_an_ordinary_axial_series_is_left_handed_and_not_mirrored() -> None:
     assert geometry.in_patient_space
 
 
+def test_planes_that_lean_are_as_far_apart_as_they_are_across() -> None:
+    upright = axial()
+    for degrees in (0, 5, 18.5, 30):
+        leaning = upright.affine.copy()
+        leaning[:3, 0] += 3 * np.tan(np.radians(degrees)) * np.array([0, 1, 0])
+        geometry = Geometry(upright.shape, leaning)
+        assert geometry.spacing_mm == pytest.approx((3, 2, 1))
+        assert geometry.voxel_volume_ml == pytest.approx(0.006)
+
+
 def test_far_corner_decides_agreement() -> None:
     one = axial((100, 100, 100))
     tilted = one.affine.copy()

@@ -51,6 +51,7 @@ PROBABILITY = Code("122157", "DCM", "Probability")
 ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")
 SUV_BW = Code("126401", "DCM", "SUVbw")
 SIGNAL = Code("110852", "DCM", "MR signal intensity")
+ABSORBED_DOSE = Code("128513", "DCM", "Absorbed Dose")
 UNSPECIFIED = Code("111", "99MEDVIEW", "Stored value")
 
 # Units (UCUM), meaning as shown to readers

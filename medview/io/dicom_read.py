@@ -17,9 +17,9 @@ from medview.core.errors import ReadError
 from medview.core.geometry import Calibration
 from medview.core.study import Instance, Problem, Series, Severity
 from medview.io.frames import SLICED, Frame, Place, frames_of, lost_frame, needs_data_set
-from medview.io.identity import IMAGE_KINDS, kind_of
+from medview.io.identity import PICTURED, kind_of
 from medview.io.multiframe import data_sets
-from medview.io.phases import phases_of
+from medview.io.phases import Phase, parameter_text, phases_of
 from medview.io.plan import ASK_AGAIN, PixelFormat, PlanePlan, SeriesPlan, VolumePlan
 from medview.io.projection import pixel_size
 from medview.io.stacking import Stack, normal_of, places_of, stacks_of
@@ -45,7 +45,7 @@ def plan_dicom(series: Series, password: str = "") -> SeriesPlan:
 
     Slices that cannot be read are problems; where their place is known it stays empty.
     """
-    if series.kind not in IMAGE_KINDS:
+    if series.kind not in PICTURED:
         return SeriesPlan(series.uid, ())
     frames, problems = _all_frames(series, password)
     drafts = [*_placed(frames), *_unplaced(frames)]
@@ -63,7 +63,7 @@ def _all_frames(series: Series, password: str) -> tuple[list[Frame], list[Proble
     problems = []
     pairs = [(one, {**series.headers, **one.headers}) for one in series.instances]
     # A report or the like that was filed under the images is no image.
-    pairs = [(one, values) for one, values in pairs if kind_of(values) in IMAGE_KINDS]
+    pairs = [(one, values) for one, values in pairs if kind_of(values) in PICTURED]
     headers = data_sets([one for one, values in pairs if needs_data_set(values)], password)
     for instance, values in pairs:
         header = headers.get((instance.path, instance.member))
@@ -92,13 +92,20 @@ def _placed(frames: Sequence[Frame]) -> list[_Draft]:
         phases, told = phases_of(
             places, [frame.values for frame in group], [frame.acquired for frame in group]
         )
-        note = _phase_note(len(phases), told)
         # A few slices that are there twice make no second moment.
-        moments = len(phases) > 1 and (told or len(phases[-1]) == len(phases[0]))
+        last, first = len(phases[-1].members), len(phases[0].members)
+        moments = len(phases) > 1 and (told or last == first)
         for moment, phase in enumerate(phases):
-            members = [group[index] for index in phase]
-            time_index = moment if moments else None
-            drafts += _drafts_of(members, positions[phase], normal, note, time_index)
+            members = [group[index] for index in phase.members]
+            drafts += [
+                replace(draft, time_index=moment if moments else None)
+                for draft in _drafts_of(
+                    members,
+                    positions[list(phase.members)],
+                    normal,
+                    _phase_notes(phase, len(phases), told),
+                )
+            ]
     return [draft for draft in drafts if any(frame and frame.form for frame in draft.frames)]
 
 
@@ -108,11 +115,12 @@ def _place(frame: Frame) -> Place:
     return frame.place
 
 
-def _phase_note(count: int, told: str) -> tuple[str, ...]:
+def _phase_notes(phase: Phase, count: int, told: Sequence[str]) -> tuple[str, ...]:
     if count == 1:
         return ()
     if told:
-        return (f"{count} volumes at the same places, told apart by {told}",)
+        names = " and ".join(told)
+        return (phase.label, f"{count} volumes at the same places, told apart by {names}")
     return (f"{count} slices share a place and nothing says why: each is in a volume of its own",)
 
 
@@ -155,10 +163,17 @@ def _drafts_of(
     positions: npt.NDArray[np.float64],
     normal: npt.NDArray[np.float64],
     notes: tuple[str, ...],
-    time_index: int | None,
 ) -> list[_Draft]:
     """The grids of frames that lie at different places."""
     stacks = stacks_of(positions, normal)
+    if len(stacks) != 1 and (parts := _told_apart(frames, positions, normal)):
+        return [
+            draft
+            for text, part in parts
+            for draft in _drafts_of(
+                [frames[n] for n in part], positions[part], normal, (*notes, text)
+            )
+        ]
     if not stacks:
         order = np.argsort(positions @ normal)
         note = "The slices lie at uneven distances: shown in order, without millimetres"
@@ -168,12 +183,28 @@ def _drafts_of(
         members = tuple(None if n is None else frames[n] for n in stack.order)
         first = next(frame for frame in members if frame is not None)
         affine, extent = _affine(stack, _place(first), normal, first)
-        drafts.append(
-            _Draft(
-                members, affine, Calibration.PATIENT, (*notes, *stack.notes, *extent), time_index
-            )
-        )
+        told = (*notes, *stack.notes, *extent)
+        drafts.append(_Draft(members, affine, Calibration.PATIENT, told))
     return drafts
+
+
+#: What slices that form no single grid may belong to: stations, passes, reconstructions.
+_STATIONS = ("AcquisitionNumber", "ImageType", "ConvolutionKernel", "SliceThickness", "EchoTime",
+             "TemporalPositionIdentifier", "AcquisitionTime")  # fmt: skip
+
+
+def _told_apart(
+    frames: Sequence[Frame], positions: npt.NDArray[np.float64], normal: npt.NDArray[np.float64]
+) -> list[tuple[str, list[int]]]:
+    """Parts of which each is one regular grid, by an attribute; empty if none parts them so."""
+    for keyword in _STATIONS:
+        parts: dict[str, list[int]] = {}
+        for index, frame in enumerate(frames):
+            parts.setdefault(frame.values.get(keyword, ""), []).append(index)
+        few = 1 < len(parts) <= len(frames) / 3
+        if few and all(len(stacks_of(positions[part], normal)) == 1 for part in parts.values()):
+            return [(parameter_text(keyword, text), part) for text, part in parts.items()]
+    return []
 
 
 def _affine(

@@ -11,14 +11,10 @@ from pydicom.dataset import Dataset
 from medview.core.clip import Region
 from medview.core.errors import ReadError
 from medview.core.study import Instance
+from medview.io.dose import dose_values, is_dose
 from medview.io.mosaic import Tile, mosaic_tiles
-from medview.io.multiframe import (
-    damage_refused,
-    detector_values,
-    frame_times_s,
-    frame_values,
-    regions_of,
-)
+from medview.io.multiframe import damage_refused, frame_times_s, frame_values, regions_of
+from medview.io.nuclear import is_moving, is_reconstruction, moments_s, slice_values
 from medview.io.plan import PixelFormat
 from medview.io.stacking import is_orientation
 from medview.io.values import NATIVE, Values, numbers, pixel_format
@@ -121,6 +117,8 @@ def frames_of(instance: Instance, values: Values, ds: Dataset | None) -> list[Fr
     """
     form = pixel_format(values)
     if ds is None:
+        if is_dose(values):
+            values = {**values, **dose_values(values, 1)[0]}
         offset = int(values["_PixelOffset"]) if _is_direct(form) else -1
         return [Frame(instance, values, form, place_of(values), offset=offset)]
     with damage_refused("The header of the file is damaged"):
@@ -142,13 +140,11 @@ def _is_direct(form: PixelFormat) -> bool:
 
 
 def _many(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) -> list[Frame]:
-    texts = frame_values(ds, form.frames)
-    if not any("ImagePositionPatient" in text for text in texts):
-        texts = detector_values(ds, form.frames) or texts
-    merged = [{**values, **text} for text in texts]
+    merged = [{**values, **text} for text in _texts(values, form, ds)]
     places = [place_of(one) for one in merged]
     start = int(values["_PixelOffset"])
-    if form.frames > 1 and not any(places) and values.get("Modality") not in SLICED:
+    moving = is_moving(values) or values.get("Modality") not in SLICED
+    if form.frames > 1 and moving and not any(places):
         return [_clip(instance, values, form, ds)]
     direct = _is_direct(form)
     return [
@@ -164,6 +160,16 @@ def _many(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) ->
     ]
 
 
+def _texts(values: Values, form: PixelFormat, ds: Dataset) -> list[dict[str, str]]:
+    """What the header says of each frame, wherever this kind of object says it."""
+    if is_dose(values):
+        return dose_values(values, form.frames)
+    texts = frame_values(ds, form.frames)
+    if is_reconstruction(values) and not any("ImagePositionPatient" in text for text in texts):
+        return slice_values(ds, form.frames) or texts
+    return texts
+
+
 def _clip(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) -> Frame:
     start = int(values["_PixelOffset"])
     return Frame(
@@ -172,7 +178,7 @@ def _clip(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) ->
         form,
         None,
         offset=start if _is_direct(form) else -1,
-        times_s=frame_times_s(values, form.frames),
+        times_s=moments_s(ds, form.frames) or frame_times_s(values, form.frames),
         regions=regions_of(ds),
     )
 

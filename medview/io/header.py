@@ -49,6 +49,7 @@ RescaleType Units SUVType DecayCorrection FrameTime CineRate RecommendedDisplayF
 FrameTimeVector ModalityLUTSequence VOILUTSequence SharedFunctionalGroupsSequence
 PerFrameFunctionalGroupsSequence DirectoryRecordSequence DetectorInformationSequence
 SequenceOfUltrasoundRegions RealWorldValueMappingSequence RedPaletteColorLookupTableDescriptor
+NominalPercentageOfRespiratoryPhase DoseGridScaling DoseUnits GridFrameOffsetVector
 """
 
 _PRIVATE = {

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 from medview.core.study import Patient, SeriesKind
+from medview.io.nuclear import is_moving
 from medview.io.projection import PROJECTIONS
 from medview.io.values import Values
 
@@ -32,8 +33,10 @@ _KINDS: tuple[tuple[str, SeriesKind], ...] = (
     ("9", SeriesKind.OTHER),
     ("4.2", SeriesKind.OTHER),
 )
-#: What a plan of volumes can be made for.
+#: Pictures of patients.
 IMAGE_KINDS = (SeriesKind.VOLUME, SeriesKind.IMAGES, SeriesKind.CLIP)
+#: What a plan of volumes can be made for: pictures, and grids of doses.
+PICTURED = (*IMAGE_KINDS, SeriesKind.DOSE)
 _VOLUMES = frozenset(("CT", "MR", "PT", "NM"))
 _PICTURES = PROJECTIONS | {"US", "IVUS", "ES", "XC", "OP", "GM", "OT", "SC"}
 
@@ -52,6 +55,8 @@ def kind_of(values: Values) -> SeriesKind:
             return SeriesKind.VOLUME
         pictured = values.get("Modality") in _PICTURES and values.get("Rows")
         return SeriesKind.IMAGES if pictured else SeriesKind.OTHER
+    if is_moving(values) and values.get("NumberOfFrames", "").strip() not in ("", "0", "1"):
+        return SeriesKind.CLIP
     if values.get("Modality") in _VOLUMES or values.get("PerFrameFunctionalGroupsSequence"):
         return SeriesKind.VOLUME
     if values.get("ImagePositionPatient") and values.get("ImageOrientationPatient"):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydicom import dcmread
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
@@ -20,17 +21,23 @@ from medview.core.errors import ReadError
 from medview.core.study import Instance
 from medview.io.archives import read_all
 from medview.io.header import DEFLATED, deflated_start, inflate
+from medview.io.phases import DIMENSION, PARAMETERS
 from medview.io.values import Values, number, numbers
 
-#: Attributes of functional groups that place a frame, or say what its values mean.
-_FRAME_KEYWORDS = frozenset(
+#: Attributes of functional groups that place a frame, say what its values mean, or tell it from
+#: others. Legacy converted objects keep attributes of the old slices in groups of their own.
+_FRAME_KEYWORDS = frozenset(PARAMETERS) | frozenset(
     """ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness
     SpacingBetweenSlices RescaleSlope RescaleIntercept RescaleType WindowCenter WindowWidth
     WindowCenterWidthExplanation VOILUTFunction StackID InStackPositionNumber
-    TemporalPositionIndex TemporalPositionTimeOffset FrameType DiffusionBValue
-    NominalCardiacTriggerDelayTime InversionTimes FrameAcquisitionNumber FlipAngle
-    RepetitionTime FrameAcquisitionDateTime""".split()  # noqa: SIM905
+    RepetitionTime Units SUVType DecayCorrection""".split()  # noqa: SIM905
 )
+#: Dimensions of multi-frame objects that say where a frame lies, not which of several it is.
+_PLACES = frozenset(
+    ("StackID", "InStackPositionNumber", "ImagePositionPatient", "ImagePositionVolume",
+     "PlanePositionSequence", "SliceLocation", "RowPositionInTotalImagePixelMatrix",
+     "ColumnPositionInTotalImagePixelMatrix")
+)  # fmt: skip
 _RENAMED = {"EffectiveEchoTime": "EchoTime", "FrameType": "ImageType"}
 #: Units of ultrasound regions, (0018,6024) and (0018,6026), in UCUM (PS3.3 C.8.5.5.1.15).
 _REGION_UNITS = ("1", "%", "dB", "cm", "s", "Hz", "dB/s", "cm/s", "cm2", "cm2/s", "cm3", "cm3/s",
@@ -102,11 +109,33 @@ def frame_values(ds: Dataset, count: int) -> list[dict[str, str]]:
     """Header texts of each frame that differ from or add to those of the object."""
     shared = _texts_of(_first(ds, "SharedFunctionalGroupsSequence"))
     per_frame = ds.get("PerFrameFunctionalGroupsSequence") or []
+    dimensions = _dimensions(ds)
     frames = []
     for n in range(count):
         item = per_frame[n] if n < len(per_frame) else None
-        frames.append(shared | _texts_of(item))
+        frames.append(shared | _texts_of(item) | _on_dimensions(item, dimensions))
     return frames
+
+
+def _dimensions(ds: Dataset) -> dict[int, str]:
+    """Which of the dimension indices tell frames at one place apart, by name (C.7.6.17)."""
+    names = {}
+    for place, item in enumerate(ds.get("DimensionIndexSequence") or ()):
+        pointer = item.get("DimensionIndexPointer")
+        keyword = keyword_for_tag(pointer) if pointer is not None else ""
+        if keyword not in _PLACES:
+            given = str(item.get("DimensionDescriptionLabel", "") or keyword)
+            names[place] = given or f"dimension {place + 1}"
+    return names
+
+
+def _on_dimensions(item: Dataset | None, dimensions: dict[int, str]) -> dict[str, str]:
+    content = _first(item, "FrameContentSequence") if item is not None and dimensions else None
+    indices = content.get("DimensionIndexValues") if content is not None else None
+    if indices is None:
+        return {}
+    listed = list(indices) if isinstance(indices, Iterable) else [indices]
+    return {DIMENSION + name: str(listed[n]) for n, name in dimensions.items() if n < len(listed)}
 
 
 def _first(ds: Dataset, keyword: str) -> Dataset | None:
@@ -134,32 +163,6 @@ def _text(value: Any) -> str:
     if isinstance(value, (str, int, float)):
         return str(value)
     return "\\".join(str(part) for part in value)
-
-
-def detector_values(ds: Dataset, count: int) -> list[dict[str, str]]:
-    """Frames of a reconstructed nuclear medicine stack (PS3.3 C.8.4.15, C.8.4.8).
-
-    Position and orientation stand once, for the first frame; Spacing Between Slices is the
-    defined distance between the centres of frames here. Empty if any of them is missing.
-    """
-    detector = _first(ds, "DetectorInformationSequence")
-    step = ds.get("SpacingBetweenSlices")
-    if detector is None or step is None or "TOMO" not in "".join(ds.get("ImageType", ())):
-        return []
-    cosines = detector.get("ImageOrientationPatient")
-    origin = detector.get("ImagePositionPatient")
-    if not cosines or not origin or len(cosines) != 6 or len(origin) != 3:
-        return []
-    normal = np.cross(np.array(cosines[:3], float), np.array(cosines[3:], float))
-    start, away = np.array(origin, float), float(step) * normal
-    orientation = _text(list(cosines))
-    return [
-        {
-            "ImagePositionPatient": _text([repr(float(x)) for x in start + number * away]),
-            "ImageOrientationPatient": orientation,
-        }
-        for number in range(count)
-    ]
 
 
 def frame_times_s(values: Values, count: int) -> tuple[float, ...]:

@@ -78,7 +78,7 @@ def stacks_of(positions: FloatArray, normal: FloatArray) -> list[Stack]:
     if whole is not None:
         return [_renumbered(whole, order)]
     runs = _even_runs(ordered)
-    if len(runs) > max(2, len(order) // 8):
+    if len(runs) > max(2, len(order) // 3):
         return []
     note = "The slices are unevenly spaced: each evenly spaced part is a volume of its own"
     stacks = []

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medview.core.codes import ATTENUATION, SIGNAL, SUV_BW, UNSPECIFIED, Code
+from medview.core.codes import ABSORBED_DOSE, ATTENUATION, SIGNAL, SUV_BW, UNSPECIFIED, Code
 from medview.core.errors import ReadError
 from medview.core.volume import Window
 from medview.io.header import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -193,6 +193,8 @@ def meaning_of(values: Values) -> tuple[Code, str, tuple[str, ...]]:
             unit = _SUV_UNITS.get(values.get("SUVType", ""), "1")
             return (SUV_BW if unit == "g/ml{SUVbw}" else UNSPECIFIED), unit, ()
         return UNSPECIFIED, _PET_UNITS.get(units, "1"), ()
+    if modality == "RTDOSE":
+        return (ABSORBED_DOSE if kind == "Gy" else UNSPECIFIED), kind or "1", ()
     return (SIGNAL if modality == "MR" else UNSPECIFIED), "1", ()
 
 

@@ -201,8 +201,17 @@ def test_localizer_and_other_sizes_are_split_off(tmp_path: Path) -> None:
     assert volumes[2].geometry.orientation[0] in "PA"
 
 
-@pytest.mark.parametrize("keyword", ["EchoTime", "TemporalPositionIdentifier", "AcquisitionNumber"])
-def test_repeated_places_are_told_apart(tmp_path: Path, keyword: str) -> None:
+@pytest.mark.parametrize(
+    ("keyword", "words"),
+    [
+        ("EchoTime", "Echo time {} ms"),
+        ("DiffusionBValue", "b {} s/mm2"),
+        ("NominalPercentageOfCardiacPhase", "Phase {} %"),
+        ("TemporalPositionIdentifier", "Time point {}"),
+        ("AcquisitionNumber", "Acquisition {}"),
+    ],
+)
+def test_repeated_places_are_told_apart(tmp_path: Path, keyword: str, words: str) -> None:
     for moment in (3, 1, 2):
         shifted = replace(SMALL, inside=100 * moment)
         options = CtOptions(extra={keyword: moment, "InstanceNumber": None})
@@ -213,7 +222,7 @@ def test_repeated_places_are_told_apart(tmp_path: Path, keyword: str) -> None:
     assert [volume.time_index for volume in volumes] == [0, 1, 2]
     for moment, volume in enumerate(volumes, start=1):
         assert np.array_equal(volume.values(), replace(SMALL, inside=100 * moment).values())
-        assert keyword in volume.notes[0]
+        assert volume.notes[0] == words.format(moment)
 
 
 def test_a_second_slice_at_one_place_is_a_volume_of_its_own(tmp_path: Path) -> None:

@@ -147,8 +147,10 @@ def test_repeats_by_two_attributes() -> None:
     values = [{"EchoTime": str(e), "TemporalPositionIdentifier": str(t)}
               for e in (10, 9) for t in (2, 1) for _ in range(3)]  # fmt: skip
     places = [[p + 3 * n for n in range(4)] for p in range(3)]
-    parts, told = phases_of(places, values, range(12))
-    assert told == "EchoTime"
+    phases, told = phases_of(places, values, range(12))
+    assert told == ("Echo time", "Time point")
+    assert phases[0].label == "Echo time 9 ms, Time point 1"
+    parts = [phase.members for phase in phases]
     expected = [("9", "1"), ("9", "2"), ("10", "1"), ("10", "2")]
     assert [
         (values[part[0]]["EchoTime"], values[part[0]]["TemporalPositionIdentifier"])
@@ -160,9 +162,10 @@ def test_repeats_by_two_attributes() -> None:
 
 def test_repeats_that_nothing_tells_apart_go_by_their_order() -> None:
     places = [[0, 1], [2, 3]]
-    parts, told = phases_of(places, [{}] * 4, [7, 3, 1, 2])
-    assert told == ""
-    assert parts == [[2, 1], [3, 0]]
+    phases, told = phases_of(places, [{}] * 4, [7, 3, 1, 2])
+    assert told == ()
+    assert [phase.members for phase in phases] == [(1, 2), (0, 3)]
+    assert {phase.label for phase in phases} == {""}
 
 
 def test_small_unevenness_is_told_and_large_is_split() -> None:

@@ -56,7 +56,7 @@ class FileBytes:
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[FileBytes]:
+def open_file(path: str | Path) -> Iterator[FileBytes]:
     """A regular file, opened for reading; ReadError for anything else, without ever waiting."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))

@@ -70,16 +70,16 @@ def _wanted() -> dict[int, tuple[str, str]]:
     return table
 
 
-_WANTED = _wanted()
-_PIXELS = {0x7FE00008: "float", 0x7FE00009: "double", 0x7FE00010: "integer"}
-_LONG_VRS = frozenset((b"OB", b"OW", b"OF", b"SQ", b"UT", b"UN", b"OD", b"OL", b"OV", b"UC", b"UR",
+WANTED = _wanted()
+PIXELS = {0x7FE00008: "float", 0x7FE00009: "double", 0x7FE00010: "integer"}
+LONG_VRS = frozenset((b"OB", b"OW", b"OF", b"SQ", b"UT", b"UN", b"OD", b"OL", b"OV", b"UC", b"UR",
                        b"SV", b"UV"))  # fmt: skip
-_VRS = _LONG_VRS | frozenset(
+VRS = LONG_VRS | frozenset(
     (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN",
      b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
 )  # fmt: skip
 _BINARY = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
-_SHORT_VRS = {vr: vr.decode("ascii") for vr in _VRS - _LONG_VRS}
+_SHORT_VRS = {vr: vr.decode("ascii") for vr in VRS - LONG_VRS}
 _PLAIN = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"))
 _LATIN = ["iso8859"]
 _CHARSET = "SpecificCharacterSet"
@@ -90,7 +90,7 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 CHUNK = 16384
 _DEEPEST = 64
 _LONGEST_TEXT = 1024
-_LONGEST_VALUE = 1 << 16
+LONGEST_VALUE = 1 << 16
 _INFLATION_LIMIT = 200
 _CUT, _AGAIN = "The file ends inside its header", "Get the file again from its source"
 
@@ -154,7 +154,7 @@ def is_dicom(head: bytes) -> bool:
     if group not in (2, 8) or element > 0x0100:
         return False
     (long,) = struct.unpack_from("<L", head, 4)
-    return bool((vr in _VRS and short < 1024) or long < 1024)
+    return bool((vr in VRS and short < 1024) or long < 1024)
 
 
 def read_header(source: Bytes, head: bytes = b"", texts: Texts | None = None) -> Header:
@@ -218,10 +218,10 @@ def _meta(head: bytes) -> tuple[int, str, list[str]]:
         group, element, vr, length = struct.unpack_from("<HH2sH", head, pos)
         if group != 2:
             break
-        if vr not in _VRS:
+        if vr not in VRS:
             raise ReadError("The file meta information is damaged")
         begin = pos + 8
-        if vr in _LONG_VRS:
+        if vr in LONG_VRS:
             (length,) = struct.unpack_from("<L", head, pos + 8)
             begin = pos + 12
         if element == 0x10:
@@ -242,7 +242,7 @@ def _encoding(head: bytes, start: int, syntax: str) -> tuple[bool, str, list[str
     if group > 0x00FF and group & 0xFF == 0:
         endian = "<" if endian == ">" else ">"
         notes.append("The byte order differs from the transfer syntax the file names")
-    explicit = head[start + 4 : start + 6] in _VRS
+    explicit = head[start + 4 : start + 6] in VRS
     if explicit != (syntax != IMPLICIT_LITTLE) and syntax:
         notes.append("The encoding differs from the transfer syntax the file names")
     return explicit, endian, notes
@@ -274,9 +274,9 @@ class _Walk:
                 if pos + 8 > size:
                     break
             tag, vr, length, begin = self._element(pos)
-            if tag in _PIXELS:
-                return kept, (begin, length, _PIXELS[tag])
-            if tag in _WANTED:
+            if tag in PIXELS:
+                return kept, (begin, length, PIXELS[tag])
+            if tag in WANTED:
                 self._keep(kept, tag, vr, length, begin)
             if length == _UNDEFINED:
                 # A sequence written as UN is implicit inside, whatever the file is (PS3.5 6.2.2).
@@ -290,7 +290,7 @@ class _Walk:
     def _run(self, pos: int, kept: Kept) -> int:
         """The quick way over plain elements that lie whole in the window; gives where it ends."""
         data, local = self._data, pos - self._base
-        unpack, wanted, kinds = self._short.unpack_from, _WANTED, _SHORT_VRS
+        unpack, wanted, kinds = self._short.unpack_from, WANTED, _SHORT_VRS
         last = len(data) - 8
         while 0 <= local <= last:
             group, element, vr, length = unpack(data, local)
@@ -305,11 +305,11 @@ class _Walk:
         return local + self._base
 
     def _keep(self, kept: Kept, tag: int, vr: bytes, length: int, begin: int) -> None:
-        keyword, usual = _WANTED[tag]
-        kind = vr.decode("ascii") if vr in _VRS and vr != b"UN" else usual
+        keyword, usual = WANTED[tag]
+        kind = vr.decode("ascii") if vr in VRS and vr != b"UN" else usual
         if kind == "SQ" or length == _UNDEFINED:
             kept.append((keyword, "SQ", b""))
-        elif length <= _LONGEST_VALUE:
+        elif length <= LONGEST_VALUE:
             kept.append((keyword, kind, self._bytes(begin, length)))
 
     def _element(self, pos: int, *, explicit: bool = True) -> tuple[int, bytes, int, int]:
@@ -323,9 +323,9 @@ class _Walk:
             return group << 16 | element, b"", length, pos + 8
         group, element, vr, length = self._short.unpack_from(data, local)
         tag = group << 16 | element
-        if vr in _LONG_VRS and len(data) - local >= 12:
+        if vr in LONG_VRS and len(data) - local >= 12:
             return tag, vr, self._long.unpack_from(data, local + 8)[0], pos + 12
-        if vr not in _VRS and (group == 0xFFFE or vr.isalnum()):
+        if vr not in VRS and (group == 0xFFFE or vr.isalnum()):
             raise ReadError(f"The header is damaged at byte {pos}")
         return tag, vr, length, pos + 8
 
@@ -390,7 +390,7 @@ class Texts:
         charset = next((raw for keyword, _, raw in kept if keyword == _CHARSET), b"")
         if (charset, endian) != self._context:
             self._context = charset, endian
-            self._encodings = _encodings(str(charset, "latin-1").strip(" \0"))
+            self._encodings = encodings_of(str(charset, "latin-1").strip(" \0"))
             self._last.clear()
         values: dict[str, str] = {}
         last, ambiguous = self._last, []
@@ -410,14 +410,19 @@ class Texts:
         return values
 
     def _text(self, kind: str, raw: bytes) -> str:
-        if kind in _PLAIN:
-            text = str(raw, "latin-1").strip(" \0")
-            return text if text.isprintable() else _inert(text)
-        if kind in _TEXT:
-            return _decoded(raw, self._encodings, kind)
-        if kind in _BINARY:
-            return _numbers(raw, self._context[1] + _BINARY[kind])
-        return "1"
+        return text_of(kind, raw, self._encodings, self._context[1])
+
+
+def text_of(kind: str, raw: bytes, encodings: list[str], endian: str = "<") -> str:
+    """The value of one element as text; "1" for kinds that are no text and no numbers."""
+    if kind in _PLAIN:
+        text = str(raw, "latin-1").strip(" \0")
+        return text if text.isprintable() else _inert(text)
+    if kind in _TEXT:
+        return _decoded(raw, encodings, kind)
+    if kind in _BINARY:
+        return _numbers(raw, endian + _BINARY[kind])
+    return "1"
 
 
 def _numbers(raw: bytes, kind: str) -> str:
@@ -428,7 +433,7 @@ def _numbers(raw: bytes, kind: str) -> str:
     return "\\".join(repr(number) for (number,) in struct.iter_unpack(kind, whole))
 
 
-def _encodings(text: str) -> list[str]:
+def encodings_of(text: str) -> list[str]:
     """Python's names for the values of (0008,0005); unknown ones become the default set."""
     if text in ("", "ISO_IR 6", "ISO_IR 100"):
         return _LATIN

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medview.core.errors import ReadError
@@ -21,9 +21,10 @@ from medview.core.study import (
 from medview.io.archives import entries, is_archive, open_file
 from medview.io.dicomdir import missing_files
 from medview.io.foreign import Foreign, recognise
-from medview.io.header import CHUNK, Bytes, Header, MemoryBytes, Texts, is_dicom, read_header
+from medview.io.header import Bytes, MemoryBytes, is_dicom
 from medview.io.identity import uid_from
 from medview.io.plan import ASK_AGAIN
+from medview.io.repeats import Headers, Values
 from medview.io.tree import Tree
 
 #: Files that say by their name that they should be images are named when they are not.
@@ -37,6 +38,44 @@ _HASH_WHOLE = 64 << 20
 _HASH_PART = 16 << 20
 
 
+#: One file to look at: which of the given paths it came with, and where it is.
+Listed = tuple[int, str]
+
+#: Called with the number of the file that is looked at next, and again while it is worked on.
+Step = Callable[[int], object]
+
+#: So many images cross to the window at once.
+_PIECE = 1000
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The files below the given paths, in order, not opened yet."""
+
+    roots: tuple[str, ...]
+    files: tuple[Listed, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """A DICOM file, or a member of an archive, by its header."""
+
+    path: str
+    member: str
+    values: Values
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a number of files hold. `found` names the roots of files that were read or refused."""
+
+    records: tuple[Record, ...] = ()
+    foreign: tuple[Study, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    found: frozenset[int] = frozenset()
+
+
 @dataclass(frozen=True)
 class ScanResult:
     """What was found, and what could not be read and why."""
@@ -46,81 +85,161 @@ class ScanResult:
 
 
 def scan(paths: Sequence[Path], password: str = "") -> ScanResult:
-    """Find every image below the given files, folders and archives.
+    """Find every image below the given files, folders and archives, in this process.
 
     Links that lead out of a given folder are not followed. A file named DICOMDIR stands for its
     folder. Nothing raises: what cannot be read is a problem that names the file.
     """
-    scanner = _Scanner(password)
-    for path in dict.fromkeys(Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100
-        scanner.take(path)
-    return scanner.result()
+    surveyed = survey(paths)
+    return _sorted(surveyed, [read(lambda _: None, surveyed.files, password, surveyed.roots)])
 
 
-class _Scanner:
-    def __init__(self, password: str) -> None:
-        self._password = password
-        self._tree = Tree(_same_pixels)
-        self._foreign: dict[str, Study] = {}
-        self._problems: list[Problem] = []
-        self._seen: set[Path] = set()
-        self._texts = Texts()
+def survey(paths: Sequence[Path]) -> Survey:
+    """Every file below the given ones, found by listing folders only."""
+    roots, files, problems = [], [], []
+    seen: set[str] = set()
 
-    def take(self, path: Path) -> None:
-        before = self._count()
+    def closed(folder: str) -> None:
+        problems.append(_refused(folder, "The folder cannot be looked into", "Check its rights"))
+
+    for number, path in enumerate(dict.fromkeys(os.path.abspath(path) for path in paths)):  # noqa: PTH100
         # os.path answers where pathlib raises: names too long, folders without permission.
-        if path.name.upper() == "DICOMDIR" and os.path.isfile(path):  # noqa: PTH113
-            path = path.parent
-        if os.path.isdir(path):  # noqa: PTH112
-            for file in _files(path, self._closed):
-                self._file(file, given=False)
-        else:
-            self._file(path, given=True)
-        if self._count() == before:
-            self._refuse(path, "No image was found here", "Choose the folder that holds the files")
+        root = path
+        if os.path.basename(path).upper() == "DICOMDIR" and os.path.isfile(path):  # noqa: PTH113, PTH119
+            root = os.path.dirname(path)  # noqa: PTH120
+        roots.append(root)
+        below = _files(root, closed) if os.path.isdir(root) else iter((root,))  # noqa: PTH112
+        for file in below:
+            if file not in seen:
+                seen.add(file)
+                files.append((number, file))
+    return Survey(tuple(roots), tuple(files), tuple(problems))
 
-    def result(self) -> ScanResult:
-        studies = (*self._tree.studies(), *self._foreign.values())
-        return ScanResult(studies, (*self._problems, *self._tree.problems))
 
-    def _count(self) -> int:
-        refused = sum(problem.severity is Severity.REFUSED for problem in self._problems)
-        return len(self._seen) + refused
+def read(
+    step: Step, files: Sequence[Listed], password: str = "", given: Collection[str] = ()
+) -> Reading:
+    """The headers of files. Files among the `given` ones are refused in words if they are none."""
+    reader = _Reader(step, password, frozenset(given))
+    for number, (root, path) in enumerate(files):
+        step(number)
+        reader.take(root, path)
+    return reader.reading()
 
-    def _closed(self, folder: str) -> None:
-        self._refuse(Path(folder), "The folder cannot be looked into", "Check its permissions")
 
-    def _refuse(self, path: Path, reason: str, hint: str = "") -> None:
-        self._problems.append(Problem(path, reason, Severity.REFUSED, hint or ASK_AGAIN))
+def sort(surveyed: Survey, readings: Sequence[Reading]) -> Iterator[ScanResult]:
+    """Studies and problems of all that was read, in pieces that cross to another process quickly.
 
-    def _file(self, path: Path, *, given: bool) -> None:
-        if path in self._seen:
-            return
+    A study of many images comes in several pieces, one after the other.
+    """
+    whole = _sorted(surveyed, readings)
+    yield ScanResult((), whole.problems)
+    for study in whole.studies:
+        for piece in _pieces(study):
+            yield ScanResult((piece,), ())
+
+
+def _pieces(study: Study) -> Iterator[Study]:
+    """A study cut into studies of no more than so many images."""
+    held: list[Series] = []
+    room = _PIECE
+    for series in study.series:
+        at = 0
+        while at < len(series.instances) or not series.instances:
+            part = series.instances[at : at + room]
+            held.append(replace(series, instances=part))
+            at, room = at + len(part), room - len(part)
+            if room <= 0:
+                yield replace(study, series=tuple(held))
+                held, room = [], _PIECE
+            if not series.instances:
+                break
+    if held:
+        yield replace(study, series=tuple(held))
+
+
+def _sorted(surveyed: Survey, readings: Sequence[Reading]) -> ScanResult:
+    tree = Tree(_same_pixels)
+    foreign: dict[str, Study] = {}
+    problems = list(surveyed.problems)
+    found: set[int] = set()
+    for reading in readings:
+        problems += reading.problems
+        found |= reading.found
+        for study in reading.foreign:
+            foreign.setdefault(study.uid, study)
+        for record in reading.records:
+            tree.add(Path(record.path), record.member, record.values)
+    for number, root in enumerate(surveyed.roots):
+        closed = any(problem.path.is_relative_to(root) for problem in surveyed.problems)
+        if number not in found and not closed:
+            problems.append(
+                _refused(root, "No image was found here", "Choose the folder that holds the files")
+            )
+    studies = (*tree.studies(), *foreign.values())
+    return ScanResult(studies, (*problems, *tree.problems))
+
+
+def _refused(path: str | Path, reason: str, hint: str = "") -> Problem:
+    return Problem(Path(path), reason, Severity.REFUSED, hint or ASK_AGAIN)
+
+
+class _Reader:
+    """Reads headers file by file and keeps what was found."""
+
+    def __init__(self, step: Step, password: str, given: frozenset[str]) -> None:
+        self._step = step
+        self._password = password
+        self._given = given
+        self._headers = Headers()
+        self._records: list[Record] = []
+        self._foreign: list[Study] = []
+        self._problems: list[Problem] = []
+        self._found: set[int] = set()
+        self._root = 0
+
+    def take(self, root: int, path: str) -> None:
+        """Look into one file."""
+        self._root = root
         try:
             with open_file(path) as source:
-                head = source.read_at(0, CHUNK)
-                archive = is_archive(path.name, head)
+                head = source.read_at(0, self._headers.look)
+                archive = is_archive(path, head)
                 if not archive:
-                    self._one(path, "", source, head, given=given)
+                    self._one(path, "", source, head)
             if archive:
-                self._archive(path)
+                self._archive(Path(path))
         except ReadError as error:
             self._refuse(path, error.user_text, error.hint)
 
+    def reading(self) -> Reading:
+        """What was found so far."""
+        return Reading(
+            tuple(self._records),
+            tuple(self._foreign),
+            tuple(self._problems),
+            frozenset(self._found),
+        )
+
+    def _refuse(self, path: str | Path, reason: str, hint: str = "") -> None:
+        self._found.add(self._root)
+        self._problems.append(_refused(path, reason, hint))
+
     def _archive(self, path: Path) -> None:
         for entry in entries(path, self._password):
+            self._step(-1)
             inside = path / entry.member
             if entry.refused:
                 self._refuse(inside, entry.refused)
                 continue
             try:
                 source = MemoryBytes(entry.data)
-                self._one(path, entry.member, source, entry.data[:CHUNK], given=False)
+                self._one(str(path), entry.member, source, entry.data[: self._headers.look])
             except ReadError as error:
                 self._refuse(inside, error.user_text, error.hint)
 
-    def _one(self, path: Path, member: str, source: Bytes, head: bytes, *, given: bool) -> None:
-        name = (member or path.name).rsplit("/", 1)[-1]
+    def _one(self, path: str, member: str, source: Bytes, head: bytes) -> None:
+        name = (member or path).rsplit("/", 1)[-1]
         if name.startswith(_JUNK):
             return
         if is_dicom(head):
@@ -128,11 +247,21 @@ class _Scanner:
             return
         foreign = recognise(name, head)
         if foreign is not None:
-            self._seen.add(path / member)
-            study = _foreign_study(path, member, source, foreign)
-            self._foreign.setdefault(study.uid, study)
-        elif given or Path(name).suffix.lower() in _SHOULD_BE_IMAGES:
-            self._refuse(path / member, _why_not(name, head))
+            self._found.add(self._root)
+            self._foreign.append(_foreign_study(Path(path), member, source, foreign))
+        elif (not member and path in self._given) or _says_image(name):
+            self._refuse(os.path.join(path, member) if member else path, _why_not(name, head))  # noqa: PTH118
+
+    def _dicom(self, path: str, member: str, source: Bytes, head: bytes) -> None:
+        values = self._headers.read(source, head)
+        if values.base.get("DirectoryRecordSequence"):
+            if not member:
+                self._directory(Path(path))
+            return
+        self._found.add(self._root)
+        if not values.base.get("SOPClassUID") and values.base["_PixelOffset"] == "-1":
+            raise ReadError("The file holds no image and does not say what it is")
+        self._records.append(Record(path, member, values))
 
     def _directory(self, path: Path) -> None:
         missing = missing_files(path)
@@ -147,16 +276,9 @@ class _Scanner:
                 )
             )
 
-    def _dicom(self, path: Path, member: str, source: Bytes, head: bytes) -> None:
-        header = read_header(source, head, self._texts)
-        if header.values.get("DirectoryRecordSequence"):
-            if not member:
-                self._directory(path)
-            return
-        self._seen.add(path / member if member else path)
-        if not header.values.get("SOPClassUID") and header.pixel_offset < 0:
-            raise ReadError("The file holds no image and does not say what it is")
-        self._tree.add(path, member, _values(header), header.notes)
+
+def _says_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in _SHOULD_BE_IMAGES  # noqa: PTH122
 
 
 def _why_not(name: str, head: bytes) -> str:
@@ -170,24 +292,13 @@ def _why_not(name: str, head: bytes) -> str:
     return "This is no image that can be opened"
 
 
-def _values(header: Header) -> dict[str, str]:
-    """Header values with the facts about the file itself; their names begin with _."""
-    return header.values | {
-        "_TransferSyntax": header.transfer_syntax,
-        "_PixelOffset": str(header.pixel_offset),
-        "_PixelLength": str(header.pixel_length),
-        "_PixelKind": header.pixel_kind,
-        "_FileSize": str(header.file_size),
-    }
-
-
-def _files(folder: Path, closed: Callable[[str], None]) -> Iterator[Path]:
+def _files(folder: str, closed: Callable[[str], None]) -> Iterator[str]:
     """Every file below a folder, by name; links only where they stay inside and are no folders.
 
     `closed` is told the folders that cannot be looked into.
     """
     root = os.path.realpath(folder)
-    pending = [os.fspath(folder)]
+    pending = [folder]
     while pending:
         here = pending.pop()
         try:
@@ -200,7 +311,7 @@ def _files(folder: Path, closed: Callable[[str], None]) -> Iterator[Path]:
             if entry.is_dir(follow_symlinks=False):
                 pending.append(entry.path)
             elif not entry.is_symlink() or _stays_inside(entry, root):
-                yield Path(entry.path)
+                yield entry.path
 
 
 def _stays_inside(entry: os.DirEntry[str], root: str) -> bool:

@@ -18,10 +18,12 @@ from medview.io.identity import (
     study_uid_of,
     uid_from,
 )
+from medview.io.repeats import Values
 
 #: Files that agree in these, the first of them given, belong to one series of one patient.
 _OWNERSHIP = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID",
               "PatientName", "PatientBirthDate", "IssuerOfPatientID")  # fmt: skip
+_OWNERSHIP_KEYS = frozenset(_OWNERSHIP)
 
 _LOOK = "Check that the images are what you expect"
 _NOTHING = "Nothing needs to be done"
@@ -47,6 +49,15 @@ class _StudyDraft:
     series: dict[str, _SeriesDraft] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Owned:
+    """The series of files with one base, and where the base differs from the series' headers."""
+
+    series: _SeriesDraft
+    apart: dict[str, str]
+    base: Mapping[str, str]
+
+
 class Tree:
     """Takes header after header and sorts them. Nothing of two patients is ever put together."""
 
@@ -55,25 +66,46 @@ class Tree:
         self._studies: dict[str, list[_StudyDraft]] = {}
         self._series_owner: dict[str, _StudyDraft] = {}
         self._known: dict[tuple[str, ...], _SeriesDraft] = {}
+        self._of_base: dict[int, _Owned] = {}
         self.problems: list[Problem] = []
 
-    def add(
-        self, path: Path, member: str, values: Mapping[str, str], notes: tuple[str, ...] = ()
-    ) -> None:
+    def add(self, path: Path, member: str, values: Values) -> None:
         """One file, by its header values."""
         shown = path / member if member else path
-        key = tuple(values.get(keyword, "") for keyword in _OWNERSHIP)
+        owned = self._owned(values, shown)
+        series = owned.series
+        if values.notes:
+            series.notes.update(dict.fromkeys(values.notes))
+            for note in values.notes:
+                self.problems.append(Problem(shown, note, Severity.WARNING, _LOOK))
+        if series.kind not in IMAGE_KINDS and (kind := kind_of(values.merged())) in IMAGE_KINDS:
+            series.kind = kind
+        differing = values.changes
+        if owned.apart:
+            headers = series.headers
+            both = {**owned.apart, **differing}
+            differing = {key: text for key, text in both.items() if headers.get(key) != text}
+        self._add_instance(series, _instance(path, member, values, differing), shown)
+
+    def _owned(self, values: Values, shown: Path) -> _Owned:
+        """The series of a file; files that share their base values are asked for once."""
+        owned = self._of_base.get(id(values.base))
+        if owned is not None and _OWNERSHIP_KEYS.isdisjoint(values.changes):
+            return owned
+        merged = values.merged()
+        key = tuple(merged.get(keyword, "") for keyword in _OWNERSHIP)
         series = self._known.get(key)
         if series is None:
-            series = self._series_for(self._study_for(values, shown), values)
+            series = self._series_for(self._study_for(merged, shown), merged)
             if key[0]:
                 self._known[key] = series
-        series.notes.update(dict.fromkeys(notes))
-        for note in notes:
-            self.problems.append(Problem(shown, note, Severity.WARNING, _LOOK))
-        if series.kind not in IMAGE_KINDS and (kind := kind_of(values)) in IMAGE_KINDS:
-            series.kind = kind
-        self._add_instance(series, _instance(path, member, values, series.headers), shown)
+        base, headers = values.base, series.headers
+        apart = {key: text for key, text in base.items() if headers.get(key) != text}
+        apart.update((key, "") for key in headers if key not in base)
+        owned = _Owned(series, apart, base)
+        if _OWNERSHIP_KEYS.isdisjoint(values.changes) and key[0]:
+            self._of_base[id(base)] = owned
+        return owned
 
     def studies(self) -> tuple[Study, ...]:
         """Everything sorted so far, by date; series by number, instances by number."""
@@ -153,19 +185,18 @@ def _merged(one: Identity, other: Identity) -> Identity:
     return a, b, c, d
 
 
-def _instance(
-    path: Path, member: str, values: Mapping[str, str], base: Mapping[str, str]
-) -> Instance:
-    differing = {key: text for key, text in values.items() if base.get(key) != text}
-    differing.update((key, "") for key in base if key not in values)
-    where = (path, member)
+def _instance(path: Path, member: str, values: Values, differing: Mapping[str, str]) -> Instance:
+    def value(keyword: str) -> str:
+        changed = values.changes.get(keyword)
+        return values.base.get(keyword, "") if changed is None else changed
+
     return Instance(
-        sop_instance_uid=values.get("SOPInstanceUID") or uid_from("instance", *where),
-        sop_class_uid=values.get("SOPClassUID") or "unknown",
+        sop_instance_uid=value("SOPInstanceUID") or uid_from("instance", path, member),
+        sop_class_uid=value("SOPClassUID") or "unknown",
         path=path,
-        number=_integer(values.get("InstanceNumber", "")),
-        frames=max(1, _integer(values.get("NumberOfFrames", "")) or 1),
-        transfer_syntax_uid=values.get("_TransferSyntax", ""),
+        number=_integer(value("InstanceNumber")),
+        frames=max(1, _integer(value("NumberOfFrames")) or 1),
+        transfer_syntax_uid=value("_TransferSyntax"),
         member=member,
         headers=differing,
     )

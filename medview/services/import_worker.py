@@ -10,12 +10,15 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import IntEnum
 from multiprocessing.connection import Connection
 from typing import Any
 
 from medview.core.errors import MedviewError, ReadError
+from medview.core.shared_array import SharedArray, SharedArrayName
 
 if sys.platform != "win32":
     import resource
@@ -34,8 +37,32 @@ class Terms:
     preload: tuple[str, ...] = ()
 
 
-def serve(connection: Connection, terms: Terms) -> None:
-    """Answer calls (target, arguments) with (worked, result or MedviewError); ends at EOF."""
+class Answer(IntEnum):
+    """What a worker says: a part of a result, the end of a call with its result, or its failure."""
+
+    PIECE = 0
+    DONE = 1
+    FAILED = 2
+
+
+@dataclass(frozen=True)
+class Order:
+    """One call. With `marked` the function is first given what to call with each step it takes."""
+
+    target: str
+    arguments: tuple[Any, ...]
+    marked: bool = False
+
+
+#: Two numbers that a worker shares with its lane: the step it is at, and how often it said so.
+MARK_SHAPE = (2,)
+
+
+def serve(connection: Connection, terms: Terms, mark: SharedArrayName) -> None:
+    """Answer each Order with (Answer, result or MedviewError); ends at EOF.
+
+    What a generator yields is sent piece by piece.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Libraries that print must not mix into the standard output of the program.
     os.dup2(2, 1)
@@ -46,9 +73,23 @@ def serve(connection: Connection, terms: Terms) -> None:
         # A module that cannot be imported says why when it is called.
         with suppress(ImportError):
             importlib.import_module(module)
-    with suppress(EOFError, OSError):
+    with suppress(EOFError, OSError), SharedArray.attach(mark) as marks:
+        step = _stepper(marks)
         while True:
-            connection.send(_answer(connection.recv(), terms.rooms))
+            for answer in _answers(connection.recv(), terms.rooms, step):
+                connection.send(answer)
+
+
+def _stepper(marks: SharedArray) -> Callable[[int], None]:
+    """What writes down the step that is taken; the same step again says that work goes on."""
+    numbers = marks.array
+
+    def step(number: int) -> None:
+        if number >= 0:
+            numbers[0] = number
+        numbers[1] += 1
+
+    return step
 
 
 def limit_memory(memory_bytes: int) -> None:
@@ -68,25 +109,38 @@ def check_target(target: str, rooms: tuple[str, ...]) -> tuple[str, str]:
     return module, function
 
 
-def _answer(call: tuple[str, tuple[Any, ...]], rooms: tuple[str, ...]) -> tuple[bool, Any]:
-    target, arguments = call
+def _answers(
+    order: Order, rooms: tuple[str, ...], step: Callable[[int], None]
+) -> Iterator[tuple[Answer, Any]]:
+    target = order.target
     try:
         module, function = check_target(target, rooms)
-        found = importlib.import_module(module)
-        return True, getattr(found, function)(*arguments)
+        found = getattr(importlib.import_module(module), function)
+        result = found(step, *order.arguments) if order.marked else found(*order.arguments)
+        if isinstance(result, Iterator):
+            for piece in result:
+                yield Answer.PIECE, piece
+            result = None
+        yield Answer.DONE, result
     except MedviewError as error:
-        return False, error
+        yield Answer.FAILED, error
     except MemoryError:
-        return False, ReadError(
-            "There was not enough memory to read this",
-            "Close other studies, or open fewer files at once.",
-            f"MemoryError in {target}",
+        yield (
+            Answer.FAILED,
+            ReadError(
+                "There was not enough memory to read this",
+                "Close other studies, or open fewer files at once.",
+                f"MemoryError in {target}",
+            ),
         )
     except Exception as error:  # noqa: BLE001  (the worker loop: one bad file costs one call)
-        return False, ReadError(
-            "A file could not be read: it is damaged, or not what it claims to be",
-            "The other files are not affected.",
-            _where(error),
+        yield (
+            Answer.FAILED,
+            ReadError(
+                "A file could not be read: it is damaged, or not what it claims to be",
+                "The other files are not affected.",
+                _where(error),
+            ),
         )
 
 

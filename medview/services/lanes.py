@@ -12,8 +12,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from medview.core.errors import Cancelled, ReadError
-from medview.services.import_worker import Terms, serve
+import numpy as np
+
+from medview.core.errors import Cancelled, MedviewError, ReadError
+from medview.core.shared_array import SharedArray
+from medview.services.import_worker import MARK_SHAPE, Answer, Order, Terms, serve
 
 #: How often a lane looks up from a running call to see whether it is still wanted.
 _LOOK_UP_S = 0.05
@@ -25,15 +28,33 @@ def _undelivered(_result: Any, _error: BaseException | None) -> None:
     """Until the call is submitted."""
 
 
+def _no_piece(_piece: Any) -> None:
+    """Until the call is submitted."""
+
+
+class LostAtError(ReadError):
+    """A call that works in steps failed, with its worker or without; `at` is the step it was at."""
+
+    def __init__(self, user_text: str, hint: str = "", detail: str = "", at: int = 0) -> None:
+        super().__init__(user_text, hint, detail)
+        self.at = at
+
+
 @dataclass(eq=False)
 class Call:
-    """One call: a function for a thread, or a target `module:function` for a process."""
+    """One call: a function for a thread, or a target `module:function` for a process.
+
+    A process may take `timeout_s` for it. With `step_cpu_s` the call works in steps: both that
+    many seconds of its processor and `timeout_s` are for each step, however many there are.
+    """
 
     arguments: tuple[Any, ...]
     function: Callable[..., Any] | None = None
     target: str = ""
     timeout_s: float = 0.0
+    step_cpu_s: float = 0.0
     deliver: Deliver = _undelivered
+    deliver_piece: Callable[[Any], None] = _no_piece
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -110,6 +131,43 @@ class PoolLane(Lane):
             call.deliver(result, None)
 
 
+class _Clock:
+    """How long a worker has been at one step, by the wall and by its own processor time."""
+
+    def __init__(self, call: Call, marks: SharedArray, pid: int) -> None:
+        self._call = call
+        self._marks = marks
+        self._pid = pid
+        self.restart()
+
+    def restart(self) -> None:
+        """Something came."""
+        self._ticks = int(self._marks.array[1])
+        self._begun = time.monotonic()
+        self._begun_cpu = _cpu_s(self._pid)
+
+    def exceeded_s(self) -> float | None:
+        """The limit that was passed; None while there is time."""
+        call = self._call
+        if call.step_cpu_s and self._ticks != self._marks.array[1]:
+            self.restart()
+        if time.monotonic() - self._begun > call.timeout_s:
+            return call.timeout_s
+        if call.step_cpu_s and _cpu_s(self._pid) - self._begun_cpu > call.step_cpu_s:
+            return call.step_cpu_s
+        return None
+
+
+def _cpu_s(pid: int) -> float:
+    """Processor time of a process, where the system tells (Linux: clock_getcpuclockid(3))."""
+    if not hasattr(time, "clock_gettime"):
+        return 0.0
+    try:
+        return time.clock_gettime(~pid << 3 | 2)
+    except OSError:
+        return 0.0
+
+
 class ImportLane(Lane):
     """Keeps one worker process and gives it calls; replaces one that died or was stopped."""
 
@@ -118,14 +176,19 @@ class ImportLane(Lane):
         self._terms = terms
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
+        self._marks: SharedArray | None = None
 
     def _begin(self) -> None:
-        self._process_at_hand()
+        self._marks = SharedArray.create(MARK_SHAPE, np.int64)
+        self._process_at_hand(self._marks)
 
     def _perform(self, call: Call) -> None:
-        process, connection = self._process_at_hand()
+        marks = self._marks
+        assert marks is not None  # noqa: S101  (_begin made it)
+        process, connection = self._process_at_hand(marks)
+        marks.array[0] = 0
         try:
-            connection.send((call.target, call.arguments))
+            connection.send(Order(call.target, call.arguments, bool(call.step_cpu_s)))
         except OSError:
             self._bury()
             call.deliver(None, _died(call, None))
@@ -133,31 +196,37 @@ class ImportLane(Lane):
         except BaseException as error:  # noqa: BLE001  (arguments that cannot be sent: a bug)
             call.deliver(None, error)
             return
-        call.deliver(*self._listen(call, process, connection))
+        result, error = self._listen(call, process, connection, marks)
+        if call.step_cpu_s and isinstance(error, MedviewError) and not isinstance(error, Cancelled):
+            at = int(marks.array[0])
+            error = LostAtError(error.user_text, error.hint, error.detail, at)
+        call.deliver(result, error)
 
     def _listen(
-        self, call: Call, process: BaseProcess, connection: Connection
+        self, call: Call, process: BaseProcess, connection: Connection, marks: SharedArray
     ) -> tuple[Any, BaseException | None]:
         """The answer to a call, or the error that takes its place."""
-        end = time.monotonic() + call.timeout_s
-        while not wait([connection, process.sentinel], _LOOK_UP_S):
-            if self._stopping.is_set() or call.cancelled.is_set():
-                self._bury()
-                return None, Cancelled()
-            if time.monotonic() > end:
-                self._bury()
-                return None, ReadError(
-                    f"Reading took longer than {call.timeout_s:g} s and was stopped",
-                    "The file may be damaged. The other files are not affected.",
-                    f"timeout in {call.target}",
-                )
-        try:
-            worked, value = connection.recv()
-        except (EOFError, OSError):
-            return None, _died(call, self._bury())
-        return (value, None) if worked else (None, value)
+        clock = _Clock(call, marks, process.pid or 0)
+        while True:
+            if not wait([connection, process.sentinel], _LOOK_UP_S):
+                limit_s = clock.exceeded_s()
+                if self._stopping.is_set() or call.cancelled.is_set():
+                    self._bury()
+                    return None, Cancelled()
+                if limit_s is not None:
+                    self._bury()
+                    return None, _too_slow(call, limit_s)
+                continue
+            try:
+                kind, value = connection.recv()
+            except (EOFError, OSError):
+                return None, _died(call, self._bury())
+            if kind is not Answer.PIECE:
+                return (value, None) if kind is Answer.DONE else (None, value)
+            call.deliver_piece(value)
+            clock.restart()
 
-    def _process_at_hand(self) -> tuple[BaseProcess, Connection]:
+    def _process_at_hand(self, marks: SharedArray) -> tuple[BaseProcess, Connection]:
         if self._process is None or self._connection is None or not self._process.is_alive():
             self._bury()
             # Spawned, not forked: a fork would copy the window's threads in mid-step.
@@ -165,7 +234,7 @@ class ImportLane(Lane):
             here, there = context.Pipe()
             process = context.Process(
                 target=serve,
-                args=(there, self._terms),
+                args=(there, self._terms, marks.key),
                 name="medview import worker",
                 daemon=True,
             )
@@ -190,6 +259,16 @@ class ImportLane(Lane):
 
     def _end(self) -> None:
         self._bury()
+        if self._marks is not None:
+            self._marks.close()
+
+
+def _too_slow(call: Call, limit_s: float) -> ReadError:
+    return ReadError(
+        f"Reading took longer than {limit_s:g} s and was stopped",
+        "The file may be damaged. The other files are not affected.",
+        f"timeout in {call.target}",
+    )
 
 
 def _died(call: Call, code: int | None) -> ReadError:

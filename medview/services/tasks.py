@@ -34,9 +34,15 @@ ErrorCallback = Callable[[MedviewError], object]
 class Task:
     """One piece of background work; `cancel` drops it, and stops a worker process on it."""
 
-    def __init__(self, on_done: Callback | None, on_error: ErrorCallback | None) -> None:
+    def __init__(
+        self,
+        on_done: Callback | None,
+        on_error: ErrorCallback | None,
+        on_piece: Callback | None = None,
+    ) -> None:
         self._on_done = on_done
         self._on_error = on_error
+        self._on_piece = on_piece
         self.call: Call | None = None
         self.is_over = False
 
@@ -44,6 +50,11 @@ class Task:
         """Ask for an end; the error callback hears Cancelled."""
         if self.call is not None:
             self.call.cancelled.set()
+
+    def take(self, piece: Any) -> None:
+        """A part of the result came, on the owner's thread."""
+        if self._on_piece is not None and not (self.call and self.call.cancelled.is_set()):
+            self._on_piece(piece)
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         """Run the callback that fits, on the owner's thread. Bugs are raised here again."""
@@ -121,17 +132,21 @@ class Tasks:
         *arguments: Any,
         on_done: Callback | None = None,
         on_error: ErrorCallback | None = None,
+        on_piece: Callback | None = None,
         timeout_s: float = 120.0,
+        step_cpu_s: float = 0.0,
         priority: int = 0,
     ) -> Task:
         """Run `module:function` of `io` in a worker process; lower priorities go first.
 
         A worker that dies, or works longer than `timeout_s`, is replaced, and its call ends
-        in ReadError.
+        in ReadError. What a generator yields goes to `on_piece`. With `step_cpu_s` the function
+        is given, as its first argument, what it calls with the number of each step it begins:
+        the limits of time hold for one step, and the call fails with LostAtError.
         """
         check_target(target, self._rooms)
-        call = Call(target=target, arguments=arguments, timeout_s=timeout_s)
-        task = Task(on_done, on_error)
+        call = Call(target=target, arguments=arguments, timeout_s=timeout_s, step_cpu_s=step_cpu_s)
+        task = Task(on_done, on_error, on_piece)
         return self._submit(call, self._imports, self._importers, task, priority)
 
     def wait_import(self, target: str, *arguments: Any, timeout_s: float = 600.0) -> Any:
@@ -145,12 +160,16 @@ class Tasks:
             on_error=errors.append,
             timeout_s=timeout_s,
         )
-        while not task.is_over:
-            self.wait(0.1)
-            self.pump()
+        self.wait_until(lambda: task.is_over)
         if errors:
             raise errors[0]
         return results[0]
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Pump until something holds: for callers without an event loop."""
+        while not condition():
+            self.wait(0.1)
+            self.pump()
 
     def post(self, function: Callable[[], object]) -> None:
         """Run a function on the owner's thread at the next pump: for what a handler put off."""
@@ -214,6 +233,7 @@ class Tasks:
         if self._closed:
             raise RuntimeError("Background work ended with the program")
         task.call = call
+        call.deliver_piece = lambda piece: self._post(lambda: task.take(piece))
         call.deliver = lambda result, error: self._post(lambda: self._finish(task, result, error))
         self._open.add(task)
         for lane in lanes:

@@ -42,7 +42,7 @@ def _positions(values: Values, count: int) -> list[str]:
     origin = numbers(values, "ImagePositionPatient")
     cosines = numbers(values, "ImageOrientationPatient")
     offsets = numbers(values, "GridFrameOffsetVector")
-    if count == 1 and not offsets:
+    if count == 1:
         offsets = (0.0,)
     if len(offsets) != count or len(origin) != 3 or not is_orientation(cosines):
         return [""] * count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import importlib
 import io
 import os
 import zlib
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from medview.io.header import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from medview.io.pixels import cleaned, decode, decode_direct, unpacked
 from medview.io.plan import PlanePlan, VolumePlan
 from medview.io.raster import decode_picture
+from medview.io.spelled import SPELLED, spelled_pictures
 
 Voxels = npt.NDArray[Any]
 
@@ -103,6 +105,7 @@ class Filling:
         return (
             plane.offset >= 0
             and plane.tile is None
+            and plane.component is None
             and form.encoding in _AS_IT_LIES
             and form.lut is None
             and form.samples in (1, 3)
@@ -156,6 +159,12 @@ def pictures(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Voxels | Read
         return _packed_pictures(data, planes)
     if encoding == "picture":
         return decode_picture(data, planes)
+    if encoding in SPELLED:
+        return spelled_pictures(data, planes)
+    if encoding == "guest":
+        # nibabel takes a second to import, and few ever need it.
+        guests = importlib.import_module("medview.io.guests")
+        return cast("Iterator[Voxels | ReadError]", guests.guest_pictures(planes))
     try:
         return decode(unpacked(data, encoding), planes)
     except ReadError as error:

@@ -34,7 +34,7 @@ _FLAT = frozenset(
 #: Pixels smaller or larger than these, or this far away, are misprints.
 _SMALLEST_MM, _LARGEST_MM, _FARTHEST_MM = 1e-4, 1e3, 1e5
 #: Modalities whose pictures are slices: without positions they are still no moments of a clip.
-SLICED = frozenset(("CT", "MR", "PT", "NM"))
+SLICED = frozenset(("CT", "MR", "PT", "NM", "RTDOSE"))
 
 
 @dataclass(frozen=True, eq=False)

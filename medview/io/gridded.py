@@ -1,9 +1,8 @@
-"""Files that hold one regular grid of voxels after a header: NIfTI, NRRD, MetaImage."""
+"""Files that hold one regular grid of voxels after a header: NIfTI, Analyze, NRRD, MetaImage."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,10 @@ class GridFile:
     """Where the voxels lie: `shape` is (volumes, k, j, i).
 
     Packed data begin at `packed_at` of the file, which has `size` bytes, and the voxels at `start`
-    of what they unpack to. Without an affine (k, j, i, 1) to LPS mm there is no orientation.
+    of what they unpack to. `slabs` are files that hold equal shares of the planes instead, each
+    from `start` on. Several `samples` per voxel are a colour, or a volume each. `scales` gives a
+    slope and intercept for each volume. Without an affine (k, j, i, 1) to LPS mm there is no
+    orientation.
     """
 
     path: Path
@@ -37,65 +39,95 @@ class GridFile:
     encoding: str = "raw"
     packed_at: int = 0
     affine: npt.NDArray[np.float64] | None = None
-    slope: float = 1.0
-    intercept: float = 0.0
+    scales: tuple[tuple[float, float], ...] = ()
+    slabs: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def colored(self) -> bool:
+        """Whether the values of a voxel are red, green, blue and perhaps opacity."""
+        return self.samples in (3, 4) and np.dtype(self.dtype) == np.uint8
 
 
 def plan_grid(series: Series, file: GridFile, password: str) -> SeriesPlan:
     """A volume for each of the volumes of the grid; ReadError where the file cannot hold them."""
-    packed = file.encoding != "raw"
-    count, slices, rows, columns = file.shape
     form = PixelFormat(
         file.encoding,
-        rows=rows,
-        columns=columns,
+        rows=file.shape[2],
+        columns=file.shape[3],
         dtype=file.dtype,
         samples=file.samples,
         packed_at=file.packed_at,
     )
-    expected = math.prod((count, slices, form.plane_bytes))
-    held = file.size - file.start
+    _check_size(file, form)
+    parts = [None] if file.samples == 1 or file.colored else list(range(file.samples))
+    count = file.shape[0] * len(parts)
+    volumes = [
+        _volume(series, file, form, time, part) for time in range(file.shape[0]) for part in parts
+    ]
+    return SeriesPlan(
+        series.uid,
+        tuple(
+            replace(
+                volume,
+                uid=f"{series.uid}#{n}",
+                time_index=n if count > 1 else None,
+                password=password,
+            )
+            for n, volume in enumerate(volumes)
+        ),
+    )
+
+
+def _check_size(file: GridFile, form: PixelFormat) -> None:
+    planes = file.shape[0] * file.shape[1]
+    sizes = [path.stat().st_size for path in file.slabs] or [file.size]
+    if planes % len(sizes):
+        raise ReadError(f"{planes} planes cannot lie in {len(sizes)} files", _AGAIN)
+    expected = planes // len(sizes) * form.plane_bytes
+    held = min(sizes) - file.start
+    packed = file.encoding != "raw"
     if not packed and (file.start < 0 or held < expected):
         raise ReadError(f"The image is cut short: {held:,} of {expected:,} bytes", _AGAIN)
-    if packed and expected > max(_CLAIM_FROM, _CLAIM_RATIO * file.size):
+    if packed and expected > max(_CLAIM_FROM, _CLAIM_RATIO * min(sizes)):
         raise ReadError("The file claims far more voxels than its data can hold", _AGAIN)
-    volumes = tuple(_volume(series, file, form, time, password) for time in range(count))
-    return SeriesPlan(series.uid, volumes)
 
 
 def _volume(
-    series: Series, file: GridFile, form: PixelFormat, time: int, password: str
+    series: Series, file: GridFile, form: PixelFormat, time: int, component: int | None
 ) -> VolumePlan:
     count, slices, rows, columns = file.shape
     stored = np.dtype(file.dtype)
     wide = stored.itemsize > 4
-    shape = (slices, rows, columns)
-    first = file.start + time * slices * form.plane_bytes
+    slope, intercept = file.scales[time % len(file.scales)] if file.scales else (1.0, 0.0)
+    files = file.slabs or (file.path,)
+    share = count * slices // len(files)
+    planes = tuple(
+        PlanePlan(
+            files[number // share],
+            form,
+            file.member,
+            offset=file.start + number % share * form.plane_bytes,
+            slope=slope,
+            intercept=intercept,
+            component=component,
+        )
+        for number in range(time * slices, (time + 1) * slices)
+    )
     affine = np.eye(4) if file.affine is None else file.affine
+    shape = (slices, rows, columns)
+    part = () if component is None else (f"Value {component + 1} of {file.samples} per voxel",)
     return VolumePlan(
-        uid=f"{series.uid}#{time}",
+        uid=series.uid,
         series_uid=series.uid,
-        shape=shape if form.samples == 1 else (*shape, 3),
+        shape=(*shape, 3) if file.colored else shape,
         dtype="<f4" if wide else stored.newbyteorder("<").str,
         affine=tuple(tuple(float(x) for x in line) for line in affine),
-        planes=tuple(
-            PlanePlan(
-                file.path,
-                form,
-                file.member,
-                offset=first + k * form.plane_bytes,
-                slope=file.slope,
-                intercept=file.intercept,
-            )
-            for k in range(slices)
-        ),
+        planes=planes,
         frame_of_reference_uid=series.frame_of_reference_uid,
         calibration=Calibration.NONE if file.affine is None else Calibration.PATIENT,
-        slope=1.0 if wide else file.slope,
-        intercept=0.0 if wide else file.intercept,
+        slope=1.0 if wide else slope,
+        intercept=0.0 if wide else intercept,
         real_values=wide,
-        time_index=time if count > 1 else None,
-        notes=file.notes,
-        password=password,
+        notes=(*part, *file.notes),
     )

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2: header, grid and plan (nifti.nimh.nih.gov, nifti1.h and nifti2.h)."""
+"""NIfTI-1 and NIfTI-2 (nifti.nimh.nih.gov, nifti1.h and nifti2.h), and Analyze 7.5 before them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,17 @@ _TYPES = {
     1024: "i8", 1280: "u8", 128: "u1", 2304: "u1",
 }  # fmt: skip
 _SAMPLES = {128: 3, 2304: 4}
+_REFUSED = {1: "single bits", 32: "complex numbers", 1792: "complex numbers",
+            2048: "complex numbers", 1536: "numbers of 128 bits"}  # fmt: skip
+#: Analyze 7.5 as SPM extended it (nibabel and SPM agree on these).
+_ANALYZE_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 128: "u1", 130: "i1", 132: "u2",
+                  136: "u4"}  # fmt: skip
+#: Two statements of orientation that differ by more than this, somewhere in the image, differ.
+_DIFFERENT_MM = 0.5
 _TO_MM = {1: 1000.0, 3: 0.001}
 _HEADER_BYTES = 544
 _AGAIN = "Get the file again from its source"
+_CONVERT = "Convert the file to real numbers"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +82,9 @@ def parse_header(head: bytes) -> NiftiHeader:
     fields = _second(head, endian) if second else _first(head, endian)
     shape = _shape(fields.dim)
     if fields.datatype not in _TYPES:
-        raise ReadError(f"NIfTI values of type {fields.datatype} are not shown")
-    affine, notes = _affine(fields)
+        what = _REFUSED.get(fields.datatype, f"values of an unknown type ({fields.datatype})")
+        raise ReadError(f"The file holds {what}, which are not shown", _CONVERT)
+    affine, notes = _affine(fields, shape)
     scaled = fields.slope != 0 and math.isfinite(fields.slope) and math.isfinite(fields.intercept)
     return NiftiHeader(
         shape=shape,
@@ -136,20 +145,50 @@ def _shape(dim: tuple[int, ...]) -> tuple[int, int, int, int]:
     return math.prod(sizes[3:]), sizes[2], sizes[1], sizes[0]
 
 
-def _affine(fields: _Fields) -> tuple[npt.NDArray[np.float64] | None, tuple[str, ...]]:
+def _affine(
+    fields: _Fields, shape: tuple[int, int, int, int]
+) -> tuple[npt.NDArray[np.float64] | None, tuple[str, ...]]:
     """The sform where it is set, else the qform (nifti1.h, methods 3 and 2), else nothing."""
     qform_code, sform_code = fields.codes
-    affine = np.eye(4)
+    to_mm = _TO_MM.get(fields.units & 7, 1.0)
+    stated = []
     if sform_code > 0:
-        affine[:3] = np.array(fields.rows).reshape(3, 4)
-    elif qform_code > 0:
-        affine = _from_quaternion(fields)
-    else:
+        sform = np.eye(4)
+        sform[:3] = np.array(fields.rows).reshape(3, 4)
+        stated.append(sform)
+    if qform_code > 0:
+        stated.append(_from_quaternion(fields))
+    if not stated:
         return None, ("The file has no orientation (sform and qform are unset)",)
-    affine[:3] *= _TO_MM.get(fields.units & 7, 1.0)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
+    for affine in stated:
+        affine[:3] *= to_mm
+    sound = [affine for affine in stated if _is_sound(affine)]
+    if not sound:
         return None, ("The orientation of the file makes no sense",)
-    return reorder_kji(lps_from_ras(affine)), ()
+    notes = []
+    if len(sound) < len(stated):
+        notes.append("One of the two orientations of the file makes no sense; the other is used")
+    elif len(sound) == 2 and (apart := _apart_mm(sound[0], sound[1], shape)) > _DIFFERENT_MM:
+        notes.append(
+            f"The file states two orientations (sform, qform) up to {apart:.3g} mm apart; "
+            "the sform is used"
+        )
+    return reorder_kji(lps_from_ras(sound[0])), tuple(notes)
+
+
+def _is_sound(affine: npt.NDArray[np.float64]) -> bool:
+    return bool(np.isfinite(affine).all() and abs(np.linalg.det(affine)) > 1e-9)
+
+
+def _apart_mm(
+    one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], shape: tuple[int, int, int, int]
+) -> float:
+    """How far apart two affines place the corners of the image."""
+    _, slices, rows, columns = shape
+    corners = np.array(
+        [(i, j, k, 1) for i in (0, columns - 1) for j in (0, rows - 1) for k in (0, slices - 1)]
+    )
+    return float(np.linalg.norm(((one - other) @ corners.T)[:3], axis=0).max())
 
 
 def _from_quaternion(fields: _Fields) -> npt.NDArray[np.float64]:
@@ -193,9 +232,54 @@ def plan_nifti(series: Series, password: str = "") -> SeriesPlan:
         samples=header.samples,
         encoding="gzip" if packed else "raw",
         affine=header.affine,
-        slope=header.slope,
-        intercept=header.intercept,
+        scales=((header.slope, header.intercept),),
         notes=header.notes,
+    )
+    return plan_grid(series, file, password)
+
+
+def is_analyze(head: bytes) -> bool:
+    """Whether unpacked bytes may begin an Analyze 7.5 header: its size, and sane dimensions."""
+    if len(head) < 348 or is_nifti(head):
+        return False
+    endian = _endian(head, 348)
+    return bool(endian) and 1 <= struct.unpack_from(endian + "h", head, 40)[0] <= 7
+
+
+def _endian(head: bytes, size: int) -> str:
+    """The byte order in which a header begins with its own size; "" for neither."""
+    return next((e for e in "<>" if struct.unpack_from(e + "l", head)[0] == size), "")
+
+
+def plan_analyze(series: Series, password: str = "") -> SeriesPlan:
+    """Volumes of an Analyze 7.5 pair. It never says which side is left: no orientation."""
+    instance = series.instances[0]
+    entry = next(read_all(instance.path, [instance.member], password), None)
+    if entry is None:
+        raise ReadError("The file is no longer there")
+    if instance.member:
+        raise ReadError("The voxels lie in another file", "Unpack the archive and open the folder")
+    head = unpacked_head(entry.data)
+    endian = _endian(head, 348)
+    fields = _first(head, endian)
+    if fields.datatype not in _ANALYZE_TYPES:
+        what = _REFUSED.get(fields.datatype, f"values of an unknown type ({fields.datatype})")
+        raise ReadError(f"The file holds {what}, which are not shown", _CONVERT)
+    path, size = _data_file(instance.path)
+    # SPM keeps its scale where NIfTI has its slope; other programs leave nothing there.
+    slope = fields.slope if math.isfinite(fields.slope) and fields.slope > 0 else 1.0
+    offset = int(fields.offset) if math.isfinite(fields.offset) else 0
+    file = GridFile(
+        path=path,
+        member="",
+        size=size,
+        start=max(0, offset),
+        shape=_shape(fields.dim),
+        dtype=endian + _ANALYZE_TYPES[fields.datatype],
+        samples=_SAMPLES.get(fields.datatype, 1),
+        encoding="gzip" if path.suffix == ".gz" else "raw",
+        scales=((slope, 0.0),),
+        notes=("An Analyze file does not say which side is left: no sides, no millimetres",),
     )
     return plan_grid(series, file, password)
 
@@ -203,9 +287,13 @@ def plan_nifti(series: Series, password: str = "") -> SeriesPlan:
 def _data_file(header_file: Path) -> tuple[Path, int]:
     """The .img beside a .hdr; never another place."""
     name = header_file.name
-    for ending, other in ((".hdr.gz", ".img.gz"), (".hdr", ".img")):
-        if name.endswith(ending):
-            path = header_file.with_name(name[: -len(ending)] + other)
+    for ending, other in ((".hdr.gz", ".img.gz"), (".hdr", ".img"), (".hdr", ".img.gz")):
+        if name.lower().endswith(ending):
+            stem = name[: -len(ending)]
+            beside = [header_file.with_name(stem + text) for text in (other, other.upper())]
+            path = next((one for one in beside if one.is_file()), beside[0])
+            if path.is_symlink():
+                raise ReadError("The .img file is a link to elsewhere; it was not read")
             if path.is_file():
                 return path, path.stat().st_size
     raise ReadError("The .img file that belongs to this header is not beside it")

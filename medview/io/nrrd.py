@@ -1,65 +1,59 @@
-"""NRRD (teem.sourceforge.net/nrrd/format.html) and MetaImage: a text header, then the voxels.
-
-Both may name another file for their voxels; only a plain name beside the header is accepted.
-"""
+"""NRRD (teem.sourceforge.net/nrrd/format.html): a text header, then the voxels."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from medview.core.errors import ReadError
-from medview.core.geometry import reorder_kji
 from medview.core.study import Series
-from medview.io.archives import read_all
-from medview.io.gridded import GridFile, plan_grid
 from medview.io.plan import SeriesPlan
+from medview.io.text_header import (
+    UNPLACED,
+    TextGrid,
+    affine_of,
+    content_of,
+    count_of,
+    fields_of,
+    listed_files,
+    numbered,
+    numbers_of,
+    plan_text,
+    shape_of,
+)
 
-_NRRD_TYPES = {
+_TYPES = {
     **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
     **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
-    **dict.fromkeys(("short", "short int", "signed short", "int16", "int16_t"), "i2"),
-    **dict.fromkeys(("ushort", "unsigned short", "uint16", "uint16_t"), "u2"),
+    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16",
+                     "int16_t"), "i2"),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+                    "u2"),
     **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
     **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
-    **dict.fromkeys(("longlong", "long long", "int64", "int64_t"), "i8"),
-    **dict.fromkeys(("ulonglong", "unsigned long long", "uint64", "uint64_t"), "u8"),
+    **dict.fromkeys(("longlong", "long long", "long long int", "signed long long", "int64",
+                     "int64_t"), "i8"),
+    **dict.fromkeys(("ulonglong", "unsigned long long", "unsigned long long int", "uint64",
+                     "uint64_t"), "u8"),
     "float": "f4",
     "double": "f8",
-}
-_META_TYPES = {
-    "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
-    "MET_UINT": "u4", "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8",
-    "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
-_ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}
-#: Signs that turn the axes of a named space into LPS.
+_ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2",
+              "txt": "text", "text": "text", "ascii": "text", "hex": "hex"}  # fmt: skip
+#: Signs that turn the axes of a named space into LPS. Other spaces are not those of a patient.
 _SPACES = {
     "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1),
     "right-anterior-superior": (-1, -1, 1), "ras": (-1, -1, 1),
     "left-anterior-superior": (1, -1, 1), "las": (1, -1, 1),
 }  # fmt: skip
-_LONGEST_HEADER = 1 << 20
-_AGAIN = "Get the file again from its source"
+_TO_MM = {"m": 1e3, "cm": 10.0, "um": 1e-3, "nm": 1e-6}
+#: Kinds of axes that lead from voxel to voxel.
+_SPATIAL = frozenset(("domain", "space"))
+_PLAIN_KINDS = _SPATIAL | {"???", "none", ""}
 
-
-@dataclass(frozen=True, eq=False)
-class _Grid:
-    """What either header comes down to. `shape` is (volumes, k, j, i)."""
-
-    shape: tuple[int, int, int, int]
-    dtype: str
-    samples: int
-    encoding: str
-    affine: npt.NDArray[np.float64] | None
-    data_file: str
-    skip: int
-    notes: tuple[str, ...] = field(default=())
+_Vectors = list[list[float] | None]
 
 
 def is_nrrd(head: bytes) -> bool:
@@ -67,219 +61,105 @@ def is_nrrd(head: bytes) -> bool:
     return head[:7] == b"NRRD000"
 
 
-def is_meta_image(head: bytes) -> bool:
-    """Whether a file begins as MetaImage does."""
-    return head.lstrip()[:10] in (b"ObjectType", b"Comment = ") or head.lstrip()[:5] == b"NDims"
-
-
 def plan_nrrd(series: Series, password: str = "") -> SeriesPlan:
-    """Volumes of a NRRD file: one, or one for each further index of a 4D image."""
-    data = _content(series, password)
+    """Volumes of a NRRD file: one, or one for each index of an axis that is no direction."""
+    data = content_of(series, password)
     end, gap = min(
         ((at, len(mark)) for mark in (b"\n\n", b"\r\n\r\n") if (at := data.find(mark)) >= 0),
         default=(len(data), 0),
     )
-    fields = _fields(data[: min(end, _LONGEST_HEADER)], ":")
-    return _plan(series, _nrrd_grid(fields), data, end + gap, password)
+    return plan_text(series, _grid(data[:end]), data, end + gap, password)
 
 
-def plan_meta_image(series: Series, password: str = "") -> SeriesPlan:
-    """The volume of a MetaImage file."""
-    data = _content(series, password)
-    at = data.find(b"ElementDataFile")
-    end = data.find(b"\n", at)
-    if at < 0 or end < 0:
-        raise ReadError("The MetaImage header is cut short", _AGAIN)
-    return _plan(series, _meta_grid(_fields(data[:end], "=")), data, end + 1, password)
-
-
-def _content(series: Series, password: str) -> bytes:
-    instance = series.instances[0]
-    entry = next(read_all(instance.path, [instance.member], password), None)
-    if entry is None:
-        raise ReadError("The file is no longer there")
-    return entry.data
-
-
-def _fields(header: bytes, separator: str) -> dict[str, str]:
-    fields = {}
-    for line in header.decode("utf-8", "replace").splitlines():
-        key, found, value = line.partition(separator)
-        if found and not line.startswith("#"):
-            fields[key.strip().lower()] = value.strip()
-    return fields
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.replace(",", " ").strip("()").split()]
-    except ValueError as error:
-        raise ReadError("A number in the header makes no sense", _AGAIN) from error
-
-
-def _nrrd_grid(fields: dict[str, str]) -> _Grid:
-    sizes = [int(n) for n in _numbers(fields.get("sizes", ""))]
-    dtype = _NRRD_TYPES.get(fields.get("type", "").lower())
+def _grid(header: bytes) -> TextGrid:
+    fields = fields_of(header, ":")
+    sizes = [int(n) for n in numbers_of(fields.get("sizes", ""))]
+    dtype = _TYPES.get(" ".join(fields.get("type", "").lower().split()))
     encoding = _ENCODINGS.get(fields.get("encoding", "").lower())
     if not sizes or min(sizes) < 1 or dtype is None or encoding is None:
         raise ReadError("The NRRD header names no sizes, type or encoding that is read here")
     vectors = _directions(fields.get("space directions", ""))
-    samples, sizes, vectors = _without_samples(sizes, vectors, fields.get("kinds", "").split())
-    if fields.get("line skip", "0") != "0":
-        raise ReadError("NRRD files that skip lines are not read")
+    kinds = [kind.lower() for kind in fields.get("kinds", "").split()]
+    samples, sizes, vectors = _without_samples(sizes, vectors, kinds)
+    affine, notes = _affine(fields, [one for one in vectors if one is not None])
     endian = ">" if fields.get("endian", "little").lower() == "big" else "<"
-    affine, notes = _nrrd_affine(fields, vectors[:3])
-    return _Grid(
-        _shape(sizes),
+    return TextGrid(
+        shape_of(sizes),
         endian + dtype,
         samples,
         encoding,
         affine,
-        fields.get("data file", fields.get("datafile", "")),
-        int(fields.get("byte skip", fields.get("byteskip", "0")) or 0),
-        notes,
+        _files(fields, header),
+        skip=count_of(fields.get("byte skip", fields.get("byteskip", ""))),
+        lines=max(0, count_of(fields.get("line skip", fields.get("lineskip", "")))),
+        notes=notes,
     )
 
 
-def _directions(text: str) -> list[list[float] | None]:
+def _files(fields: dict[str, str], header: bytes) -> tuple[str, ...]:
+    """The names of the files with the voxels: one, a numbered row of them, or a list."""
+    named = fields.get("data file", fields.get("datafile", ""))
+    words = named.split()
+    if not words:
+        return ()
+    if words[0] == "LIST":
+        lines = header.decode("utf-8", "replace").splitlines()
+        at = next(n for n, line in enumerate(lines) if line.lower().startswith("data"))
+        return listed_files(lines[at + 1 :])
+    if "%" in words[0]:
+        first, last, step = (count_of(word) for word in [*words[1:4], *"001"][:3])
+        stop = last + (1 if step > 0 else -1)
+        return numbered(words[0], range(first, stop, step or 1))
+    return (named,)
+
+
+def _directions(text: str) -> _Vectors:
     """One vector for each axis, None for an axis that lies in no direction."""
-    parts = text.replace("(", " (").split(" (")
-    vectors: list[list[float] | None] = []
-    for part in parts:
+    vectors: _Vectors = []
+    for part in text.replace("(", " (").split(" ("):
         inside, closed, after = part.partition(")")
         if closed:
-            vectors.append(_numbers(inside))
+            vectors.append(numbers_of(inside))
         vectors += [None] * (after if closed else inside).split().count("none")
     return vectors
 
 
 def _without_samples(
-    sizes: list[int], vectors: list[list[float] | None], kinds: list[str]
-) -> tuple[int, list[int], list[list[float] | None]]:
-    """Take off a first axis that counts colours; other values per voxel are refused."""
-    no_direction = bool(vectors) and vectors[0] is None
-    color = bool(kinds) and kinds[0].lower() in ("rgb-color", "rgba-color")
-    if not (no_direction or color):
-        return 1, sizes, vectors
-    if sizes[0] not in (1, 3, 4):
-        raise ReadError(f"An image with {sizes[0]} values per voxel is not shown")
+    sizes: list[int], vectors: _Vectors, kinds: list[str]
+) -> tuple[int, list[int], _Vectors]:
+    """Take off a first axis that counts values of a voxel; one in the middle is refused."""
+    aside = [
+        (bool(vectors) and n < len(vectors) and vectors[n] is None)
+        or (n < len(kinds) and kinds[n] not in _PLAIN_KINDS)
+        for n in range(len(sizes))
+    ]
+    spatial = [n for n, one in enumerate(aside) if not one]
+    if not spatial or spatial != list(range(spatial[0], spatial[-1] + 1)) or spatial[0] > 1:
+        raise ReadError("The axes of this NRRD file lie in an order that is not read")
+    if spatial[0] == 0:
+        # Without any word on its axes, a fourth is taken as time.
+        return 1, sizes, vectors[:3] if len(spatial) > 3 else vectors
     return sizes[0], sizes[1:], vectors[1:]
 
 
-def _shape(sizes: Sequence[int]) -> tuple[int, int, int, int]:
-    if len(sizes) < 2 or math.prod(sizes) > 1 << 40:
-        raise ReadError("The header claims a size that no image has", _AGAIN)
-    whole = [*sizes, 1, 1]
-    return math.prod(whole[3:]), whole[2], whole[1], whole[0]
-
-
-def _nrrd_affine(
-    fields: dict[str, str], vectors: list[list[float] | None]
+def _affine(
+    fields: dict[str, str], given: Sequence[list[float]]
 ) -> tuple[npt.NDArray[np.float64] | None, tuple[str, ...]]:
-    signs = _SPACES.get(fields.get("space", "").lower())
-    origin = fields.get("space origin", "")
-    missing = None, ("The file does not say how it lies in the patient",)
-    given = [vector for vector in vectors if vector is not None]
-    if signs is None or not origin or len(given) < 2 or any(len(one) != 3 for one in given):
-        return missing
+    space = fields.get("space", "").lower().removesuffix("-time")
+    signs = _SPACES.get("lps" if space == "lpst" else space.removesuffix("t"))
+    origin = numbers_of(fields.get("space origin", ""))
+    vectors = [vector[:3] for vector in given[:3]]
+    if signs is None or len(origin) < 3 or len(vectors) < 2 or min(map(len, vectors)) < 3:
+        why = f" (its space is {space})" if space and signs is None else ""
+        return None, (UNPLACED + why,)
     notes: tuple[str, ...] = ()
-    if len(given) == 2:
-        given.append([float(x) for x in _unit(np.cross(given[0], given[1]))])
-        notes = ("A single slice of unknown thickness",)
-    return _checked(np.array(given).T, np.array(_numbers(origin)), np.array(signs)), notes
-
-
-def _unit(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    length = float(np.linalg.norm(vector))
-    return vector / length if length else vector
-
-
-def _checked(
-    directions: npt.NDArray[np.float64],
-    origin: npt.NDArray[np.float64],
-    signs: npt.NDArray[np.int64],
-) -> npt.NDArray[np.float64] | None:
-    """(k, j, i) to LPS mm, or None where it cannot be inverted."""
-    affine = np.eye(4)
-    if origin.shape != (3,):
-        return None
-    affine[:3, :3], affine[:3, 3] = directions * signs[:, None], origin * signs
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
-        return None
-    return reorder_kji(affine)
-
-
-def _meta_grid(fields: dict[str, str]) -> _Grid:
-    """MetaImage: TransformMatrix holds the direction of each axis in turn, in LPS."""
-    sizes = [int(n) for n in _numbers(fields.get("dimsize", ""))]
-    dtype = _META_TYPES.get(fields.get("elementtype", "").upper())
-    if not sizes or min(sizes) < 1 or dtype is None:
-        raise ReadError("The MetaImage header names no sizes or type that is read here")
-    samples = int(fields.get("elementnumberofchannels", "1") or 1)
-    if samples not in (1, 3, 4):
-        raise ReadError(f"An image with {samples} values per voxel is not shown")
-    count = len(sizes)
-    spacing = np.array(_numbers(fields.get("elementspacing", fields.get("elementsize", ""))))
-    matrix = np.array(
-        _numbers(
-            fields.get("transformmatrix", fields.get("orientation", fields.get("rotation", "")))
-        )
-    )
-    offset = np.array(
-        _numbers(fields.get("offset", fields.get("position", fields.get("origin", ""))))
-    )
-    affine = None
-    if count >= 3 and spacing.size == offset.size == count and matrix.size == count * count:
-        directions = matrix.reshape(count, count).T[:3, :3] * spacing[:3]
-        affine = _checked(directions, offset[:3], np.ones(3, dtype=np.int64))
-    big = fields.get("binarydatabyteordermsb", fields.get("elementbyteordermsb", "False"))
-    return _Grid(
-        _shape(sizes),
-        (">" if big.lower() == "true" else "<") + dtype,
-        samples,
-        "zlib" if fields.get("compresseddata", "False").lower() == "true" else "raw",
-        affine,
-        "" if fields["elementdatafile"].upper() == "LOCAL" else fields["elementdatafile"],
-        int(fields.get("headersize", "0") or 0),
-        () if affine is not None else ("The file does not say how it lies in the patient",),
-    )
-
-
-def _plan(series: Series, grid: _Grid, data: bytes, header_end: int, password: str) -> SeriesPlan:
-    instance = series.instances[0]
-    path, member, size, start = instance.path, instance.member, len(data), header_end
-    if grid.data_file:
-        path = _beside(instance.path, grid.data_file, inside_archive=bool(member))
-        size, start = path.stat().st_size, 0
-    packed = grid.encoding != "raw"
-    if grid.skip < 0 and not packed:
-        planes = math.prod(grid.shape) * grid.samples
-        start = size - planes * np.dtype(grid.dtype).itemsize
-    else:
-        start += max(grid.skip, 0)
-    file = GridFile(
-        path=path,
-        member=member,
-        size=size,
-        start=0 if packed else start,
-        shape=grid.shape,
-        dtype=grid.dtype,
-        samples=grid.samples,
-        encoding=grid.encoding,
-        packed_at=start if packed else 0,
-        affine=grid.affine,
-        notes=grid.notes,
-    )
-    return plan_grid(series, file, password)
-
-
-def _beside(header: Path, name: str, *, inside_archive: bool) -> Path:
-    """The named file in the folder of the header; ReadError for any other place."""
-    if inside_archive:
-        raise ReadError("The voxels lie in another file", "Unpack the archive and open the folder")
-    if name.upper().startswith("LIST") or "%" in name or Path(name).name != name:
-        raise ReadError("The header names voxels outside its own folder; they were not read")
-    path = header.with_name(name)
-    if path.is_symlink() or not path.is_file():
-        raise ReadError(f"The file with the voxels, {name}, is not beside the header")
-    return path
+    if len(vectors) == 2:
+        across = np.cross(vectors[0], vectors[1])
+        length = float(np.linalg.norm(across)) or 1.0
+        vectors.append([float(x) for x in across / length])
+        notes = ("A single slice, of unknown thickness",)
+    units = fields.get("space units", "").replace('"', " ").split()
+    to_mm = _TO_MM.get(units[0].lower(), 1.0) if units else 1.0
+    flip = np.array(signs, dtype=np.float64) * to_mm
+    affine = affine_of(np.array(vectors).T * flip[:, None], np.array(origin[:3]) * flip)
+    return affine, notes if affine is not None else (UNPLACED,)

@@ -80,7 +80,10 @@ def decode_direct(data: bytes, plane: PlanePlan) -> Plane | ReadError:
         return ReadError("The pixel data are cut short", _AGAIN)
     flat = np.frombuffer(data, dtype, count, plane.offset)
     shape = (form.rows, form.columns, form.samples) if form.samples > 1 else (form.rows, -1)
-    picture = flat.reshape(shape).astype(dtype.newbyteorder("<"))
+    picture = flat.reshape(shape)
+    if plane.component is not None:
+        picture = picture[..., plane.component]
+    picture = picture.astype(dtype.newbyteorder("<"))
     return _tile(cleaned(picture, form), plane)
 
 

@@ -26,10 +26,10 @@ ASK_AGAIN = "Ask the sender for another copy or another format"
 class PixelFormat:
     """How stored values lie in a file (PS3.3 C.7.6.3).
 
-    `encoding` is a transfer syntax UID for DICOM, else `raw`, `gzip`, `zlib`, `bzip2` or
-    `picture`; packed voxels begin at `packed_at` of the file. `lut` is a Modality LUT: first
-    mapped value and outputs (PS3.3 C.11.1). `padding` is the closed range of stored values that
-    means "no image here".
+    `encoding` is a transfer syntax UID for DICOM, else `raw`, `gzip`, `zlib`, `bzip2`, `text`,
+    `hex`, `picture` or `guest`; packed voxels begin at `packed_at` of the file. `lut` is a Modality
+    LUT: first mapped value and outputs (PS3.3 C.11.1). `padding` is the closed range of stored
+    values that means "no image here".
     """
 
     encoding: str
@@ -62,7 +62,8 @@ class PlanePlan:
     """Where one plane comes from: a file or member of an archive, and a frame of it.
 
     `offset` counts in the file, or in what it unpacks to. `tile` is (first row, first column, rows,
-    columns) of a plane inside a larger mosaic. A plane without a `path` is one that is missing.
+    columns) of a plane inside a larger mosaic, `component` the wanted one of several values per
+    voxel. A plane without a `path` is one that is missing.
     """
 
     path: Path | None
@@ -73,6 +74,7 @@ class PlanePlan:
     slope: float = 1.0
     intercept: float = 0.0
     tile: tuple[int, int, int, int] | None = None
+    component: int | None = None
     instance_uid: str = ""
 
 

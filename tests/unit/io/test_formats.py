@@ -209,13 +209,15 @@ def test_itk_colour(tmp_path: Path, ending: str) -> None:
     assert np.array_equal(volume.voxels, sitk.GetArrayFromImage(image))
 
 
-@pytest.mark.parametrize("other", ["/etc/passwd", "../secret.raw", "LIST", "%03d.raw 1 9 1"])
+@pytest.mark.parametrize(
+    "other", ["/etc/passwd", "../secret.raw", "LIST\n../secret.raw", "../s%03d.raw 1 9 1"]
+)
 def test_voxels_elsewhere_are_not_read(tmp_path: Path, other: str) -> None:
     (tmp_path / "secret.raw").write_bytes(b"\7" * 1000)
     folder = tmp_path / "given"
     folder.mkdir()
     (folder / "x.nhdr").write_text(
-        f"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 4 4\nencoding: raw\ndata file: {other}\n\n"
+        f"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 4 4\nencoding: raw\ndata file: {other}\n"
     )
     (folder / "x.mhd").write_text(
         "ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_UCHAR\n"

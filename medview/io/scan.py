@@ -20,7 +20,7 @@ from medview.core.study import (
 )
 from medview.io.archives import entries, is_archive, open_file
 from medview.io.dicomdir import missing_files
-from medview.io.foreign import Foreign, recognise
+from medview.io.foreign import Foreign, is_companion, recognise, why_not
 from medview.io.header import Bytes, MemoryBytes, is_dicom
 from medview.io.identity import uid_from
 from medview.io.plan import ASK_AGAIN
@@ -37,6 +37,9 @@ _JUNK = ("._", ".DS_Store")
 _HASH_WHOLE = 64 << 20
 _HASH_PART = 16 << 20
 
+
+#: A data set that names one of these belongs to somebody, even if it does not say what it is.
+_BELONGING = ("PatientName", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 
 #: One file to look at: which of the given paths it came with, and where it is.
 Listed = tuple[int, str]
@@ -249,8 +252,11 @@ class _Reader:
         if foreign is not None:
             self._found.add(self._root)
             self._foreign.append(_foreign_study(Path(path), member, source, foreign))
+        elif not member and is_companion(Path(path)):
+            if path in self._given:
+                self._refuse(path, "The file holds voxels only", "Open the header beside it")
         elif (not member and path in self._given) or _says_image(name):
-            self._refuse(os.path.join(path, member) if member else path, _why_not(name, head))  # noqa: PTH118
+            self._refuse(os.path.join(path, member) if member else path, why_not(name, head))  # noqa: PTH118
 
     def _dicom(self, path: str, member: str, source: Bytes, head: bytes) -> None:
         values = self._headers.read(source, head)
@@ -259,8 +265,11 @@ class _Reader:
                 self._directory(Path(path))
             return
         self._found.add(self._root)
-        if not values.base.get("SOPClassUID") and values.base["_PixelOffset"] == "-1":
-            raise ReadError("The file holds no image and does not say what it is")
+        nameless = not values.base.get("SOPClassUID") and values.base["_PixelOffset"] == "-1"
+        if nameless:
+            merged = values.merged()
+            if not any(merged.get(keyword) for keyword in _BELONGING):
+                raise ReadError("The file holds no image and does not say what it is")
         self._records.append(Record(path, member, values))
 
     def _directory(self, path: Path) -> None:
@@ -279,17 +288,6 @@ class _Reader:
 
 def _says_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in _SHOULD_BE_IMAGES  # noqa: PTH122
-
-
-def _why_not(name: str, head: bytes) -> str:
-    if not head:
-        return "The file is empty"
-    suffix = Path(name).suffix.lower()
-    if suffix in (".mp4", ".avi", ".mov", ".gif", ".mkv", ".webm"):
-        return "Video files are not opened"
-    if suffix in (".svs", ".ndpi", ".mrxs"):
-        return "Whole-slide pictures are not opened"
-    return "This is no image that can be opened"
 
 
 def _files(folder: str, closed: Callable[[str], None]) -> Iterator[str]:

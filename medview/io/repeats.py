@@ -8,15 +8,15 @@ walked element by element, and what it differs in is remembered for those that f
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medview.io.elements import Element, elements_of
+from medview.io.found import Values
 from medview.io.header import (
     CHUNK,
     DEFLATED,
     LONGEST_VALUE,
-    Bytes,
     Header,
     Texts,
     encodings_of,
@@ -38,22 +38,6 @@ _VARYING = frozenset((
 _KEPT = 24
 #: Headers up to this size are read at once where those before were as large.
 _LARGEST = 1 << 18
-
-
-@dataclass(frozen=True)
-class Values:
-    """Header values of one file, with the facts about the file itself (names that begin with _).
-
-    `base` is shared by all files of a pattern, as the same object; `changes` says what differs.
-    """
-
-    base: Mapping[str, str]
-    changes: Mapping[str, str]
-    notes: tuple[str, ...] = ()
-
-    def merged(self) -> dict[str, str]:
-        """All values in one."""
-        return {**self.base, **self.changes}
 
 
 class Headers:

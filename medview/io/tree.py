@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medview.core.study import Instance, Problem, Series, SeriesKind, Severity, Study
+from medview.io.found import Values
 from medview.io.identity import (
     IMAGE_KINDS,
     Identity,
@@ -18,7 +19,6 @@ from medview.io.identity import (
     study_uid_of,
     uid_from,
 )
-from medview.io.repeats import Values
 
 #: Files that agree in these, the first of them given, belong to one series of one patient.
 _OWNERSHIP = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID",

@@ -1,0 +1,83 @@
+"""What a scan finds, in plain values that cross from the import workers.
+
+Light on purpose: no DICOM library is imported here, so the window's process may unpack it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medview.core.study import Problem, Study
+from medview.io.plan import VolumePlan
+
+#: One file to look at: which of the given paths it came with, and where it is.
+Listed = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The files below the given paths, in order, not opened yet."""
+
+    roots: tuple[str, ...]
+    files: tuple[Listed, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Values:
+    """Header values of one file, with the facts about the file itself (names that begin with _).
+
+    `base` is shared by files that are alike, as the same object; `changes` says what differs.
+    """
+
+    base: Mapping[str, str]
+    changes: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    def merged(self) -> dict[str, str]:
+        """All values in one."""
+        return {**self.base, **self.changes}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A DICOM file, or a member of an archive, by its header."""
+
+    path: str
+    member: str
+    values: Values
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a number of files hold. `found` names the roots of files that were read or refused."""
+
+    records: tuple[Record, ...] = ()
+    foreign: tuple[Study, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    found: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What was found, and what could not be read and why."""
+
+    studies: tuple[Study, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class FirstLook:
+    """The first image met in a folder, before anything else of it is known.
+
+    `study` holds that one image only; `plan` has one plane, and `voxels` are it.
+    """
+
+    study: Study
+    plan: VolumePlan
+    voxels: npt.NDArray[Any] = field(default_factory=lambda: np.empty(0), repr=False)

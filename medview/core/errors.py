@@ -23,6 +23,10 @@ class ReadError(MedviewError):
     """A file or folder could not be read as what it claims to be."""
 
 
+class PasswordError(ReadError):
+    """An archive that needs a password, or another one."""
+
+
 class GeometryError(MedviewError):
     """Positions that are missing or contradict each other, or two grids that do not agree."""
 

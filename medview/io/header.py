@@ -10,13 +10,13 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.valuerep import PersonName
 
 from medview.core.errors import ReadError
+from medview.io.unpacking import Bytes, Part, Unpacked, raw_deflate
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -50,6 +50,8 @@ FrameTimeVector ModalityLUTSequence VOILUTSequence SharedFunctionalGroupsSequenc
 PerFrameFunctionalGroupsSequence DirectoryRecordSequence DetectorInformationSequence
 SequenceOfUltrasoundRegions RealWorldValueMappingSequence RedPaletteColorLookupTableDescriptor
 NominalPercentageOfRespiratoryPhase DoseGridScaling DoseUnits GridFrameOffsetVector
+ActualFrameDuration FloatPixelPaddingValue FloatPixelPaddingRangeLimit DoubleFloatPixelPaddingValue
+DoubleFloatPixelPaddingRangeLimit PresentationLUTShape ShutterShape
 """
 
 _PRIVATE = {
@@ -57,6 +59,9 @@ _PRIVATE = {
     0x0019100C: ("SiemensBValue", "IS"),
     0x00431039: ("GEBValue", "IS"),
     0x20011003: ("PhilipsBValue", "FL"),
+    0x2005100E: ("PhilipsScaleSlope", "FL"),
+    # Overlay Rows of the first overlay that is there: a repeating group, which has no keyword.
+    **{0x60000010 + (group << 16): ("OverlayRows", "US") for group in range(0, 0x20, 2)},
 }
 
 
@@ -93,35 +98,6 @@ _LONGEST_TEXT = 1024
 LONGEST_VALUE = 1 << 16
 _INFLATION_LIMIT = 200
 _CUT, _AGAIN = "The file ends inside its header", "Get the file again from its source"
-
-
-class Bytes(Protocol):
-    """Something to read at places: a file, a member of an archive, memory."""
-
-    @property
-    def size(self) -> int:
-        """Bytes in all."""
-        ...
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes from `offset`; fewer only at the end."""
-        ...
-
-
-@dataclass(frozen=True)
-class MemoryBytes:
-    """A buffer as something to read at places."""
-
-    data: bytes
-
-    @property
-    def size(self) -> int:
-        """Bytes in all."""
-        return len(self.data)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """A slice of the buffer."""
-        return self.data[offset : offset + length]
 
 
 @dataclass(frozen=True)
@@ -167,21 +143,46 @@ def read_header(source: Bytes, head: bytes = b"", texts: Texts | None = None) ->
     if not is_dicom(head):
         raise ReadError("This is no DICOM file", "Nothing can be done here")
     start, syntax, notes = _meta(head)
+    before = 0
     if syntax == DEFLATED:
-        source = MemoryBytes(inflate(source.read_at(0, source.size), start))
+        # Unpacked only where it is looked at: what swells without measure takes no memory.
+        limit = max(1 << 20, _INFLATION_LIMIT * source.size)
+        packed = Part(source, start, source.size - start)
+        source, before, start = Unpacked(packed, raw_deflate, limit), start, 0
         head = source.read_at(0, CHUNK)
     explicit, endian, more = _encoding(head, start, syntax)
     walk = _Walk(source, head, explicit=explicit, endian=endian)
     kept, pixels = walk.collect(start)
+    values = (texts or Texts()).of(kept, endian)
+    if len(kept) > len(values):
+        more += _contradictions(kept)
     return Header(
-        values=(texts or Texts()).of(kept, endian),
-        transfer_syntax=syntax or (EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE),
-        pixel_offset=pixels[0],
+        values=values,
+        transfer_syntax=_true_syntax(syntax, explicit=explicit, endian=endian),
+        pixel_offset=pixels[0] + before if pixels[0] >= 0 else -1,
         pixel_length=-1 if pixels[1] == _UNDEFINED else pixels[1],
         pixel_kind=pixels[2],
-        file_size=source.size,
+        file_size=source.size + before,
         notes=(*notes, *more),
     )
+
+
+def _true_syntax(named: str, *, explicit: bool, endian: str) -> str:
+    """The transfer syntax by which the pixels are read: the bytes count, then the name."""
+    if named not in ("", IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG):
+        return named
+    if endian == ">":
+        return EXPLICIT_BIG
+    return EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE
+
+
+def _contradictions(kept: Kept) -> list[str]:
+    """What stands more than once in a header, with different values."""
+    first: dict[str, bytes] = {}
+    twice = {key: None for key, _, raw in kept if first.setdefault(key, raw) != raw}
+    for keyword, _ in _PRIVATE.values():
+        twice.pop(keyword, None)
+    return [f"{key} stands more than once in the header: the first counts" for key in twice]
 
 
 def inflate(data: bytes, start: int) -> bytes:

@@ -23,6 +23,7 @@ from medview.io.header import (
     read_header,
     text_of,
 )
+from medview.io.unpacking import Bytes
 
 #: Elements that are the same in all files of one pattern: whose the file is and how it is written.
 _FIXED = frozenset((

@@ -21,11 +21,12 @@ from medview.core.study import (
 from medview.io.archives import entries, is_archive, open_file
 from medview.io.dicomdir import missing_files
 from medview.io.foreign import Foreign, is_companion, recognise, why_not
-from medview.io.header import Bytes, MemoryBytes, is_dicom
+from medview.io.header import is_dicom
 from medview.io.identity import uid_from
 from medview.io.plan import ASK_AGAIN
 from medview.io.repeats import Headers, Values
 from medview.io.tree import Tree
+from medview.io.unpacking import Bytes
 
 #: Files that say by their name that they should be images are named when they are not.
 _SHOULD_BE_IMAGES = frozenset(
@@ -236,8 +237,8 @@ class _Reader:
                 self._refuse(inside, entry.refused)
                 continue
             try:
-                source = MemoryBytes(entry.data)
-                self._one(str(path), entry.member, source, entry.data[: self._headers.look])
+                head = entry.source.read_at(0, self._headers.look)
+                self._one(str(path), entry.member, entry.source, head)
             except ReadError as error:
                 self._refuse(inside, error.user_text, error.hint)
 

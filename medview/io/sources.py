@@ -18,7 +18,8 @@ from medview.core.errors import ExportError, ReadError
 from medview.core.geometry import Geometry
 from medview.core.study import Instance, Series
 from medview.io.archives import read_all
-from medview.io.header import MemoryBytes, read_header
+from medview.io.header import read_header
+from medview.io.unpacking import MemoryBytes
 
 #: How far a slice may lie from its place on the grid and still be the one that stands there.
 _SAME_PLACE_MM = 0.15

@@ -21,7 +21,8 @@ from pydicom.uid import (
 )
 
 from medview.core.errors import ReadError
-from medview.io.header import MemoryBytes, Texts, is_dicom, read_header
+from medview.io.header import Texts, is_dicom, read_header
+from medview.io.unpacking import MemoryBytes
 from tests.helpers.dicom_phantoms import ct_datasets
 from tests.helpers.phantoms import Phantom
 

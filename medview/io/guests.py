@@ -37,7 +37,7 @@ def plan_guest(series: Series, password: str = "") -> SeriesPlan:
         raise ReadError("This format is not read inside archives", "Unpack the archive first")
     _check_companions(instance.path)
     with _refusing():
-        image = nibabel.load(instance.path)
+        image = _loaded(instance.path)
         shape = tuple(int(n) for n in image.shape)
         affine = np.array(image.affine, dtype=np.float64)
     if not 2 <= len(shape) <= 5 or min(shape) < 1 or np.prod(shape, dtype=float) > _MOST_VOXELS:
@@ -68,6 +68,11 @@ def plan_guest(series: Series, password: str = "") -> SeriesPlan:
     return SeriesPlan(series.uid, tuple(volumes))
 
 
+def _loaded(path: Path) -> Any:
+    # nibabel does not know ECAT by its name or beginning.
+    return nibabel.ecat.load(path) if path.suffix.lower() == ".v" else nibabel.load(path)
+
+
 def _is_placed(image: Any, affine: npt.NDArray[np.float64]) -> bool:
     """Whether the file says how it lies. ECAT names sides in a way that nibabel does not follow."""
     if isinstance(image, nibabel.ecat.EcatImage):
@@ -83,7 +88,7 @@ def guest_pictures(planes: Sequence[PlanePlan]) -> Iterator[npt.NDArray[Any] | R
         raise ReadError("The file is no longer there")
     try:
         with _refusing():
-            values = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
+            values = np.asarray(_loaded(path).dataobj, dtype=np.float32)
     except ReadError as error:
         yield from [error] * len(planes)
         return

@@ -39,9 +39,6 @@ _HASH_WHOLE = 64 << 20
 _HASH_PART = 16 << 20
 
 
-#: A data set that names one of these belongs to somebody, even if it does not say what it is.
-_BELONGING = ("PatientName", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
-
 #: One file to look at: which of the given paths it came with, and where it is.
 Listed = tuple[int, str]
 
@@ -267,10 +264,8 @@ class _Reader:
             return
         self._found.add(self._root)
         nameless = not values.base.get("SOPClassUID") and values.base["_PixelOffset"] == "-1"
-        if nameless:
-            merged = values.merged()
-            if not any(merged.get(keyword) for keyword in _BELONGING):
-                raise ReadError("The file holds no image and does not say what it is")
+        if nameless and head[128:132] != b"DICM":
+            raise ReadError("The file holds no image and does not say what it is")
         self._records.append(Record(path, member, values))
 
     def _directory(self, path: Path) -> None:

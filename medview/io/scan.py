@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from medview.core.errors import ReadError
@@ -21,10 +21,11 @@ from medview.core.study import (
 from medview.io.archives import entries, is_archive, open_file
 from medview.io.dicomdir import missing_files
 from medview.io.foreign import Foreign, is_companion, recognise, why_not
+from medview.io.found import Listed, Reading, Record, ScanResult, Survey
 from medview.io.header import is_dicom
 from medview.io.identity import uid_from
 from medview.io.plan import ASK_AGAIN
-from medview.io.repeats import Headers, Values
+from medview.io.repeats import Headers
 from medview.io.tree import Tree
 from medview.io.unpacking import Bytes
 
@@ -39,50 +40,11 @@ _HASH_WHOLE = 64 << 20
 _HASH_PART = 16 << 20
 
 
-#: One file to look at: which of the given paths it came with, and where it is.
-Listed = tuple[int, str]
-
 #: Called with the number of the file that is looked at next, and again while it is worked on.
 Step = Callable[[int], object]
 
 #: So many images cross to the window at once.
 _PIECE = 1000
-
-
-@dataclass(frozen=True)
-class Survey:
-    """The files below the given paths, in order, not opened yet."""
-
-    roots: tuple[str, ...]
-    files: tuple[Listed, ...]
-    problems: tuple[Problem, ...] = ()
-
-
-@dataclass(frozen=True)
-class Record:
-    """A DICOM file, or a member of an archive, by its header."""
-
-    path: str
-    member: str
-    values: Values
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a number of files hold. `found` names the roots of files that were read or refused."""
-
-    records: tuple[Record, ...] = ()
-    foreign: tuple[Study, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    found: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True)
-class ScanResult:
-    """What was found, and what could not be read and why."""
-
-    studies: tuple[Study, ...]
-    problems: tuple[Problem, ...]
 
 
 def scan(paths: Sequence[Path], password: str = "") -> ScanResult:

@@ -50,6 +50,8 @@ PROBABILITY = Code("122157", "DCM", "Probability")
 # Quantities of voxels (CID 7180 and neighbours)
 ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")
 SUV_BW = Code("126401", "DCM", "SUVbw")
+SUV = Code("126400", "DCM", "Standardized Uptake Value")
+ACTIVITY = Code("110821", "DCM", "Nuclear Medicine Tomographic Activity")
 SIGNAL = Code("110852", "DCM", "MR signal intensity")
 ABSORBED_DOSE = Code("128513", "DCM", "Absorbed Dose")
 UNSPECIFIED = Code("111", "99MEDVIEW", "Stored value")
@@ -71,4 +73,12 @@ UNIT_TEXT = {
     "mL": "mL",
     "deg": "°",
     "g/ml{SUVbw}": "SUVbw",
+    "g/ml{SUVlbm}": "SUVlbm",
+    "g/ml{SUVlbm(Janma)}": "SUVlbm",
+    "g/ml{SUVlbm(James128)}": "SUVlbm (James)",
+    "g/ml{SUVibw}": "SUVibw",
+    "cm2/ml{SUVbsa}": "SUVbsa",
+    "{counts}": "counts",
+    "{propcounts}/s": "counts/s",
+    "{OD}.10*-3": "OD/1000",
 }

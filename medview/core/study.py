@@ -118,6 +118,10 @@ class Study:
     referring_physician: str = ""
     series: tuple[Series, ...] = ()
 
+    def companions_of(self, series: Series) -> tuple[Series, ...]:
+        """Series that may say what the values of this one mean: real-world value maps."""
+        return tuple(one for one in self.series if one.modality == "RWV" and one.uid != series.uid)
+
     def find_series(self, uid: str) -> Series:
         """The series with that UID; KeyError if it is not of this study."""
         for series in self.series:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from medview.core.codes import ABSORBED_DOSE, ATTENUATION, SIGNAL, SUV_BW, UNSPECIFIED, Code
+from medview.core.codes import (
+    ABSORBED_DOSE,
+    ACTIVITY,
+    ATTENUATION,
+    SIGNAL,
+    SUV,
+    SUV_BW,
+    UNSPECIFIED,
+    Code,
+)
 from medview.core.errors import ReadError
 from medview.core.volume import Window
 from medview.io.header import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from medview.io.plan import PixelFormat
 
 Values = Mapping[str, str]
+
+#: What turns the rescaled values of a PET image into SUVbw, worked out by `io.pet`.
+SUV_FACTOR = "_SuvFactor"
 
 NATIVE = frozenset((IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED))
 _JPEG = "1.2.840.10008.1.2.4."
@@ -38,11 +50,13 @@ _SUV_UNITS = {
     "": "g/ml{SUVbw}",
     "BW": "g/ml{SUVbw}",
     "LBM": "g/ml{SUVlbm}",
-    "LBMJANMA": "g/ml{SUVlbm}",
-    "LBMJAMES128": "g/ml{SUVlbm}",
+    "LBMJANMA": "g/ml{SUVlbm(Janma)}",
+    "LBMJAMES128": "g/ml{SUVlbm(James128)}",
     "BSA": "cm2/ml{SUVbsa}",
     "IBW": "g/ml{SUVibw}",
 }
+#: Units that Rescale Type and Modality LUT Type name (PS3.3 C.11.1.1.2), beside HU.
+_LUT_UNITS = {"OD": "{OD}.10*-3", "MGML": "mg/ml", "PCT": "%", "ED": "10*23/ml", "DVPX": "1"}
 
 
 def numbers(values: Values, keyword: str) -> tuple[float, ...]:
@@ -107,7 +121,7 @@ def pixel_format(values: Values) -> PixelFormat:
         bits_stored=stored,
         high_bit=high,
         frames=max(1, frames),
-        padding=padding_of(values, np.dtype(dtype)),
+        padding=padding_of(values, np.dtype(dtype), stored),
     )
     _check_length(form, values)
     return form
@@ -177,12 +191,16 @@ def rescale_of(values: Values) -> Rescale:
     )
     if wrong or slope == 0:
         return Rescale(trusted=False)
-    return Rescale(1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
+    factor = float(values.get(SUV_FACTOR) or 1)
+    slope, intercept = (1.0 if slope is None else slope), (0.0 if intercept is None else intercept)
+    return Rescale(slope * factor, intercept * factor)
 
 
 def meaning_of(values: Values) -> tuple[Code, str, tuple[str, ...]]:
     """Quantity, UCUM unit and notes of the rescaled values."""
     modality, kind = values.get("Modality", ""), values.get("RescaleType", "")
+    if values.get(SUV_FACTOR):
+        return SUV_BW, "g/ml{SUVbw}", ()
     if modality == "CT" and kind in ("HU", ""):
         if values.get("RescaleIntercept", "") == "" and kind != "HU":
             return UNSPECIFIED, "1", ("No rescale values: the numbers are not Hounsfield units",)
@@ -191,43 +209,95 @@ def meaning_of(values: Values) -> tuple[Code, str, tuple[str, ...]]:
         units = values.get("Units", "")
         if units == "GML":
             unit = _SUV_UNITS.get(values.get("SUVType", ""), "1")
-            return (SUV_BW if unit == "g/ml{SUVbw}" else UNSPECIFIED), unit, ()
-        return UNSPECIFIED, _PET_UNITS.get(units, "1"), ()
+            return (SUV_BW if unit == "g/ml{SUVbw}" else SUV), unit, ()
+        unit = _PET_UNITS.get(units, "1")
+        quantity = {"BQML": ACTIVITY, "CM2ML": SUV, "HU": ATTENUATION}.get(units, UNSPECIFIED)
+        return quantity, unit, ()
+    if kind in _LUT_UNITS:
+        return UNSPECIFIED, _LUT_UNITS[kind], ()
     if modality == "RTDOSE":
         return (ABSORBED_DOSE if kind == "Gy" else UNSPECIFIED), kind or "1", ()
     return (SIGNAL if modality == "MR" else UNSPECIFIED), "1", ()
 
 
 def windows_of(values: Values) -> tuple[Window, ...]:
-    """The windows the file asks for, in real-world values (PS3.3 C.11.2)."""
+    """The windows the file asks for, in real-world values (PS3.3 C.11.2).
+
+    One whose width makes no sense for its function is left out (see `lost_windows`).
+    """
     function = values.get("VOILUTFunction", "") or "LINEAR"
     smallest = 1.0 if function == "LINEAR" else 1e-12
     names = values.get("WindowCenterWidthExplanation", "").split("\\")
-    pairs = zip(numbers(values, "WindowCenter"), numbers(values, "WindowWidth"), strict=False)
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        function = "LINEAR"
+    factor = float(values.get(SUV_FACTOR) or 1)
     return tuple(
-        Window(center, width, names[n].strip() if n < len(names) else "", function)
-        for n, (center, width) in enumerate(pairs)
+        Window(center, width, names[n].strip() if n < len(names) else "", function).rescaled(
+            factor, 0.0
+        )
+        if factor != 1
+        else Window(center, width, names[n].strip() if n < len(names) else "", function)
+        for n, (center, width) in enumerate(_window_pairs(values))
         if width >= smallest
     )
 
 
-def padding_of(values: Values, dtype: np.dtype[Any]) -> tuple[float, float] | None:
-    """Pixel Padding Value and Range Limit as a closed range of stored values (C.7.5.1.1.2)."""
-    value = number(values, "PixelPaddingValue")
+def _window_pairs(values: Values) -> list[tuple[float, float]]:
+    centers, widths = numbers(values, "WindowCenter"), numbers(values, "WindowWidth")
+    return list(zip(centers, widths, strict=False))
+
+
+def lost_windows(values: Values) -> tuple[str, ...]:
+    """A note where the file asks for a window that cannot be: without a width, say."""
+    asked = bool(values.get("WindowCenter") or values.get("WindowWidth"))
+    pairs = _window_pairs(values)
+    function = values.get("VOILUTFunction", "") or "LINEAR"
+    if asked and len(windows_of(values)) < max(1, len(pairs)):
+        return ("A window of the file makes no sense (its width, say): not used",)
+    if asked and function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        return (f"The display function “{function[:16]}” is not known: taken as linear",)
+    return ()
+
+
+def is_inverted(values: Values) -> bool:
+    """Whether low values are shown bright (PS3.3 C.7.6.3.1.2, C.8.11.3.1.2).
+
+    MONOCHROME1 and a Presentation LUT Shape INVERSE say the same thing, once.
+    """
+    if values.get("PhotometricInterpretation") == "MONOCHROME1":
+        return True
+    return values.get("PresentationLUTShape") == "INVERSE"
+
+
+#: Where padding stands for whole numbers, for float and for double pixels (PS3.3 C.7.6.24, 25).
+_PADDING = {"integer": "PixelPadding", "float": "FloatPixelPadding",
+            "double": "DoubleFloatPixelPadding"}  # fmt: skip
+
+
+def padding_of(
+    values: Values, dtype: np.dtype[Any], bits_stored: int = 0
+) -> tuple[float, float] | None:
+    """Padding Value and Range Limit as a closed range of stored values (PS3.3 C.7.5.1.1.2)."""
+    name = _PADDING[values.get("_PixelKind") or "integer"]
+    value = number(values, name + "Value")
     if value is None:
         return None
-    limit = number(values, "PixelPaddingRangeLimit")
-    ends = [_as_stored(value, dtype), _as_stored(value if limit is None else limit, dtype)]
+    limit = number(values, name + "RangeLimit")
+    both = (value, value if limit is None else limit)
+    ends = [_as_stored(end, dtype, bits_stored) for end in both]
     return min(ends), max(ends)
 
 
-def _as_stored(value: float, dtype: np.dtype[Any]) -> float:
-    """A padding value written with the other sign than the pixels, as the pixels have it."""
+def _as_stored(value: float, dtype: np.dtype[Any], bits_stored: int) -> float:
+    """A padding value as the pixels have it: of their sign, within the bits they store."""
     if dtype.kind not in "iu":
-        return value
+        return float(np.float32(value)) if dtype.itemsize == 4 else value
     bits = dtype.itemsize * 8
-    low = -(1 << (bits - 1)) if dtype.kind == "i" else 0
-    return float((int(value) - low) % (1 << bits) + low)
+    stored = bits_stored or bits
+    low = -(1 << (stored - 1)) if dtype.kind == "i" else 0
+    if low <= value < low + (1 << stored):
+        return value
+    return float((int(value) - low) % (1 << stored) + low)
 
 
 #: What padding becomes where every slice has its own scale.
@@ -261,18 +331,34 @@ def common_scale(forms: Sequence[PixelFormat], values: Sequence[Values]) -> Scal
         return Scale("|u1", channels=3)
     rescales = {rescale_of(one) for one in values}
     trusted = all(rescale.trusted for rescale in rescales)
+    paddings = {one.padding for one in forms}
     if any(one.lut is not None for one in forms):
-        return Scale("<u2", trusted=trusted)
+        return _lut_scale(forms, paddings)
     dtype = np.dtype(form.dtype)
     one_type = len({one.dtype for one in forms}) == 1 and dtype.itemsize <= 4
     padding = form.padding
-    if one_type and (len(rescales) == 1 or not trusted):
+    if one_type and len(paddings) == 1 and (len(rescales) == 1 or not trusted):
         rescale = rescales.pop() if trusted else Rescale()
         scale = Scale(dtype.str, rescale.slope, rescale.intercept, trusted=trusted, padding=padding)
     else:
-        padding = None if padding is None else (_PADDED, _PADDED)
+        padding = None if paddings == {None} else (_PADDED, _PADDED)
         scale = Scale("<f4", real_values=True, trusted=trusted, padding=padding)
     return replace(scale, blank=_blank(scale, meaning_of(values[0])[1]))
+
+
+def _lut_scale(
+    forms: Sequence[PixelFormat], paddings: Collection[tuple[float, float] | None]
+) -> Scale:
+    """Outputs of Modality LUTs; padding, which is in stored values, must not become one of them.
+
+    Rescale Slope and Intercept have no say where a Modality LUT stands (PS3.3 C.11.1).
+    """
+    every = all(one.lut is not None for one in forms)
+    if every and set(paddings) == {None}:
+        return Scale("<u2")
+    padding = None if set(paddings) == {None} else (_PADDED, _PADDED)
+    blank = 0.0 if padding is None else _PADDED
+    return Scale("<f4", real_values=True, padding=padding, blank=blank)
 
 
 def _blank(scale: Scale, unit: str) -> float:

@@ -1,0 +1,184 @@
+"""What the numbers of frames mean beyond Rescale Slope and Intercept.
+
+Modality and VOI LUTs, uptake of PET, real-world value maps and what vendors keep for themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from medview.core.codes import ACTIVITY, SUV, UNSPECIFIED
+from medview.core.errors import ReadError
+from medview.core.study import Series
+from medview.core.volume import ValueScale
+from medview.io.frames import Frame
+from medview.io.lookup import modality_table, voi_windows
+from medview.io.multiframe import damage_refused, data_sets
+from medview.io.pet import Uptake, uptake_of
+from medview.io.real_world import Mapping, frame_mappings, maps_of_study, scale_of
+from medview.io.values import SUV_FACTOR, Rescale, Scale, number, rescale_of
+
+_BEYOND_16_BITS = 2
+
+
+def with_tables(frames: list[Frame], ds: Dataset | None) -> list[Frame]:
+    """Frames of one instance with its lookup tables and maps, `ds` being its header."""
+    if ds is None or not frames or frames[0].form is None:
+        return frames
+    form = frames[0].format
+    with damage_refused("The header of the file is damaged"):
+        signed = form.signed or (number(frames[0].values, "RescaleIntercept") or 0) < 0
+        table, note = modality_table(ds, signed=form.signed)
+        if table is not None and np.dtype(form.dtype).itemsize > _BEYOND_16_BITS:
+            table, note = None, "A Modality LUT of 32-bit pixels is not applied"
+        windows, notes = voi_windows(ds, signed=signed)
+        mappings = frame_mappings(ds, form.frames)
+    texts: dict[str, str] = {}
+    if table is not None:
+        form = replace(form, lut=(table.first, table.outputs))
+        texts = {"RescaleType": table.kind, "RescaleSlope": "", "RescaleIntercept": ""}
+    elif note:
+        texts = {"RescaleType": "US"}
+    return [
+        replace(
+            frame,
+            form=form,
+            values={**frame.values, **texts},
+            notes=(*frame.notes, *((note,) if note else ()), *notes),
+            curves=windows,
+            mappings=mappings[min(frame.number, len(mappings) - 1)],
+        )
+        for frame in frames
+    ]
+
+
+def with_meaning(
+    frames: list[Frame], companions: Sequence[Series] = (), password: str = ""
+) -> list[Frame]:
+    """All frames of a series with what other objects and the series as a whole say of them."""
+    maps = maps_of_study(companions, password) if companions else {}
+    if maps:
+        frames = [
+            replace(
+                frame,
+                mappings=(*frame.mappings, *maps.get(frame.instance.sop_instance_uid, ())),
+            )
+            for frame in frames
+        ]
+    readable = [frame for frame in frames if frame.form is not None]
+    if not readable or readable[0].values.get("Modality") != "PT":
+        return frames
+    uptake = _uptake(readable, password)
+    return frames if uptake is None else _with_uptake(frames, readable, uptake)
+
+
+def _uptake(frames: Sequence[Frame], password: str) -> Uptake | None:
+    """SUV of a PET series, whose facts about the patient and dose are those of any of its files."""
+    instance = frames[0].instance
+    ds = data_sets([instance], password).get((instance.path, instance.member))
+    if not isinstance(ds, Dataset):
+        return Uptake(notes=("No SUV: the header cannot be read",))
+    try:
+        with damage_refused("a value of the header is damaged"):
+            return uptake_of(ds, [frame.values for frame in frames])
+    except ReadError as error:
+        return Uptake(notes=(f"No SUV: {error.user_text}",))
+
+
+def _with_uptake(frames: Sequence[Frame], readable: Sequence[Frame], uptake: Uptake) -> list[Frame]:
+    offered = tuple(
+        ValueScale(name, unit, SUV, ratio) for (name, unit), ratio in uptake.ratios.items()
+    )
+    factors = dict(zip(map(id, readable), uptake.factors, strict=False))
+    result = []
+    for frame in frames:
+        told = replace(frame, notes=(*frame.notes, *uptake.notes))
+        if id(frame) in factors:
+            values = {**frame.values, SUV_FACTOR: repr(factors[id(frame)])}
+            told = replace(told, values=values, offered=offered)
+        result.append(told)
+    return result
+
+
+def scale_name_of(frame: Frame) -> str:
+    """What the values of a frame are called where there are others."""
+    if frame.values.get(SUV_FACTOR):
+        return "SUVbw"
+    if frame.values.get("Modality") == "PT":
+        return {"GML": "SUV", "BQML": "Activity concentration", "CNTS": "Counts"}.get(
+            frame.values.get("Units", ""), "Values of the file"
+        )
+    return "Values of the file"
+
+
+def scales_of(frames: Sequence[Frame], scale: Scale) -> tuple[ValueScale, ...]:
+    """Other meanings that the values of a volume have, besides those it is opened with."""
+    if not scale.trusted or scale.channels != 1:
+        return ()
+    rescales = [rescale_of(frame.values) for frame in frames]
+    found = [*_uptake_scales(frames)]
+    if not any(frame.format.lut is not None for frame in frames):
+        found += _mapped_scales(frames, rescales, kept_as_stored=not scale.real_values)
+        found += _philips_scale(frames, rescales)
+    # One name stands for one meaning.
+    return tuple({one.name: one for one in reversed(found)}.values())[::-1]
+
+
+def _uptake_scales(frames: Sequence[Frame]) -> list[ValueScale]:
+    values = frames[0].values
+    factors = {frame.values.get(SUV_FACTOR, "") for frame in frames}
+    if factors == {""}:
+        return []
+    found = list(frames[0].offered)
+    # Images that were not corrected for decay each have a factor of their own: no way back.
+    if len(factors) == 1:
+        unit = {"BQML": "Bq/ml", "CNTS": "{counts}"}.get(values.get("Units", ""), "1")
+        name = {"Bq/ml": "Activity concentration", "{counts}": "Counts"}.get(unit, "Stored")
+        quantity = ACTIVITY if unit == "Bq/ml" else UNSPECIFIED
+        found.append(ValueScale(name, unit, quantity, 1 / float(factors.pop())))
+    return found
+
+
+def _mapped_scales(
+    frames: Sequence[Frame], rescales: Sequence[Rescale], *, kept_as_stored: bool
+) -> list[ValueScale]:
+    """Real-world value maps that all frames of the volume have under one name."""
+    names: dict[str, list[Mapping]] = {}
+    for frame in frames:
+        for mapping in {one.name: one for one in frame.mappings}.values():
+            names.setdefault(mapping.name, []).append(mapping)
+    found = []
+    for mappings in names.values():
+        if len(mappings) == len(frames):
+            made = scale_of(mappings, rescales)
+            if made is not None and (made.table is None or kept_as_stored):
+                found.append(made)
+    return found
+
+
+def _philips_scale(frames: Sequence[Frame], rescales: Sequence[Rescale]) -> list[ValueScale]:
+    """Philips MR keeps the signal before it was scaled for display (Chenevert et al. 2014).
+
+    With displayed = RS stored + RI and SS of (2005,100E) it is displayed / (RS SS).
+    """
+    if not frames[0].values.get("Manufacturer", "").upper().startswith("PHILIPS"):
+        return []
+    slopes = [number(frame.values, "PhilipsScaleSlope") for frame in frames]
+    if any(slope is None or slope <= 0 for slope in slopes):
+        return []
+    mappings = [
+        Mapping(
+            "Philips floating point",
+            "1",
+            slope=1 / slope,
+            intercept=rescale.intercept / (rescale.slope * slope),
+        )
+        for slope, rescale in zip(slopes, rescales, strict=True)
+        if slope
+    ]
+    made = scale_of(mappings, rescales)
+    return [] if made is None else [made]

@@ -1,0 +1,333 @@
+"""Positron emission images: what their headers say of dose, times and person, made into SUV.
+
+A series opens in SUVbw when every input is there and none contradicts another; else in the units
+of the file, with the reason in its notes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from medview.io import suv
+from medview.io.values import Values, number
+
+#: Facts that must be the same in all images of a series.
+_COMMON = ("Units", "DecayCorrection", "PatientWeight", "PatientSize", "PatientSex",
+           "PatientBirthDate", "SeriesDate", "SeriesTime")  # fmt: skip
+_NAMES = {
+    "Units": "Units (0054,1001)",
+    "DecayCorrection": suv.DECAY,
+    "PatientWeight": suv.WEIGHT,
+    "PatientSize": suv.SIZE,
+    "PatientSex": suv.SEX,
+    "PatientBirthDate": suv.BIRTH,
+    "SeriesDate": "Series Date (0008,0021)",
+    "SeriesTime": suv.SERIES_TIME,
+}
+_CORRECTED = "Corrected Image (0028,0051)"
+_GE_START = (0x0009, "GEMS_PETD_01", 0x0D)
+_SIEMENS_START = (0x0071, "SIEMENS MED PT", 0x22)
+_PHILIPS_SUV = (0x7053, "Philips PET Private Group", 0x00)
+_PHILIPS_ACTIVITY = (0x7053, "Philips PET Private Group", 0x09)
+_NUCLIDE = re.compile(r"(\d{2,3})\W*m?\W*([A-Z][a-z]?)|\b([A-Z][a-z]?)\W{0,2}(\d{2,3})")
+_ELEMENTS = {
+    "carbon": "C", "nitrogen": "N", "oxygen": "O", "fluorine": "F", "copper": "Cu",
+    "gallium": "Ga", "rubidium": "Rb", "zirconium": "Zr", "iodine": "I", "yttrium": "Y",
+    "scandium": "Sc", "manganese": "Mn", "cobalt": "Co", "sodium": "Na", "germanium": "Ge",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Uptake:
+    """What turns the rescaled values of each image into SUVbw; or why nothing does.
+
+    `factors` has one for each image, empty where SUV is refused. `ratios` turn SUVbw into other
+    kinds. `notes` are for the volume.
+    """
+
+    factors: tuple[float, ...] = ()
+    ratios: Mapping[suv.Kind, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def uptake_of(ds: Dataset, frames: Sequence[Values]) -> Uptake | None:
+    """SUV of the images of a series, `ds` being the header of one of them.
+
+    None where the values are SUV already or are no activity.
+    """
+    units = frames[0].get("Units", "")
+    if units in ("GML", "CM2ML", "HU", "PERCENT") or frames[0].get("Modality") != "PT":
+        return None
+    try:
+        return _uptake(ds, frames, units)
+    except suv.Refused as refusal:
+        return Uptake(notes=(f"No SUV: {refusal}",))
+
+
+def _uptake(ds: Dataset, frames: Sequence[Values], units: str) -> Uptake:
+    for keyword in _COMMON:
+        if len({frame.get(keyword, "") for frame in frames}) > 1:
+            raise suv.Refused(_NAMES[keyword], "differs between images of the series")
+    if not units:
+        raise suv.Refused(_NAMES["Units"], "is missing")
+    person = _person(ds)
+    if units == "CNTS":
+        direct = _private_number(ds, _PHILIPS_SUV)
+        if direct is not None:
+            note = "SUVbw by the scanner's own factor (7053,1000)"
+            return Uptake((direct,) * len(frames), _ratios(person), (note,))
+    to_activity = _to_activity(ds, units)
+    _check_corrections(ds)
+    weight = suv.checked_weight(person)
+    injection, scan = _injection(ds), _scan(ds, frames)
+    factors = tuple(
+        to_activity
+        * suv.body_weight_factor(weight, suv.decayed_dose_bq(injection, scan, _moment(frame)))
+        for frame in frames
+    )
+    notes = []
+    if units == "CNTS":
+        notes.append("Activity by the scanner's own factor (7053,1009)")
+    if injection.only_time and scan.decay is not suv.Decay.ADMIN:
+        notes.append(
+            "The injection's day is not given: taken as the last such time before the scan"
+        )
+    return Uptake(factors, _ratios(person), tuple(notes))
+
+
+def _ratios(person: suv.Person) -> Mapping[suv.Kind, float]:
+    try:
+        return suv.ratios(person)
+    except suv.Refused:
+        return {}
+
+
+def _to_activity(ds: Dataset, units: str) -> float:
+    """What turns the values into Bq/ml."""
+    if units == "BQML":
+        return 1.0
+    if units == "CNTS":
+        factor = _private_number(ds, _PHILIPS_ACTIVITY)
+        if factor is not None:
+            return factor
+        raise suv.Refused(
+            _NAMES["Units"], "are counts, and the factors (7053,1000) and (7053,1009) are missing"
+        )
+    raise suv.Refused(_NAMES["Units"], f"“{units}” cannot be brought to Bq/ml")
+
+
+def _check_corrections(ds: Dataset) -> None:
+    """Corrections that the values claim must agree with each other (PS3.3 C.8.9.1.1.4)."""
+    done = _texts(ds.get("CorrectedImage"))
+    if not done:
+        return
+    if "ATTN" not in done:
+        raise suv.Refused(_CORRECTED, "does not name the attenuation correction")
+    correction = str(ds.get("DecayCorrection") or "")
+    if correction in ("START", "ADMIN") and "DECY" not in done:
+        raise suv.Refused(_CORRECTED, f"names no decay correction, {suv.DECAY} is {correction}")
+    if correction == "NONE" and "DECY" in done:
+        raise suv.Refused(_CORRECTED, f"names a decay correction, {suv.DECAY} is NONE")
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if value is None or value == "":
+        return ()
+    return (value,) if isinstance(value, str) else tuple(str(part) for part in value)
+
+
+def _person(ds: Dataset) -> suv.Person:
+    """The person; refuses headers that say what cannot be."""
+    born, taken = _date(str(ds.get("PatientBirthDate") or "")), _date(_day(ds))
+    if born is not None and taken is not None and born > taken:
+        raise suv.Refused(suv.BIRTH, "lies after the scan")
+    sex = str(ds.get("PatientSex") or "").strip().upper()
+    if sex not in ("M", "F", "O", ""):
+        raise suv.Refused(suv.SEX, f"is “{sex[:8]}”, which is not defined")
+    return suv.Person(_float(ds, "PatientWeight"), _float(ds, "PatientSize"), sex)
+
+
+def _day(ds: Dataset) -> str:
+    for keyword in ("SeriesDate", "AcquisitionDate", "StudyDate"):
+        if day := str(ds.get(keyword) or ""):
+            return day
+    return ""
+
+
+def _float(ds: Dataset, keyword: str) -> float | None:
+    value = ds.get(keyword)
+    if value is None or value == "":
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _injection(ds: Dataset) -> suv.Injection:
+    items = ds.get("RadiopharmaceuticalInformationSequence") or ()
+    name = "Radiopharmaceutical Information Sequence (0054,0016)"
+    if not items:
+        raise suv.Refused(name, "is missing")
+    if len(items) > 1:
+        raise suv.Refused(name, f"tells of {len(items)} injections")
+    item = items[0]
+    at, zone = _date_time(str(item.get("RadiopharmaceuticalStartDateTime") or ""))
+    time = _time(str(item.get("RadiopharmaceuticalStartTime") or ""))
+    if str(item.get("RadiopharmaceuticalStartDateTime") or "") and at is None:
+        raise suv.Refused(suv.START, "is no date and time")
+    local = _offset(str(ds.get("TimezoneOffsetFromUTC") or ""))
+    if at is not None and zone is not None and local is not None:
+        at += local - zone
+    only_time = at is None
+    if at is None and time is not None:
+        at = datetime(1900, 1, 1) + time  # noqa: DTZ001  (only the time of day counts)
+    elif at is not None and time is not None and zone is None:
+        told = at - at.replace(hour=0, minute=0, second=0, microsecond=0)
+        if abs((told - time).total_seconds()) > 60:
+            raise suv.Refused(suv.START, "and Start Time (0018,1072) contradict each other")
+    return suv.Injection(
+        dose_bq=_float(item, "RadionuclideTotalDose"),
+        half_life_s=_float(item, "RadionuclideHalfLife"),
+        at=at,
+        nuclide=_nuclide(item),
+        only_time=only_time,
+    )
+
+
+def _nuclide(item: Dataset) -> str:
+    """The radionuclide as mass number and element, "18F"; "" where it is not said."""
+    for code in item.get("RadionuclideCodeSequence") or ():
+        text = str(code.get("CodeMeaning") or "")
+        for word, symbol in _ELEMENTS.items():
+            text = re.sub(word, symbol, text, flags=re.IGNORECASE)
+        found = _NUCLIDE.search(text.replace("^", ""))
+        if found:
+            mass, element = found[1] or found[4], found[2] or found[3]
+            return f"{mass}{element}".upper()
+    return ""
+
+
+def _scan(ds: Dataset, frames: Sequence[Values]) -> suv.Scan:
+    starts = [at for at in (_acquired(frame) for frame in frames) if at is not None]
+    return suv.Scan(
+        decay=_decay(ds),
+        series_at=_joined(str(ds.get("SeriesDate") or ""), str(ds.get("SeriesTime") or "")),
+        first_at=min(starts, default=None),
+        private_at=_private_start(ds),
+        is_dynamic="DYNAMIC" in _texts(ds.get("SeriesType")),
+    )
+
+
+def _decay(ds: Dataset) -> suv.Decay:
+    if told := str(ds.get("DecayCorrection") or "").strip():
+        try:
+            return suv.Decay(told)
+        except ValueError:
+            raise suv.Refused(suv.DECAY, f"is “{told[:16]}”, which is not defined") from None
+    # Enhanced PET says it in two attributes (PS3.3 C.8.22.5.1).
+    corrected = str(ds.get("DecayCorrected") or "")
+    if corrected == "NO":
+        return suv.Decay.NONE
+    if corrected == "YES" and ds.get("DecayCorrectionDateTime"):
+        return suv.Decay.START
+    raise suv.Refused(suv.DECAY, "is missing")
+
+
+def _private_start(ds: Dataset) -> datetime | None:
+    """The scan start that values are corrected to, where the scanner records it by itself."""
+    for text in (
+        str(ds.get("DecayCorrectionDateTime") or ""),
+        _private_text(ds, _GE_START),
+        _private_text(ds, _SIEMENS_START),
+    ):
+        at, _ = _date_time(text)
+        if at is not None:
+            return at
+    return None
+
+
+def _moment(frame: Values) -> suv.Moment:
+    duration, reference = number(frame, "ActualFrameDuration"), number(frame, "FrameReferenceTime")
+    return suv.Moment(
+        at=_acquired(frame),
+        duration_s=None if duration is None else duration / 1000,
+        reference_s=None if reference is None else reference / 1000,
+    )
+
+
+def _acquired(frame: Values) -> datetime | None:
+    for keyword in ("AcquisitionDateTime", "FrameAcquisitionDateTime"):
+        at, _ = _date_time(frame.get(keyword, ""))
+        if at is not None:
+            return at
+    day = frame.get("AcquisitionDate", "") or frame.get("SeriesDate", "")
+    return _joined(day, frame.get("AcquisitionTime", ""))
+
+
+def _joined(day: str, time: str) -> datetime | None:
+    date, clock = _date(day), _time(time)
+    return None if date is None or clock is None else date + clock
+
+
+def _date(text: str) -> datetime | None:
+    text = text.strip().replace(".", "")
+    try:
+        return datetime.strptime(text[:8], "%Y%m%d") if len(text) >= 8 else None  # noqa: DTZ007
+    except ValueError:
+        return None
+
+
+def _time(text: str) -> timedelta | None:
+    """HHMMSS.FFFFFF, parts from the right left out, or with colons as in old files."""
+    found = re.fullmatch(r"(\d\d)(\d\d)?(\d\d)?(\.\d+)?", text.strip().replace(":", ""))
+    if found is None:
+        return None
+    hours, minutes, seconds = (int(part or 0) for part in found.groups()[:3])
+    if hours > 23 or minutes > 59 or seconds > 60:
+        return None
+    part = float(found[4] or 0)
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds + part)
+
+
+def _date_time(text: str) -> tuple[datetime | None, timedelta | None]:
+    """YYYYMMDDHHMMSS.FFFFFF&ZZXX and its offset from UTC, where it has one."""
+    found = re.fullmatch(r"(\d{8})(\d{2,6}(?:\.\d+)?)([+-]\d{4})?", text.strip())
+    if found is None:
+        return None, None
+    return _joined(found[1], found[2]), _offset(found[3] or "")
+
+
+def _offset(text: str) -> timedelta | None:
+    found = re.fullmatch(r"([+-])(\d\d)(\d\d)", text.strip())
+    if found is None:
+        return None
+    span = timedelta(hours=int(found[2]), minutes=int(found[3]))
+    return -span if found[1] == "-" else span
+
+
+def _private_text(ds: Dataset, where: tuple[int, str, int]) -> str:
+    group, creator, element = where
+    try:
+        value = ds.private_block(group, creator)[element].value
+    except KeyError:
+        return ""
+    if isinstance(value, bytes):
+        value = value.decode("latin-1").strip(" \0")
+    return str(value or "")
+
+
+def _private_number(ds: Dataset, where: tuple[int, str, int]) -> float | None:
+    """A positive private number; None where it is absent or 0, as scanners write for "unknown"."""
+    text = _private_text(ds, where)
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value < 1e12 else None

@@ -142,16 +142,20 @@ def _statistics(volume: Volume) -> _Statistics:
 def _clip(clip: Clip) -> Json:
     return {
         "shape": list(clip.frames.shape[:3]),
-        "channels": 1 if clip.frames.ndim == 3 else int(clip.frames.shape[3]),
+        "channels": clip.pictures.channels,
         "frame_times_s": list(clip.frame_times_s),
         "regions": [
             {
                 "box_px": list(region.box_px),
                 "spacing": list(region.spacing),
                 "unit": list(region.unit),
+                "format": region.format.name.lower(),
+                "data_type": region.data_type,
             }
             for region in clip.regions
         ],
+        "sop_instance_uid": clip.sop_instance_uid,
+        "notes": list(clip.notes),
     }
 
 

@@ -70,7 +70,9 @@ def _all_frames(series: Series, password: str) -> tuple[list[Frame], list[Proble
         try:
             if isinstance(header, ReadError):
                 raise header
-            frames += frames_of(instance, values, header)
+            found = frames_of(instance, values, header)
+            frames += found
+            problems += [_warning(instance, text) for one in found for text in one.tolerated]
         except ReadError as error:
             problems.append(_problem(instance, error))
             frames += lost_frame(instance, values)
@@ -80,6 +82,11 @@ def _all_frames(series: Series, password: str) -> tuple[list[Frame], list[Proble
 def _problem(instance: Instance, error: ReadError) -> Problem:
     path = instance.path / instance.member if instance.member else instance.path
     return Problem(path, error.user_text, Severity.REFUSED, error.hint or ASK_AGAIN)
+
+
+def _warning(instance: Instance, text: str) -> Problem:
+    path = instance.path / instance.member if instance.member else instance.path
+    return Problem(path, text, Severity.WARNING, "Check the clip against its source")
 
 
 def _placed(frames: Sequence[Frame]) -> list[_Draft]:
@@ -239,7 +246,7 @@ def _unplaced(frames: Sequence[Frame]) -> list[_Draft]:
         if frame.place is not None or frame.form is None:
             continue
         if frame.times_s:
-            drafts.append(_Draft((frame,) * len(frame.times_s)))
+            drafts.append(_clip(frame))
         elif frame.values.get("Modality") in SLICED:
             form = frame.format
             key = (form.rows, form.columns, form.samples, form.photometric)
@@ -255,6 +262,14 @@ def _projection(frame: Frame) -> _Draft:
     size = pixel_size(frame.values)
     affine = np.diag([1.0, size.rows_mm, size.columns_mm, 1.0])
     return _Draft((frame,), affine, size.calibration, size.notes)
+
+
+def _clip(frame: Frame) -> _Draft:
+    """The frames of a clip, with the pixel size of a projection where they are shadows."""
+    size = pixel_size(frame.values)
+    affine = np.diag([1.0, size.rows_mm, size.columns_mm, 1.0])
+    notes = (*frame.tolerated, *frame.notes, *(() if frame.regions else size.notes))
+    return _Draft((frame,) * len(frame.times_s), affine, size.calibration, notes)
 
 
 def _volume(draft: _Draft, series: Series, uid: str) -> VolumePlan:
@@ -293,6 +308,7 @@ def _volume(draft: _Draft, series: Series, uid: str) -> VolumePlan:
         inverted=form.photometric == "MONOCHROME1",
         frame_times_s=middle.times_s,
         regions=middle.regions,
+        sweeps=middle.sweeps,
         notes=tuple(dict.fromkeys((*draft.notes, *_lost_note(draft), *notes))),
     )
 

@@ -25,6 +25,8 @@ from medview.io.pixels import cleaned, decode, decode_direct, unpacked
 from medview.io.plan import PlanePlan, VolumePlan
 from medview.io.raster import decode_picture
 from medview.io.spelled import SPELLED, spelled_pictures
+from medview.io.video import VIDEO_SYNTAXES
+from medview.io.video_files import VIDEO, video_pictures
 
 Voxels = npt.NDArray[Any]
 
@@ -71,6 +73,8 @@ class Filling:
         where = ", ".join(str(k + 1) for k in places[:5]) + (", ..." if len(places) > 5 else "")
         noun = "slice" if len(places) == 1 else "slices"
         place = f" ({noun} {where} of {total}, shown empty)" if total > 1 else ""
+        if self._plan.is_clip:  # its lost frames are left out, and counted by whoever shows it
+            place = ""
         shown = path / member if member else path
         self.problems.append(
             Problem(shown, error.user_text + place, Severity.REFUSED, error.hint or _AGAIN)
@@ -159,6 +163,8 @@ def pictures(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Voxels | Read
         return _packed_pictures(data, planes)
     if encoding == "picture":
         return decode_picture(data, planes)
+    if encoding == VIDEO or encoding in VIDEO_SYNTAXES:
+        return video_pictures(data, planes)
     if encoding in SPELLED:
         return spelled_pictures(data, planes)
     if encoding == "guest":

@@ -14,6 +14,8 @@ from medview.io.nifti import is_analyze, is_nifti, plan_analyze, plan_nifti, unp
 from medview.io.nrrd import is_nrrd, plan_nrrd
 from medview.io.plan import SeriesPlan
 from medview.io.raster import plan_raster
+from medview.io.video import container_of
+from medview.io.video_files import plan_video
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ PLANNERS: Mapping[str, Callable[[Series, str], SeriesPlan]] = {
     "nrrd": plan_nrrd,
     "meta": plan_meta_image,
     "raster": plan_raster,
+    "video": plan_video,
     "guest": _plan_guest,
 }
 _RASTER_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
@@ -74,6 +77,8 @@ def recognise(name: str, head: bytes) -> Foreign | None:
         return Foreign("meta", SeriesKind.VOLUME)
     if head.startswith(_RASTER_STARTS):
         return Foreign("raster", SeriesKind.IMAGES)
+    if container_of(head):
+        return Foreign("video", SeriesKind.CLIP)
     if _is_guest(lower, head):
         return Foreign("guest", SeriesKind.VOLUME)
     start = unpacked_head(head)

@@ -11,13 +11,16 @@ from pydicom.dataset import Dataset
 from medview.core.clip import Region
 from medview.core.errors import ReadError
 from medview.core.study import Instance
+from medview.io.cine import UNTIMED, Timing, is_paged, regions_of, timing_of
 from medview.io.dose import dose_values, is_dose
 from medview.io.mosaic import Tile, mosaic_tiles
-from medview.io.multiframe import damage_refused, frame_times_s, frame_values, regions_of
+from medview.io.multiframe import damage_refused, frame_values
 from medview.io.nuclear import is_moving, is_reconstruction, moments_s, slice_values
 from medview.io.plan import PixelFormat
 from medview.io.stacking import is_orientation
 from medview.io.values import NATIVE, Values, numbers, pixel_format
+from medview.io.video import VIDEO_SYNTAXES
+from medview.io.video_files import survey_dicom, times_of
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 #: SOP classes of pictures that are shadows or photographs: headers may carry positions, but a
@@ -50,7 +53,8 @@ class Place:
 class Frame:
     """One picture of an instance. Without `form` its pixels cannot be read.
 
-    A clip is one frame with `times_s`, for all its pictures.
+    A clip is one frame with `times_s`, for all its pictures. `tolerated` is what the reader
+    should hear of, `notes` what else there is to say.
     """
 
     instance: Instance
@@ -62,6 +66,9 @@ class Frame:
     tile: tuple[int, int, int, int] | None = None
     times_s: tuple[float, ...] = ()
     regions: tuple[Region, ...] = ()
+    sweeps: bool = False
+    notes: tuple[str, ...] = ()
+    tolerated: tuple[str, ...] = ()
 
     @property
     def format(self) -> PixelFormat:
@@ -102,7 +109,8 @@ def needs_data_set(values: Values) -> bool:
     """Whether the few header values kept by the scan are not enough to know the frames."""
     several = values.get("NumberOfFrames", "").strip() not in ("", "0", "1")
     groups = values.get("PerFrameFunctionalGroupsSequence")
-    return bool(several or groups or values.get("ModalityLUTSequence") or _is_mosaic(values))
+    video = values.get("_TransferSyntax") in VIDEO_SYNTAXES
+    return bool(several or groups or video or values.get("ModalityLUTSequence") or _is_mosaic(values))
 
 
 def _is_mosaic(values: Values) -> bool:
@@ -124,6 +132,8 @@ def frames_of(instance: Instance, values: Values, ds: Dataset | None) -> list[Fr
     with damage_refused("The header of the file is damaged"):
         if values.get("ModalityLUTSequence"):
             form = replace(form, lut=_modality_lut(ds))
+        if form.encoding in VIDEO_SYNTAXES:
+            return [_video(instance, values, form, ds)]
         if _is_mosaic(values):
             return _tiles(instance, values, form, mosaic_tiles(ds, values))
         return _many(instance, values, form, ds)
@@ -144,7 +154,7 @@ def _many(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) ->
     places = [place_of(one) for one in merged]
     start = int(values["_PixelOffset"])
     moving = is_moving(values) or values.get("Modality") not in SLICED
-    if form.frames > 1 and moving and not any(places):
+    if form.frames > 1 and moving and not is_paged(ds) and not any(places):
         return [_clip(instance, values, form, ds)]
     direct = _is_direct(form)
     return [
@@ -171,16 +181,37 @@ def _texts(values: Values, form: PixelFormat, ds: Dataset) -> list[dict[str, str
 
 
 def _clip(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) -> Frame:
-    start = int(values["_PixelOffset"])
+    moments = moments_s(ds, form.frames)
+    timing = Timing(moments) if moments else timing_of(values, ds, form.frames)
+    regions, astray = regions_of(ds, form.rows, form.columns)
     return Frame(
         instance,
         values,
         form,
         None,
-        offset=start if _is_direct(form) else -1,
-        times_s=moments_s(ds, form.frames) or frame_times_s(values, form.frames),
-        regions=regions_of(ds),
+        offset=int(values["_PixelOffset"]) if _is_direct(form) else -1,
+        times_s=timing.times_s,
+        regions=regions,
+        sweeps=timing.sweeps,
+        notes=timing.notes,
+        tolerated=(*timing.tolerated, *astray),
     )
+
+
+def _video(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) -> Frame:
+    """A video stream: the header's times, or else its own, for as many frames as there are."""
+    found = survey_dicom(ds, form)
+    stated = form.frames if form.frames > 1 else found.count
+    form = replace(form, frames=min(stated, found.count), samples=len(found.shape[2:]) * 2 + 1)
+    clip = _clip(instance, values, form, ds)
+    tolerated = clip.tolerated
+    if UNTIMED in tolerated and any(found.times_s):
+        times = times_of(found)[: form.frames]
+        clip = replace(clip, times_s=times)
+        tolerated = tuple(text for text in tolerated if text != UNTIMED)
+    if stated > found.count:
+        tolerated += (f"{found.count} of {stated} frames are in the file",)
+    return replace(clip, offset=-1, notes=(*clip.notes, *found.notes), tolerated=tolerated)
 
 
 def _tiles(

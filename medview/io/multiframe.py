@@ -10,19 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydicom import dcmread
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from medview.core.clip import Region
 from medview.core.errors import ReadError
 from medview.core.study import Instance
 from medview.io.archives import read_all
 from medview.io.header import DEFLATED, deflated_start, inflate
 from medview.io.phases import DIMENSION, PARAMETERS
-from medview.io.values import Values, number, numbers
+from medview.io.video import VIDEO_SYNTAXES
 
 #: Attributes of functional groups that place a frame, say what its values mean, or tell it from
 #: others. Legacy converted objects keep attributes of the old slices in groups of their own.
@@ -39,9 +37,6 @@ _PLACES = frozenset(
      "ColumnPositionInTotalImagePixelMatrix")
 )  # fmt: skip
 _RENAMED = {"EffectiveEchoTime": "EchoTime", "FrameType": "ImageType"}
-#: Units of ultrasound regions, (0018,6024) and (0018,6026), in UCUM (PS3.3 C.8.5.5.1.15).
-_REGION_UNITS = ("1", "%", "dB", "cm", "s", "Hz", "dB/s", "cm/s", "cm2", "cm2/s", "cm3", "cm3/s",
-                 "deg")  # fmt: skip
 
 
 #: What the DICOM library and its decoders raise at damaged files.
@@ -90,7 +85,9 @@ def data_sets(
             for entry in read_all(path, list(members), password):
                 syntax = members[entry.member].transfer_syntax_uid
                 try:
-                    found[path, entry.member] = _parsed(entry.data, syntax, pixels=False)
+                    found[path, entry.member] = _parsed(
+                        entry.data, syntax, pixels=syntax in VIDEO_SYNTAXES
+                    )
                 except ReadError as error:
                     found[path, entry.member] = error
         except ReadError as error:
@@ -163,36 +160,3 @@ def _text(value: Any) -> str:
     if isinstance(value, (str, int, float)):
         return str(value)
     return "\\".join(str(part) for part in value)
-
-
-def frame_times_s(values: Values, count: int) -> tuple[float, ...]:
-    """When each frame was taken, from Frame Time Vector, Frame Time or a rate (C.7.6.5)."""
-    vector = numbers(values, "FrameTimeVector")
-    if len(vector) == count:
-        return tuple(float(t) for t in np.cumsum(vector) / 1000)
-    step_s = (number(values, "FrameTime") or 0.0) / 1000
-    rate = number(values, "RecommendedDisplayFrameRate") or number(values, "CineRate") or 0.0
-    if step_s <= 0:
-        step_s = 1 / rate if rate > 0 else 1.0
-    return tuple(n * step_s for n in range(count))
-
-
-def regions_of(ds: Dataset) -> tuple[Region, ...]:
-    """The calibrated regions of an ultrasound picture; those without numbers are left out."""
-    regions = []
-    for item in ds.get("SequenceOfUltrasoundRegions") or ():
-        box = [item.get(f"RegionLocation{name}") for name in ("MinX0", "MinY0", "MaxX1", "MaxY1")]
-        steps = [item.get("PhysicalDeltaX"), item.get("PhysicalDeltaY")]
-        units = [item.get("PhysicalUnitsXDirection"), item.get("PhysicalUnitsYDirection")]
-        if None in box + steps + units or max(units) >= len(_REGION_UNITS):
-            continue
-        left, top, right, bottom = (int(x) for x in box)
-        names = [_REGION_UNITS[int(unit)] for unit in units]
-        regions.append(
-            Region(
-                (left, top, right, bottom),
-                (float(steps[0]), float(steps[1])),
-                (names[0], names[1]),
-            )
-        )
-    return tuple(regions)

@@ -5,7 +5,8 @@ Light on purpose: no DICOM library is imported here, so services may use it at s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from medview.core.clip import Clip, Region
 from medview.core.codes import UNSPECIFIED, Code
 from medview.core.geometry import Calibration, Geometry
-from medview.core.study import Problem
+from medview.core.study import Problem, Severity
 from medview.core.volume import Volume, Window
 
 #: What to do about a file that cannot be read, where nothing better is known.
@@ -83,7 +84,8 @@ class VolumePlan:
     """One volume to be: its grid, its values and its planes in order. Crosses processes.
 
     `real_values` says that each plane is rescaled by its own slope and intercept to float32.
-    `blank` fills planes that are missing or unreadable. A clip has `frame_times_s`.
+    `blank` fills planes that are missing or unreadable. A clip has `frame_times_s`, and `sweeps`
+    if it is to be played forth and back.
     """
 
     uid: str
@@ -106,6 +108,7 @@ class VolumePlan:
     inverted: bool = False
     frame_times_s: tuple[float, ...] = ()
     regions: tuple[Region, ...] = ()
+    sweeps: bool = False
     notes: tuple[str, ...] = ()
     password: str = field(default="", repr=False)
 
@@ -169,14 +172,29 @@ def volume_of(plan: VolumePlan, voxels: npt.NDArray[Any], notes: tuple[str, ...]
     )
 
 
-def clip_of(plan: VolumePlan, frames: npt.NDArray[Any], notes: tuple[str, ...] = ()) -> Clip:
-    """The clip whose frames have been filled."""
-    return Clip(
-        uid=plan.uid,
-        series_uid=plan.series_uid,
-        frames=frames,
-        frame_times_s=plan.frame_times_s,
-        regions=plan.regions,
-        sop_instance_uid=plan.planes[0].instance_uid,
-        notes=plan.notes + notes,
-    )
+def clip_of(plan: VolumePlan, frames: npt.NDArray[Any], lost: tuple[int, ...] = ()) -> Clip:
+    """The clip whose frames have been filled, without those that were `lost`."""
+    gone = frozenset(lost)
+    kept = [n for n in range(len(frames)) if n not in gone]
+    notes: tuple[str, ...] = ()
+    if lost:
+        # Whole up to a point, as a file that was cut off is, they need not be copied.
+        frames = frames[: len(kept)] if kept == list(range(len(kept))) else frames[kept]
+        notes = (f"{len(kept)} of {plan.shape[0]} frames are whole; the others are not shown",)
+        whole = tuple(plan.planes[n] for n in kept)
+        plan = replace(plan, shape=frames.shape, planes=whole)
+    times = tuple(plan.frame_times_s[n] for n in kept)
+    return Clip(volume_of(plan, frames, notes), times, plan.regions, plan.sweeps)
+
+
+def frame_problems(
+    plan: VolumePlan, lost: Sequence[int], problems: Sequence[Problem]
+) -> tuple[Problem, ...]:
+    """What to tell of a clip's lost frames: one line, however many there are."""
+    if not problems:
+        return ()
+    first, total = problems[0], plan.shape[0]
+    if len(lost) == total:
+        return (replace(first, severity=Severity.REFUSED),)
+    reason = f"{first.reason}: {total - len(lost)} of {total} frames are shown"
+    return (replace(first, reason=reason, severity=Severity.WARNING),)

@@ -16,7 +16,15 @@ from medview.core.volume import Volume, Window
 from medview.io.dicom_read import plan_dicom
 from medview.io.filling import Filling
 from medview.io.foreign import PLANNERS
-from medview.io.plan import ASK_AGAIN, LoadedSeries, SeriesPlan, VolumePlan, clip_of, volume_of
+from medview.io.plan import (
+    ASK_AGAIN,
+    LoadedSeries,
+    SeriesPlan,
+    VolumePlan,
+    clip_of,
+    frame_problems,
+    volume_of,
+)
 from medview.io.raster import shrunk
 from medview.io.seg_read import read_segmentations
 
@@ -47,6 +55,16 @@ def fill(plan: VolumePlan, target: SharedArrayName, start: int, stop: int) -> tu
         return tuple(filling.problems)
 
 
+def fill_clip(
+    plan: VolumePlan, target: SharedArrayName, start: int, stop: int
+) -> tuple[tuple[int, ...], tuple[Problem, ...]]:
+    """As `fill`, for frames of a clip; gives the numbers of the lost ones as well."""
+    with SharedArray.attach(target) as shared:
+        filling = Filling(plan, shared.array)
+        filling.run(start, stop)
+        return tuple(sorted(filling.lost)), tuple(filling.problems)
+
+
 def load(series: Series, password: str = "") -> LoadedSeries:
     """All of a series in this process, in private memory; empty volumes are left out."""
     planned = plan(series, password)
@@ -54,11 +72,12 @@ def load(series: Series, password: str = "") -> LoadedSeries:
     volumes, clips = [], []
     for one in planned.volumes:
         voxels, filling = _filled(one)
-        problems += filling.problems
+        lost = tuple(sorted(filling.lost))
+        problems += frame_problems(one, lost, filling.problems) if one.is_clip else filling.problems
         if voxels is None:
             continue
         if one.is_clip:
-            clips.append(clip_of(one, voxels, filling.notes))
+            clips.append(clip_of(one, voxels, lost))
         else:
             volumes.append(volume_of(one, voxels, filling.notes))
     return LoadedSeries(tuple(volumes), tuple(problems), tuple(clips))

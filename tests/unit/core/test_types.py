@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from medview.core.clip import Clip
+from medview.core.clip import Clip, Region, RegionFormat, region_at
 from medview.core.codes import ANATOMICAL_STRUCTURE, VOLUME, Code
 from medview.core.errors import Cancelled, GeometryError, MedviewError, ReadError
 from medview.core.findings import (
@@ -24,7 +26,7 @@ from medview.core.findings import (
     ReviewState,
     utc_now,
 )
-from medview.core.geometry import Box, Geometry
+from medview.core.geometry import Box, Calibration, Geometry
 from medview.core.jobs import InferenceJob, JobState
 from medview.core.models import InputSpec, ModelCard, OutputSpec, Scope, Task
 from medview.core.paths import Paths
@@ -125,10 +127,69 @@ def test_windows_need_a_width(center: float, width: float) -> None:
 
 def test_clips_have_a_time_for_each_frame() -> None:
     frames = np.zeros((2, 3, 3), dtype=np.uint8)
-    clip = Clip("c", "s", frames, (0.0, 0.04))
+    flat = Geometry((2, 3, 3), np.eye(4), "", Calibration.NONE)
+    pictures = Volume("c", "s", flat, frames, instance_uids=("1.2", "1.2"))
+    clip = Clip(pictures, (0.0, 0.04))
     assert not clip.frames.flags.writeable
+    assert (clip.uid, clip.series_uid, clip.sop_instance_uid) == ("c", "s", "1.2")
     with pytest.raises(ValueError, match="times"):
-        Clip("c", "s", frames, (0.0,))
+        Clip(pictures, (0.0,))
+    with pytest.raises(ValueError, match="backwards"):
+        Clip(pictures, (0.04, 0.0))
+    with pytest.raises(ValueError, match="one place"):
+        Clip(replace(pictures, geometry=Geometry((2, 3, 3), np.eye(4))), (0.0, 0.04))
+
+
+def test_rate_and_last_duration_follow_the_times() -> None:
+    flat = Geometry((4, 3, 3), np.eye(4), "", Calibration.NONE)
+    pictures = Volume("c", "s", flat, np.zeros((4, 3, 3), dtype=np.uint8))
+    clip = Clip(pictures, (0.0, 0.1, 0.2, 0.5))
+    assert clip.rate_hz == pytest.approx(6)
+    assert clip.last_duration_s == pytest.approx(0.1)
+
+
+DOPPLER = Region(
+    (100, 200, 299, 299), (0.01, -0.5), ("s", "cm/s"), RegionFormat.SPECTRUM, 3, (0, 60), (2.0, 0.0)
+)
+
+
+def test_regions_give_physical_values() -> None:
+    assert DOPPLER.value_at(100, 260) == pytest.approx((2.0, 0.0))
+    # Above the base line flow is towards the probe: 40 pixels up are +20 cm/s, 50 right +0.5 s.
+    assert DOPPLER.value_at(150, 220) == pytest.approx((2.5, 20.0))
+    assert replace(DOPPLER, origin_px=(None, 60)).value_at(150, 220) == (None, pytest.approx(20.0))
+    assert replace(DOPPLER, unit=("1", "cm/s")).value_at(150, 220)[0] is None
+    assert DOPPLER.spacing_mm is None
+
+
+def test_only_planes_have_millimetres() -> None:
+    plane = Region((0, 0, 99, 99), (0.02, -0.03), ("cm", "cm"), RegionFormat.PLANE)
+    assert plane.spacing_mm == pytest.approx((0.2, 0.3))
+    assert replace(plane, spacing=(0.0, 0.03)).spacing_mm is None
+    assert replace(plane, unit=("s", "cm"), format=RegionFormat.M_MODE).spacing_mm is None
+
+
+def test_the_region_on_top_counts() -> None:
+    tissue = Region((0, 0, 99, 99), (0.1, 0.1), ("cm", "cm"), RegionFormat.PLANE, 1,
+                    is_low_priority=True)  # fmt: skip
+    flow = Region((20, 20, 59, 59), (0.2, 0.2), ("cm", "cm"), RegionFormat.PLANE, 2)
+    assert region_at((tissue, flow), 30, 30) is flow
+    assert region_at((tissue, flow), 10, 10) is tissue
+    assert region_at((tissue, flow), 59.4, 59.4) is flow
+    assert region_at((tissue, flow), 59.6, 59.6) is tissue
+    assert region_at((tissue, flow), 120, 10) is None
+
+
+def test_regions_of_another_picture_do_not_fit() -> None:
+    region = Region((84, 31, 595, 414), (0.05, 0.05), ("cm", "cm"), RegionFormat.PLANE)
+    assert region.fits(480, 640)
+    assert not region.fits(240, 320)
+
+
+@pytest.mark.parametrize("change", [{"box_px": (5, 0, 4, 9)}, {"spacing": (float("nan"), 1.0)}])
+def test_regions_need_extent_and_numbers(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="region"):
+        replace(DOPPLER, **change)
 
 
 def test_decisions_name_person_and_time() -> None:

@@ -13,7 +13,6 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import MRImageStorage, NuclearMedicineImageStorage, XRayAngiographicImageStorage
 
 from medview.core.geometry import Calibration
-from medview.io.multiframe import frame_times_s
 from medview.io.phases import phases_of
 from medview.io.plan import LoadedSeries
 from medview.io.reading import load
@@ -126,21 +125,6 @@ def test_angiography_is_a_clip_in_order(tmp_path: Path) -> None:
     (clip,) = loaded(tmp_path).clips
     assert np.array_equal(clip.frames, frames)
     assert clip.frame_times_s == pytest.approx((0, 0.1, 0.2, 0.25, 0.3))
-
-
-@pytest.mark.parametrize(
-    ("values", "times"),
-    [
-        ({"FrameTime": "33"}, (0, 0.033, 0.066)),
-        ({"RecommendedDisplayFrameRate": "25"}, (0, 0.04, 0.08)),
-        ({"CineRate": "10"}, (0, 0.1, 0.2)),
-        ({"FrameTime": "0", "CineRate": "10"}, (0, 0.1, 0.2)),
-        ({"FrameTime": "abc"}, (0, 1, 2)),
-        ({}, (0, 1, 2)),
-    ],
-)
-def test_times_of_frames(values: dict[str, str], times: tuple[float, ...]) -> None:
-    assert frame_times_s(values, 3) == pytest.approx(times)
 
 
 def test_repeats_by_two_attributes() -> None:

@@ -16,6 +16,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.valuerep import PersonName
 
 from medview.core.errors import ReadError
+from medview.io.character_sets import charset_notes
 from medview.io.unpacking import Bytes, Part, Unpacked, raw_deflate
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -156,6 +157,7 @@ def read_header(source: Bytes, head: bytes = b"", texts: Texts | None = None) ->
     values = (texts or Texts()).of(kept, endian)
     if len(kept) > len(values):
         more += _contradictions(kept)
+    more += charset_notes(values, kept)
     return Header(
         values=values,
         transfer_syntax=_true_syntax(syntax, explicit=explicit, endian=endian),

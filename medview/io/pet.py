@@ -216,11 +216,13 @@ def _nuclide(item: Dataset) -> str:
 
 def _scan(ds: Dataset, frames: Sequence[Values]) -> suv.Scan:
     starts = [at for at in (_acquired(frame) for frame in frames) if at is not None]
+    private_at, tag = _private_start(ds)
     return suv.Scan(
         decay=_decay(ds),
         series_at=_joined(str(ds.get("SeriesDate") or ""), str(ds.get("SeriesTime") or "")),
         first_at=min(starts, default=None),
-        private_at=_private_start(ds),
+        private_at=private_at,
+        private_tag=tag,
         is_dynamic="DYNAMIC" in _texts(ds.get("SeriesType")),
     )
 
@@ -240,17 +242,17 @@ def _decay(ds: Dataset) -> suv.Decay:
     raise suv.Refused(suv.DECAY, "is missing")
 
 
-def _private_start(ds: Dataset) -> datetime | None:
-    """The scan start that values are corrected to, where the scanner records it by itself."""
-    for text in (
-        str(ds.get("DecayCorrectionDateTime") or ""),
-        _private_text(ds, _GE_START),
-        _private_text(ds, _SIEMENS_START),
+def _private_start(ds: Dataset) -> tuple[datetime | None, str]:
+    """The scan start that values are corrected to, where it is recorded by itself, and its tag."""
+    for text, tag in (
+        (str(ds.get("DecayCorrectionDateTime") or ""), "(0018,9701)"),
+        (_private_text(ds, _GE_START), "(0009,100D)"),
+        (_private_text(ds, _SIEMENS_START), "(0071,1022)"),
     ):
         at, _ = _date_time(text)
         if at is not None:
-            return at
-    return None
+            return at, tag
+    return None, ""
 
 
 def _moment(frame: Values) -> suv.Moment:

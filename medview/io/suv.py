@@ -82,13 +82,14 @@ class Scan:
     """When activity was counted.
 
     `series_at` is the Series Date and Time, `first_at` the earliest acquisition, `private_at` the
-    start that the vendor keeps for itself.
+    start that the vendor keeps for itself, in the element `private_tag`.
     """
 
     decay: Decay
     series_at: datetime | None = None
     first_at: datetime | None = None
     private_at: datetime | None = None
+    private_tag: str = ""
     is_dynamic: bool = False
 
 
@@ -138,7 +139,7 @@ def scan_start(scan: Scan) -> datetime:
     """
     if scan.private_at is not None:
         if scan.first_at is not None and _apart(scan.first_at, scan.private_at) < -1:
-            raise Refused("The vendor's scan start time", "lies after the acquisition")
+            raise Refused(f"Scan start {scan.private_tag}", "lies after the acquisition")
         return scan.private_at
     if scan.series_at is None:
         raise Refused(SERIES_TIME, "is missing")

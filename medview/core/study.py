@@ -133,6 +133,21 @@ class Study:
         return f"Study(series={len(self.series)})"
 
 
+class ProblemKind(StrEnum):
+    """What a problem of reading asks of the window: most ask nothing.
+
+    `password`: an archive needs one; `patients`: files of several patients came under one
+    identifier; `conflict`: different images carry one identifier; `changed`: a file is no longer
+    what it was when it was opened.
+    """
+
+    FILE = "file"
+    PASSWORD = "password"  # noqa: S105  (a kind, not a secret)
+    PATIENTS = "patients"
+    CONFLICT = "conflict"
+    CHANGED = "changed"
+
+
 class Severity(StrEnum):
     """How bad a problem of reading is: `refused` means nothing of the file is shown."""
 
@@ -148,3 +163,4 @@ class Problem:
     reason: str
     severity: Severity = Severity.REFUSED
     hint: str = ""
+    kind: ProblemKind = ProblemKind.FILE

@@ -324,13 +324,13 @@ def _zip_entries(source: Bytes, reading: _Reading, outer: frozenset[str] | None)
         sealed = any(info.compress_type == _AES for info in listed)
         library = pyzipper.AESZipFile(stream) if sealed else archive
         known = {info.filename: info for info in library.infolist()}
-        for info in listed:
-            if info.is_dir() or not (outer is None or info.filename in outer):
-                continue
+        wanted = [one for one in listed if outer is None or one.filename in outer]
+        wanted = [one for one in wanted if not one.is_dir()]
+        reading.allowance.take(sum(one.file_size for one in wanted if not _refused_in_zip(one)))
+        for info in wanted:
             if refused := _refused_in_zip(info):
                 yield Entry(info.filename, refused=refused)
                 continue
-            reading.allowance.take(info.file_size)
             if info.flag_bits & _ENCRYPTED or info.compress_type not in (0, 8):
                 packed = _ByLibrary(library, known[info.filename], reading.password)
                 yield Entry(info.filename, packed)

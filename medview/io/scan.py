@@ -8,18 +8,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medview.core.errors import ReadError
+from medview.core.errors import PasswordError, ReadError
 from medview.core.study import (
     Instance,
     Patient,
     Problem,
+    ProblemKind,
     Series,
     SeriesKind,
     Severity,
     Study,
 )
-from medview.io.archives import entries, is_archive, open_file
-from medview.io.dicomdir import missing_files
+from medview.io.archives import entries, is_archive, open_file, read_all
+from medview.io.dicomdir import unreachable
 from medview.io.foreign import Foreign, is_companion, recognise, why_not
 from medview.io.found import Listed, Reading, Record, ScanResult, Survey
 from medview.io.header import is_dicom
@@ -65,13 +66,17 @@ def survey(paths: Sequence[Path]) -> Survey:
     def closed(folder: str) -> None:
         problems.append(_refused(folder, "The folder cannot be looked into", "Check its rights"))
 
+    def astray(link: str) -> None:
+        reason = "A link that leads out of the folder, or nowhere, was not followed"
+        problems.append(_refused(link, reason, "Open what it leads to itself"))
+
     for number, path in enumerate(dict.fromkeys(os.path.abspath(path) for path in paths)):  # noqa: PTH100
         # os.path answers where pathlib raises: names too long, folders without permission.
         root = path
         if os.path.basename(path).upper() == "DICOMDIR" and os.path.isfile(path):  # noqa: PTH113, PTH119
             root = os.path.dirname(path)  # noqa: PTH120
         roots.append(root)
-        below = _files(root, closed) if os.path.isdir(root) else iter((root,))  # noqa: PTH112
+        below = _files(root, closed, astray) if os.path.isdir(root) else iter((root,))  # noqa: PTH112
         for file in below:
             if file not in seen:
                 seen.add(file)
@@ -172,6 +177,8 @@ class _Reader:
                     self._one(path, "", source, head)
             if archive:
                 self._archive(Path(path))
+        except PasswordError as error:
+            self._refuse(path, error.user_text, error.hint, ProblemKind.PASSWORD)
         except ReadError as error:
             self._refuse(path, error.user_text, error.hint)
 
@@ -184,14 +191,21 @@ class _Reader:
             frozenset(self._found),
         )
 
-    def _refuse(self, path: str | Path, reason: str, hint: str = "") -> None:
+    def _refuse(
+        self,
+        path: str | Path,
+        reason: str,
+        hint: str = "",
+        kind: ProblemKind = ProblemKind.FILE,
+    ) -> None:
         self._found.add(self._root)
-        self._problems.append(_refused(path, reason, hint))
+        self._problems.append(replace(_refused(path, reason, hint), kind=kind))
 
     def _archive(self, path: Path) -> None:
         for entry in entries(path, self._password):
             self._step(-1)
-            inside = path / entry.member
+            # A member's name may be absolute: it stands behind the archive's all the same.
+            inside = f"{path}{os.sep}{entry.member}"
             if entry.refused:
                 self._refuse(inside, entry.refused)
                 continue
@@ -231,27 +245,24 @@ class _Reader:
         self._records.append(Record(path, member, values))
 
     def _directory(self, path: Path) -> None:
-        missing = missing_files(path)
-        if missing:
-            count = "One file" if len(missing) == 1 else f"{len(missing)} files"
-            self._problems.append(
-                Problem(
-                    path,
-                    f"{count} of the disk's list of contents cannot be found, first {missing[0]}",
-                    Severity.WARNING,
-                    "Copy the whole disk and open it again",
-                )
-            )
+        self._found.add(self._root)
+        for name, reason in unreachable(path):
+            hint = "Copy the whole disk and open it again"
+            self._refuse(f"{path.parent}{os.sep}{name}", reason, hint)
 
 
 def _says_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in _SHOULD_BE_IMAGES  # noqa: PTH122
 
 
-def _files(folder: str, closed: Callable[[str], None]) -> Iterator[str]:
-    """Every file below a folder, by name; links only where they stay inside and are no folders.
+def _files(
+    folder: str, closed: Callable[[str], None], astray: Callable[[str], None]
+) -> Iterator[str]:
+    """Every file below a folder, by name; links only where they stay inside.
 
-    `closed` is told the folders that cannot be looked into.
+    `closed` is told the folders that cannot be looked into, `astray` the links to files that
+    lead out of the folder or in a circle. Links to folders inside are passed by: what they lead
+    to is found anyway.
     """
     root = os.path.realpath(folder)
     pending = [folder]
@@ -266,12 +277,18 @@ def _files(folder: str, closed: Callable[[str], None]) -> Iterator[str]:
         for entry in found:
             if entry.is_dir(follow_symlinks=False):
                 pending.append(entry.path)
-            elif not entry.is_symlink() or _stays_inside(entry, root):
+            elif not entry.is_symlink():
+                yield entry.path
+            elif not _stays_inside(entry, root):
+                astray(entry.path)
+            elif os.path.isfile(entry.path):  # noqa: PTH113
                 yield entry.path
 
 
 def _stays_inside(entry: os.DirEntry[str], root: str) -> bool:
-    return os.path.realpath(entry.path).startswith(root + os.sep) and entry.is_file()
+    """Whether a link leads to something below the root, or to the root itself."""
+    target = os.path.realpath(entry.path)
+    return (target + os.sep).startswith(root.rstrip(os.sep) + os.sep) and os.path.exists(target)  # noqa: PTH110
 
 
 def _same_pixels(one: Instance, other: Instance) -> bool:
@@ -279,15 +296,13 @@ def _same_pixels(one: Instance, other: Instance) -> bool:
     keys = ("ImagePositionPatient", "InstanceNumber", "Rows", "Columns", "_PixelLength")
     if any(one.headers.get(key) != other.headers.get(key) for key in keys):
         return False
-    if one.member or other.member:
-        return one.headers.get("_FileSize") == other.headers.get("_FileSize")
-    try:
-        with open_file(one.path) as first, open_file(other.path) as second:
-            return first.size == second.size and first.read_at(0, first.size) == second.read_at(
-                0, second.size
-            )
-    except ReadError:
+    if one.headers.get("_FileSize") != other.headers.get("_FileSize"):
         return False
+    try:
+        first, second = (next(read_all(file.path, [file.member])).data for file in (one, other))
+    except (ReadError, StopIteration):
+        return False
+    return first == second
 
 
 def _foreign_study(path: Path, member: str, source: Bytes, foreign: Foreign) -> Study:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medview.core.study import Instance, Problem, Series, SeriesKind, Severity, Study
+from medview.core.study import (
+    Instance,
+    Problem,
+    ProblemKind,
+    Series,
+    SeriesKind,
+    Severity,
+    Study,
+)
 from medview.io.found import Values
 from medview.io.identity import (
     IMAGE_KINDS,
@@ -19,6 +27,7 @@ from medview.io.identity import (
     study_uid_of,
     uid_from,
 )
+from medview.io.oddities import WATCHED, odd_instance, oddities
 
 #: Files that agree in these, the first of them given, belong to one series of one patient.
 _OWNERSHIP = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID",
@@ -56,6 +65,7 @@ class _Owned:
     series: _SeriesDraft
     apart: dict[str, str]
     base: Mapping[str, str]
+    odd: tuple[str, ...] = ()
 
 
 class Tree:
@@ -74,9 +84,9 @@ class Tree:
         shown = path / member if member else path
         owned = self._owned(values, shown)
         series = owned.series
-        if values.notes:
-            series.notes.update(dict.fromkeys(values.notes))
-            for note in values.notes:
+        if notes := (*values.notes, *_odd(values, owned)):
+            series.notes.update(dict.fromkeys(notes))
+            for note in notes:
                 self.problems.append(Problem(shown, note, Severity.WARNING, _LOOK))
         if series.kind not in IMAGE_KINDS and (kind := kind_of(values.merged())) in IMAGE_KINDS:
             series.kind = kind
@@ -102,7 +112,7 @@ class Tree:
         base, headers = values.base, series.headers
         apart = {key: text for key, text in base.items() if headers.get(key) != text}
         apart.update((key, "") for key in headers if key not in base)
-        owned = _Owned(series, apart, base)
+        owned = _Owned(series, apart, base, tuple(oddities(base)))
         if _OWNERSHIP_KEYS.isdisjoint(values.changes) and key[0]:
             self._of_base[id(base)] = owned
         return owned
@@ -132,6 +142,7 @@ class Tree:
                     "Two patients share one study identifier: they are kept apart",
                     Severity.WARNING,
                     "Check which patient the images belong to before reading them",
+                    ProblemKind.PATIENTS,
                 )
             )
         own = uid_from(uid, *identity) if drafts else uid
@@ -161,11 +172,20 @@ class Tree:
             )
             return
         note = "Different images carry the same identifier"
+        hint = "Ask the sender which of them is right"
         self.problems.append(
-            Problem(shown, note, Severity.WARNING, "Ask the sender which of them is right")
+            Problem(shown, note, Severity.WARNING, hint, ProblemKind.CONFLICT)
         )
         series.notes[note] = None
         series.instances[f"{uid}#{len(series.instances)}"] = instance
+
+
+def _odd(values: Values, owned: _Owned) -> Iterator[str]:
+    """Notes on a file whose base is known: what the base has, and what the file changes of it."""
+    base, changes = values.base, values.changes
+    uid = changes.get("SOPInstanceUID", base.get("SOPInstanceUID", ""))
+    yield from odd_instance(uid)
+    yield from owned.odd if WATCHED.isdisjoint(changes) else oddities(values.merged())
 
 
 def _same_space(owner: _StudyDraft, identity: Identity, values: Mapping[str, str]) -> bool:

@@ -15,7 +15,7 @@ from medview.core.clip import Clip
 from medview.core.errors import ReadError
 from medview.core.geometry import Calibration, Geometry
 from medview.core.study import Problem, Series, Study
-from medview.core.volume import Volume
+from medview.core.volume import Volume, Window
 from medview.io.grid_write import write_grid
 from medview.io.identity import compatible
 from medview.io.reading import fill_volume, load, plan
@@ -50,11 +50,14 @@ def info(paths: Sequence[Path], password: str = "") -> Json:
 
 
 def _same_patient(one: Study, other: Study) -> bool:
+    """Whether both name one person: what they state agrees, and each states who it is."""
     a, b = one.patient, other.patient
-    return compatible(
+    agree = compatible(
         (a.id, a.issuer, a.name.casefold(), a.birth_date),
         (b.id, b.issuer, b.name.casefold(), b.birth_date),
-    ) and bool(a.id or a.name)
+    )
+    same_name = bool(a.name) and a.name.casefold() == b.name.casefold()
+    return agree and (same_name or bool(a.id and a.id == b.id))
 
 
 def _study(study: Study, password: str, problems: list[Problem]) -> Json:
@@ -62,12 +65,17 @@ def _study(study: Study, password: str, problems: list[Problem]) -> Json:
         "uid": study.uid,
         "date": study.date,
         "description": study.description,
-        "series": [_series(series, password, problems) for series in study.series],
+        "series": [
+            _series(series, study.companions_of(series), password, problems)
+            for series in study.series
+        ],
     }
 
 
-def _series(series: Series, password: str, problems: list[Problem]) -> Json:
-    loaded = load(series, password)
+def _series(
+    series: Series, companions: Sequence[Series], password: str, problems: list[Problem]
+) -> Json:
+    loaded = load(series, password, companions)
     problems += loaded.problems
     syntaxes = {instance.transfer_syntax_uid for instance in series.instances} - {""}
     return {
@@ -102,7 +110,23 @@ def _volume(volume: Volume) -> Json:
         "max": statistics.maximum,
         "mean": statistics.mean,
         "sha256": statistics.sha256,
+        "scale": volume.scale_name,
+        "scales": [
+            {"name": scale.name, "unit": scale.unit, "quantity": scale.quantity.meaning}
+            for scale in volume.scales
+        ],
+        "inverted": volume.inverted,
+        "windows": [_window(window) for window in volume.default_windows],
         "notes": list(volume.notes),
+    }
+
+
+def _window(window: Window) -> Json:
+    return {
+        "center": window.center,
+        "width": window.width,
+        "explanation": window.explanation,
+        "function": window.function,
     }
 
 
@@ -129,6 +153,8 @@ def _statistics(volume: Volume) -> _Statistics:
     for plane in volume.voxels:
         values = volume.value_of(plane)
         digest.update(np.ascontiguousarray(values, dtype="<f4").data)
+        if volume.padding is not None:
+            values = values[~volume.is_padding(plane)]
         finite = values[np.isfinite(values)]
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))

@@ -18,12 +18,22 @@ from medview.core.geometry import Calibration
 from medview.core.study import Instance, Problem, Series, Severity
 from medview.io.frames import SLICED, Frame, Place, frames_of, lost_frame, needs_data_set
 from medview.io.identity import PICTURED, kind_of
+from medview.io.meaning import scale_name_of, scales_of, with_meaning, with_tables
 from medview.io.multiframe import data_sets
 from medview.io.phases import Phase, parameter_text, phases_of
 from medview.io.plan import ASK_AGAIN, PixelFormat, PlanePlan, SeriesPlan, VolumePlan
 from medview.io.projection import pixel_size
 from medview.io.stacking import Stack, normal_of, places_of, stacks_of
-from medview.io.values import Scale, common_scale, meaning_of, number, rescale_of, windows_of
+from medview.io.values import (
+    Scale,
+    common_scale,
+    is_inverted,
+    lost_windows,
+    meaning_of,
+    number,
+    rescale_of,
+    windows_of,
+)
 
 _SAME_DIRECTION = 1e-3
 _SAME_SPACING_MM = 1e-4
@@ -40,14 +50,15 @@ class _Draft:
     time_index: int | None = None
 
 
-def plan_dicom(series: Series, password: str = "") -> SeriesPlan:
+def plan_dicom(series: Series, password: str = "", companions: Sequence[Series] = ()) -> SeriesPlan:
     """All volumes of a DICOM series, the one with most slices first.
 
-    Slices that cannot be read are problems; where their place is known it stays empty.
+    `companions` are series of the study that may say what its values mean. Slices that cannot be read are problems; where their place is known it stays empty.
     """
     if series.kind not in PICTURED:
         return SeriesPlan(series.uid, ())
     frames, problems = _all_frames(series, password)
+    frames = with_meaning(frames, companions, password)
     drafts = [*_placed(frames), *_unplaced(frames)]
     drafts.sort(key=lambda draft: -len(draft.frames))
     volumes = tuple(
@@ -70,7 +81,7 @@ def _all_frames(series: Series, password: str) -> tuple[list[Frame], list[Proble
         try:
             if isinstance(header, ReadError):
                 raise header
-            found = frames_of(instance, values, header)
+            found = with_tables(frames_of(instance, values, header), header)
             frames += found
             problems += [_warning(instance, text) for one in found for text in one.tolerated]
         except ReadError as error:
@@ -280,8 +291,7 @@ def _volume(draft: _Draft, series: Series, uid: str) -> VolumePlan:
     if not scale.trusted:
         quantity, unit = UNSPECIFIED, "1"
         notes = ("The rescale values of the file make no sense: stored values are shown",)
-    if middle.values.get("VOILUTSequence") and not middle.values.get("WindowCenter"):
-        notes = (*notes, "The file's own display curve (VOI LUT) is not applied")
+    notes = (*notes, *middle.notes, *lost_windows(middle.values))
     form = middle.format
     rows, columns = int(middle.values["Rows"]), int(middle.values["Columns"])
     affine = np.eye(4) if draft.affine is None else draft.affine
@@ -302,10 +312,12 @@ def _volume(draft: _Draft, series: Series, uid: str) -> VolumePlan:
         time_index=draft.time_index,
         quantity=quantity,
         unit=unit,
-        windows=windows_of(middle.values) if scale.trusted else (),
+        windows=(*middle.curves, *windows_of(middle.values)) if scale.trusted else (),
         padding=scale.padding,
         blank=scale.blank,
-        inverted=form.photometric == "MONOCHROME1",
+        inverted=is_inverted(middle.values),
+        scale_name=scale_name_of(middle),
+        scales=scales_of(good, scale),
         frame_times_s=middle.times_s,
         regions=middle.regions,
         sweeps=middle.sweeps,

@@ -11,12 +11,14 @@ from pydicom.dataset import Dataset
 from medview.core.clip import Region
 from medview.core.errors import ReadError
 from medview.core.study import Instance
+from medview.core.volume import ValueScale, Window
 from medview.io.cine import UNTIMED, Timing, is_paged, regions_of, timing_of
 from medview.io.dose import dose_values, is_dose
 from medview.io.mosaic import Tile, mosaic_tiles
 from medview.io.multiframe import damage_refused, frame_values
 from medview.io.nuclear import is_moving, is_reconstruction, moments_s, slice_values
 from medview.io.plan import PixelFormat
+from medview.io.real_world import Mapping
 from medview.io.stacking import is_orientation
 from medview.io.values import NATIVE, Values, numbers, pixel_format
 from medview.io.video import VIDEO_SYNTAXES
@@ -54,7 +56,8 @@ class Frame:
     """One picture of an instance. Without `form` its pixels cannot be read.
 
     A clip is one frame with `times_s`, for all its pictures. `tolerated` is what the reader
-    should hear of, `notes` what else there is to say.
+    should hear of, `notes` what else there is to say. `curves` are its VOI LUTs, `mappings` its
+    real-world value maps, `offered` other scales of its values.
     """
 
     instance: Instance
@@ -69,6 +72,9 @@ class Frame:
     sweeps: bool = False
     notes: tuple[str, ...] = ()
     tolerated: tuple[str, ...] = ()
+    curves: tuple[Window, ...] = ()
+    mappings: tuple[Mapping, ...] = ()
+    offered: tuple[ValueScale, ...] = ()
 
     @property
     def format(self) -> PixelFormat:
@@ -105,12 +111,16 @@ def lost_frame(instance: Instance, values: Values) -> list[Frame]:
     return [] if place is None else [Frame(instance, values, None, place)]
 
 
+_TABLES = ("ModalityLUTSequence", "VOILUTSequence", "RealWorldValueMappingSequence")
+
+
 def needs_data_set(values: Values) -> bool:
     """Whether the few header values kept by the scan are not enough to know the frames."""
     several = values.get("NumberOfFrames", "").strip() not in ("", "0", "1")
     groups = values.get("PerFrameFunctionalGroupsSequence")
     video = values.get("_TransferSyntax") in VIDEO_SYNTAXES
-    return bool(several or groups or video or values.get("ModalityLUTSequence") or _is_mosaic(values))
+    tables = any(values.get(keyword) for keyword in _TABLES)
+    return bool(several or groups or video or tables or _is_mosaic(values))
 
 
 def _is_mosaic(values: Values) -> bool:
@@ -130,8 +140,6 @@ def frames_of(instance: Instance, values: Values, ds: Dataset | None) -> list[Fr
         offset = int(values["_PixelOffset"]) if _is_direct(form) else -1
         return [Frame(instance, values, form, place_of(values), offset=offset)]
     with damage_refused("The header of the file is damaged"):
-        if values.get("ModalityLUTSequence"):
-            form = replace(form, lut=_modality_lut(ds))
         if form.encoding in VIDEO_SYNTAXES:
             return [_video(instance, values, form, ds)]
         if _is_mosaic(values):
@@ -226,22 +234,3 @@ def _tiles(
         merged = {**values, **texts}
         frames.append(Frame(instance, merged, form, place_of(merged), 0, start, corner))
     return frames
-
-
-def _modality_lut(ds: Dataset) -> tuple[int, npt.NDArray[np.uint16]] | None:
-    """First mapped stored value and outputs of the Modality LUT Sequence (PS3.3 C.11.1.1)."""
-    sequence = ds.get("ModalityLUTSequence")
-    if not sequence:
-        return None
-    item = sequence[0]
-    descriptor, data = item.get("LUTDescriptor"), item.get("LUTData")
-    if descriptor is None or len(descriptor) != 3 or data is None:
-        raise ReadError("The Modality LUT of the file is incomplete")
-    count = int(descriptor[0]) or 65536
-    if isinstance(data, bytes):
-        table = np.frombuffer(data, dtype="<u1" if len(data) == count else "<u2")
-    else:
-        table = np.asarray(data)
-    if len(table) < count:
-        raise ReadError("The Modality LUT of the file is cut short")
-    return int(descriptor[1]), table[:count].astype(np.uint16)

@@ -17,7 +17,7 @@ from medview.core.clip import Clip, Region
 from medview.core.codes import UNSPECIFIED, Code
 from medview.core.geometry import Calibration, Geometry
 from medview.core.study import Problem, Severity
-from medview.core.volume import Volume, Window
+from medview.core.volume import ValueScale, Volume, Window
 
 #: What to do about a file that cannot be read, where nothing better is known.
 ASK_AGAIN = "Ask the sender for another copy or another format"
@@ -109,6 +109,8 @@ class VolumePlan:
     frame_times_s: tuple[float, ...] = ()
     regions: tuple[Region, ...] = ()
     sweeps: bool = False
+    scale_name: str = ""
+    scales: tuple[ValueScale, ...] = ()
     notes: tuple[str, ...] = ()
     password: str = field(default="", repr=False)
 
@@ -169,6 +171,8 @@ def volume_of(plan: VolumePlan, voxels: npt.NDArray[Any], notes: tuple[str, ...]
         inverted=plan.inverted,
         instance_uids=tuple(plane.instance_uid for plane in plan.planes),
         notes=plan.notes + notes,
+        scale_name=plan.scale_name,
+        scales=plan.scales,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,13 +30,15 @@ from medview.io.raster import shrunk
 from medview.io.seg_read import read_segmentations
 
 
-def plan(series: Series, password: str = "") -> SeriesPlan:
+def plan(series: Series, password: str = "", companions: Sequence[Series] = ()) -> SeriesPlan:
     """What reading the series will give, without decoding a pixel.
 
-    Raises nothing but for a series of an unknown format: what cannot be read is a problem.
+    `companions` are series of its study that may say what its values mean (see
+    `core.study.Study.companions_of`). Raises nothing but for a series of an unknown format: what
+    cannot be read is a problem.
     """
     if series.is_dicom:
-        return plan_dicom(series, password)
+        return plan_dicom(series, password, companions)
     try:
         return PLANNERS[series.headers["_Format"]](series, password)
     except ReadError as error:
@@ -65,9 +68,9 @@ def fill_clip(
         return tuple(sorted(filling.lost)), tuple(filling.problems)
 
 
-def load(series: Series, password: str = "") -> LoadedSeries:
+def load(series: Series, password: str = "", companions: Sequence[Series] = ()) -> LoadedSeries:
     """All of a series in this process, in private memory; empty volumes are left out."""
-    planned = plan(series, password)
+    planned = plan(series, password, companions)
     problems = list(planned.problems)
     volumes, clips = [], []
     for one in planned.volumes:

@@ -99,7 +99,13 @@ class Filling:
     def _from_archive(self, path: Path, members: dict[str, list[int]]) -> None:
         missing = dict(members)
         for entry in read_members(path, members, self._plan.password):
-            self._from_data(path, entry.data, missing.pop(entry.member))
+            places = missing.pop(entry.member)
+            try:
+                data = entry.data
+            except ReadError as error:
+                self._lose(path, error, places)
+                continue
+            self._from_data(path, data, places)
         for places in missing.values():
             self._lose(path, ReadError("The archive has changed", "Open it again"), places)
 

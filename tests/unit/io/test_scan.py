@@ -268,9 +268,10 @@ def test_a_dicomdir_stands_for_its_folder(folder: Path) -> None:
         assert np.array_equal(values_of(result), SMALL.values())
     for path in folder.rglob("ct*"):
         path.unlink()
-    missing, nothing = scan([folder]).problems
-    assert "4 files" in missing.reason
-    assert "No image" in nothing.reason
+    missing = scan([folder]).problems
+    assert len(missing) == 4
+    assert all("it is not there" in problem.reason for problem in missing)
+    assert not any(problem.path.exists() for problem in missing)
 
 
 def test_objects_that_are_no_images_are_listed_as_what_they_are(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from medview.core.geometry import Calibration, Geometry
 from medview.core.study import Problem, Series, Study
 from medview.core.volume import Volume, Window
 from medview.io.grid_write import write_grid
-from medview.io.identity import compatible
+from medview.io.identity import PICTURED, compatible
+from medview.io.outline import outline, title_of
+from medview.io.plan import ASK_AGAIN
 from medview.io.reading import fill_volume, load, plan
 from medview.io.scan import scan
 
@@ -84,12 +86,25 @@ def _series(
         "modality": series.modality,
         "description": series.description,
         "kind": series.kind.value,
+        "summary": _summary(series, password, problems),
         "instances": len(series.instances),
         "transfer_syntaxes": sorted(syntaxes),
         "notes": list(series.notes),
         "volumes": [_volume(volume) for volume in loaded.volumes],
         "clips": [_clip(clip) for clip in loaded.clips],
     }
+
+
+def _summary(series: Series, password: str, problems: list[Problem]) -> str:
+    """What a series without pictures of a patient is, in a few words; "" for pictures."""
+    if series.kind in PICTURED or not series.is_dicom:
+        return ""
+    try:
+        return outline(series, password).summary
+    except ReadError as error:
+        path = series.instances[0].path
+        problems.append(Problem(path, error.user_text, hint=error.hint or ASK_AGAIN))
+        return title_of(series)
 
 
 def _volume(volume: Volume) -> Json:

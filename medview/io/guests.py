@@ -40,6 +40,7 @@ def plan_guest(series: Series, password: str = "") -> SeriesPlan:
         image = _loaded(instance.path)
         shape = tuple(int(n) for n in image.shape)
         affine = np.array(image.affine, dtype=np.float64)
+        _let_go(image)
     if not 2 <= len(shape) <= 5 or min(shape) < 1 or np.prod(shape, dtype=float) > _MOST_VOXELS:
         raise ReadError("The file claims a size that no image has", _AGAIN)
     columns, rows, slices = (*shape, 1)[:3]
@@ -73,6 +74,13 @@ def _loaded(path: Path) -> Any:
     return nibabel.ecat.load(path) if path.suffix.lower() == ".v" else nibabel.load(path)
 
 
+def _let_go(image: Any) -> None:
+    """Close what nibabel leaves open: the .REC of PAR/REC."""
+    opened = getattr(image.dataobj, "file_like", None)
+    if hasattr(opened, "close"):
+        opened.close()
+
+
 def _is_placed(image: Any, affine: npt.NDArray[np.float64]) -> bool:
     """Whether the file says how it lies. ECAT names sides in a way that nibabel does not follow."""
     if isinstance(image, nibabel.ecat.EcatImage):
@@ -88,7 +96,9 @@ def guest_pictures(planes: Sequence[PlanePlan]) -> Iterator[npt.NDArray[Any] | R
         raise ReadError("The file is no longer there")
     try:
         with _refusing():
-            values = np.asarray(_loaded(path).dataobj, dtype=np.float32)
+            image = _loaded(path)
+            values = np.asarray(image.dataobj, dtype=np.float32)
+            _let_go(image)
     except ReadError as error:
         yield from [error] * len(planes)
         return

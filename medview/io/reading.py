@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medview.core.errors import ReadError
+from medview.core.geometry import Geometry
 from medview.core.segmentation import Segmentation
 from medview.core.shared_array import SharedArray, SharedArrayName
 from medview.core.study import Problem, Series
@@ -126,10 +127,10 @@ def thumbnail(
 
 
 def load_segmentations(
-    series: Series, volume: Volume, password: str = ""
+    series: Series, geometry: Geometry, volume_uid: str = "", password: str = ""
 ) -> tuple[Segmentation, ...]:
     """A DICOM SEG series on the grid of its source; ReadError where it does not belong to it."""
-    return read_segmentations(series, volume, password)
+    return read_segmentations(series, geometry, volume_uid, password)
 
 
 def _windowed(plan: VolumePlan, plane: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

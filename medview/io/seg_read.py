@@ -17,9 +17,9 @@ from pydicom.pixels.utils import pixel_array, unpack_bits
 from medview.core.codes import ANATOMICAL_STRUCTURE, TISSUE, Code
 from medview.core.errors import ReadError
 from medview.core.findings import Author, ModelAuthor, Person, Provenance, utc_now
+from medview.core.geometry import Geometry
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Instance, Series
-from medview.core.volume import Volume
 from medview.io.multiframe import damage_refused, data_set, frame_values
 from medview.io.stacking import is_orientation
 from medview.io.values import Values, numbers
@@ -33,28 +33,51 @@ _GREY = (160, 160, 160)
 Index = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What a SEG series was drawn on: its frame of reference, and series and images it names."""
+
+    frame_of_reference_uid: str
+    series_uids: tuple[str, ...]
+    instance_uids: frozenset[str]
+
+
+def drawn_on(series: Series, password: str = "") -> Drawn:
+    """What a SEG series was drawn on, as its headers say."""
+    named: dict[str, None] = {}
+    images: set[str] = set()
+    frame = ""
+    for instance in series.instances:
+        ds = data_set(instance, password)
+        with damage_refused("The segmentation is damaged"):
+            frame = frame or str(ds.get("FrameOfReferenceUID", ""))
+            for item in ds.get("ReferencedSeriesSequence") or ():
+                named[str(item.get("SeriesInstanceUID", ""))] = None
+                for one in item.get("ReferencedInstanceSequence") or ():
+                    images.add(str(one.get("ReferencedSOPInstanceUID", "")))
+    return Drawn(frame, tuple(named), frozenset(images))
+
+
 def read_segmentations(
-    series: Series, volume: Volume, password: str = ""
+    series: Series, geometry: Geometry, volume_uid: str = "", password: str = ""
 ) -> tuple[Segmentation, ...]:
-    """All segmentations of a SEG series on the grid of `volume`.
+    """All segmentations of a SEG series on a grid, that of the volume they belong to.
 
     Segments that overlap come in separate segmentations. Fractional ones count from one half.
     Raises ReadError where the frame of reference is another, or pixels lie between voxels.
     """
     found: list[Segmentation] = []
     for instance in series.instances:
-        found += _of_instance(instance, volume, password)
+        ds = data_set(instance, password, pixels=True)
+        with damage_refused("The segmentation is damaged"):
+            found += _on_grid(ds, instance, geometry, volume_uid)
     return tuple(found)
 
 
-def _of_instance(instance: Instance, volume: Volume, password: str) -> list[Segmentation]:
-    ds = data_set(instance, password, pixels=True)
-    with damage_refused("The segmentation is damaged"):
-        return _on_grid(ds, instance, volume)
-
-
-def _on_grid(ds: Dataset, instance: Instance, volume: Volume) -> list[Segmentation]:
-    ours = volume.geometry.frame_of_reference_uid
+def _on_grid(
+    ds: Dataset, instance: Instance, geometry: Geometry, volume_uid: str
+) -> list[Segmentation]:
+    ours = geometry.frame_of_reference_uid
     theirs = str(ds.get("FrameOfReferenceUID", ""))
     if ours and theirs and ours != theirs:
         raise ReadError(
@@ -62,15 +85,17 @@ def _on_grid(ds: Dataset, instance: Instance, volume: Volume) -> list[Segmentati
             "Open the image it was drawn on",
         )
     segments = _segments(ds)
-    parts = _Parts(volume, np.dtype(np.uint8 if max(segments, default=0) < 256 else np.uint16))
-    for number, index in _marked(ds, volume):
+    parts = _Parts(
+        geometry.shape, np.dtype(np.uint8 if max(segments, default=0) < 256 else np.uint16)
+    )
+    for number, index in _marked(ds, geometry):
         if number in segments:
             parts.mark(number, index)
     title = str(ds.get("SeriesDescription", "") or ds.get("ContentLabel", "Segmentation"))
     return [
         Segmentation(
-            volume_uid=volume.uid,
-            geometry=volume.geometry,
+            volume_uid=volume_uid,
+            geometry=geometry,
             labels=labels,
             segments=tuple(segments[number] for number in sorted(members)),
             title=title,
@@ -83,8 +108,8 @@ def _on_grid(ds: Dataset, instance: Instance, volume: Volume) -> list[Segmentati
 class _Parts:
     """Label arrays without overlap; a segment stays whole in one of them."""
 
-    def __init__(self, volume: Volume, dtype: np.dtype[Any]) -> None:
-        self._shape = volume.geometry.shape
+    def __init__(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:
+        self._shape = shape
         self._dtype = dtype
         self._pieces: dict[int, list[Index]] = {}
 
@@ -107,7 +132,7 @@ class _Parts:
         return parts
 
 
-def _marked(ds: Dataset, volume: Volume) -> Iterator[tuple[int, Index]]:
+def _marked(ds: Dataset, geometry: Geometry) -> Iterator[tuple[int, Index]]:
     """Segment number and voxels, frame by frame."""
     count = int(ds.get("NumberOfFrames", 1) or 1)
     kind = str(ds.get("SegmentationType", "BINARY"))
@@ -120,14 +145,14 @@ def _marked(ds: Dataset, volume: Volume) -> Iterator[tuple[int, Index]]:
     ):
         if kind == "LABELMAP":
             for number in np.unique(frame[frame > 0]):
-                yield int(number), _index(frame == number, values, volume)
+                yield int(number), _index(frame == number, values, geometry)
         else:
             identity = group.get("SegmentIdentificationSequence") or ds.get(
                 "SharedFunctionalGroupsSequence"
             )[0].get("SegmentIdentificationSequence")
             if identity and (frame >= half).any():
                 number = int(identity[0].ReferencedSegmentNumber)
-                yield number, _index(frame >= half, values, volume)
+                yield number, _index(frame >= half, values, geometry)
 
 
 def _frames(ds: Dataset, count: int) -> Iterator[npt.NDArray[Any]]:
@@ -175,10 +200,15 @@ class _Plane:
     across: npt.NDArray[np.float64]
 
 
-def _index(mask: npt.NDArray[np.bool_], values: Values, volume: Volume) -> Index:
-    """The voxels that a frame's pixels mark; pixels outside the volume are left out."""
-    plane = _plane(values, volume)
+def _index(mask: npt.NDArray[np.bool_], values: Values, geometry: Geometry) -> Index:
+    """The voxels that a frame's pixels mark; pixels outside the volume are left out.
+
+    A frame without a place lies on a single picture of its own size, pixel on pixel.
+    """
     row, column = np.nonzero(mask)
+    if not values.get("ImagePositionPatient") and (1, *mask.shape) == geometry.shape:
+        return np.zeros_like(row), row, column
+    plane = _plane(values, geometry)
     exact = plane.origin + row[:, None] * plane.down + column[:, None] * plane.across
     near = np.rint(exact)
     if exact.size and np.abs(exact - near).max() > _OFF_GRID:
@@ -187,20 +217,20 @@ def _index(mask: npt.NDArray[np.bool_], values: Values, volume: Volume) -> Index
             "Open the image it was drawn on",
         )
     voxel = near.astype(np.intp)
-    inside = ((voxel >= 0) & (voxel < np.array(volume.geometry.shape))).all(axis=1)
+    inside = ((voxel >= 0) & (voxel < np.array(geometry.shape))).all(axis=1)
     k, j, i = voxel[inside].T
     return k, j, i
 
 
-def _plane(values: Values, volume: Volume) -> _Plane:
+def _plane(values: Values, geometry: Geometry) -> _Plane:
     position = numbers(values, "ImagePositionPatient")
     cosines = numbers(values, "ImageOrientationPatient")
     spacing = numbers(values, "PixelSpacing")
     if len(position) != 3 or len(spacing) != 2 or not is_orientation(cosines):
         raise ReadError("The segmentation does not say where its frames lie")
-    inverse = volume.geometry.inverse[:3, :3]
+    inverse = geometry.inverse[:3, :3]
     return _Plane(
-        volume.geometry.to_index(position),
+        geometry.to_index(position),
         inverse @ np.array(cosines[3:]) * spacing[0],
         inverse @ np.array(cosines[:3]) * spacing[1],
     )

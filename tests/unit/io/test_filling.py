@@ -112,7 +112,7 @@ def test_segments_lie_where_they_were_drawn(
     image, seg = study.series
     assert seg.kind is SeriesKind.SEGMENTATION
     (volume,) = load(image).volumes
-    first, second = load_segmentations(seg, volume)
+    first, second = load_segmentations(seg, volume.geometry, volume.uid)
     assert np.array_equal(first.labels == 1, sphere)
     assert np.array_equal(first.labels == 2, bar)
     assert np.array_equal(second.labels == 3, overlapping)
@@ -134,7 +134,7 @@ def test_other_kinds_of_segmentations(tmp_path: Path, kind: str) -> None:
     (study,) = scan([tmp_path]).studies
     image, seg = study.series
     (volume,) = load(image).volumes
-    (found,) = load_segmentations(seg, volume)
+    (found,) = load_segmentations(seg, volume.geometry, volume.uid)
     assert np.array_equal(found.labels == 1, sphere)
     assert np.array_equal(found.labels == 2, bar)
 
@@ -147,8 +147,8 @@ def test_segments_of_another_image_are_refused(tmp_path: Path) -> None:
     (volume,) = load(image).volumes
     elsewhere = replace(volume, geometry=replace(volume.geometry, frame_of_reference_uid="1.2.3.4"))
     with pytest.raises(ReadError, match="another frame of reference"):
-        load_segmentations(seg, elsewhere)
+        load_segmentations(seg, elsewhere.geometry)
     affine = volume.geometry.affine.copy()
     affine[0, 3] += 0.3
     with pytest.raises(ReadError, match="another grid"):
-        load_segmentations(seg, replace(volume, geometry=replace(volume.geometry, affine=affine)))
+        load_segmentations(seg, replace(volume.geometry, affine=affine))

@@ -240,7 +240,7 @@ def test_segmentations_as_dcmqi_reads_them(data: Path) -> None:
                         for n in (1, 2, 3)])):  # fmt: skip
         (path,) = folder.rglob(f"{name}.dcm")
         (study,) = scan([path]).studies
-        found = load_segmentations(study.series[0], ct)
+        found = load_segmentations(study.series[0], ct.geometry, ct.uid)
         assert len(found) == len(parts)
         for part in parts:
             (reference,) = folder.rglob(f"{part}.nrrd")

@@ -1,44 +1,49 @@
 """Planes out of files: every transfer syntax, checked before and after decoding.
 
-Each syntax has one decoder that was measured fastest and right for it. A stream that declares
-another size than the header, or lacks its end, is refused before any decoder sees it.
+Uncompressed pixels are taken from where they lie, compressed ones from their fragments; no data
+set is built. What cannot be decoded for certain comes as an error in the place of its plane.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import dcmread
-from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_color_lut
-from pydicom.uid import UID
 
 from medview.core.errors import ReadError
-from medview.io.codestream import inspect
-from medview.io.header import DEFLATED, EXPLICIT_BIG, deflated_start, inflate
-from medview.io.multiframe import damage_refused
+from medview.io.codecs import RLE, Unpacked, unpack
+from medview.io.codestream import AGAIN
+from medview.io.colour import Palette, eight_bits, full_chroma, palette_of, rgb_of
+from medview.io.encapsulated import Fragments, fragments_of, frames_in, stream_of
+from medview.io.header import (
+    DEFLATED,
+    EXPLICIT_BIG,
+    Header,
+    deflated_start,
+    inflate,
+    read_header,
+)
 from medview.io.plan import PixelFormat, PlanePlan
+from medview.io.unpacking import MemoryBytes
 from medview.io.values import NATIVE
 
 Plane = npt.NDArray[Any]
 
-_JPEG = "1.2.840.10008.1.2.4."
-_RLE = "1.2.840.10008.1.2.5"
-_DECODERS = {
-    **dict.fromkeys((_JPEG + "50", _JPEG + "51"), "pylibjpeg"),
-    **dict.fromkeys((_JPEG + "57", _JPEG + "70"), "gdcm"),
-    **dict.fromkeys((_JPEG + "80", _JPEG + "81"), "pyjpegls"),
-    **dict.fromkeys((_JPEG + n for n in ("90", "91", "201", "202", "203")), "pylibjpeg"),
-    _RLE: "pylibjpeg",
-}
-_AGAIN = "Get the file again from its source"
+_PALETTE = "PALETTE COLOR"
+#: Syntaxes whose pixels are bit fields with a place for each bit (PS3.5 8.1.1).
+_FIELDS = NATIVE | {RLE}
+
+
+@dataclass(frozen=True, eq=False)
+class Doubtful:
+    """A plane that could be decoded, and what was odd about it, in plain words."""
+
+    pixels: Plane
+    reason: str
 
 
 def unpacked(data: bytes, encoding: str) -> bytes:
@@ -46,25 +51,20 @@ def unpacked(data: bytes, encoding: str) -> bytes:
     return inflate(data, deflated_start(data)) if encoding == DEFLATED else data
 
 
-def decode(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Plane | ReadError]:
+def decode(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Plane | Doubtful | ReadError]:
     """Stored values of planes of one file, in their order; an error in the place of a bad one.
 
     `data` is the whole file. A plane is (rows, columns), or (rows, columns, 3) uint8 for colour.
     """
-    parsed: Dataset | ReadError | None = None
+    file = _File(data, planes[0].format)
     for plane in planes:
-        form = plane.format
-        if plane.offset >= 0:
-            yield decode_direct(data, plane)
-            continue
-        if parsed is None:
-            parsed = _parsed(data)
-        if isinstance(parsed, ReadError):
-            yield parsed
-            continue
         try:
-            picture = _decoded(parsed, form, plane.frame)
-            yield _tile(cleaned(picture, form), plane)
+            if plane.offset >= 0:
+                yield decode_direct(file.content, plane)
+            else:
+                picture, doubt = file.picture(plane.frame)
+                pixels = _tile(cleaned(picture, plane.format), plane)
+                yield Doubtful(pixels, doubt) if doubt else pixels
         except ReadError as error:
             yield error
 
@@ -77,7 +77,7 @@ def decode_direct(data: bytes, plane: PlanePlan) -> Plane | ReadError:
         dtype = dtype.newbyteorder(">")
     count = form.rows * form.columns * form.samples
     if len(data) < plane.offset + count * dtype.itemsize:
-        return ReadError("The pixel data are cut short", _AGAIN)
+        return ReadError("The pixel data are cut short", AGAIN)
     flat = np.frombuffer(data, dtype, count, plane.offset)
     shape = (form.rows, form.columns, form.samples) if form.samples > 1 else (form.rows, -1)
     picture = flat.reshape(shape)
@@ -101,78 +101,120 @@ def cleaned(picture: Plane, form: PixelFormat) -> Plane:
     bits = dtype.itemsize * 8
     if dtype.kind not in "iu" or picture.ndim > 2 or form.bits_stored in (0, bits):
         return picture
-    # A codec delivers values; only uncompressed pixels are bit fields.
-    shift_right = form.high_bit + 1 - form.bits_stored if form.encoding in NATIVE else 0
+    # A codec delivers values; only pixels as they were are bit fields.
+    shift_right = form.high_bit + 1 - form.bits_stored if form.encoding in _FIELDS else 0
     spare = bits - form.bits_stored
     shifted = np.left_shift(np.right_shift(picture, shift_right), spare)
     return np.right_shift(shifted, spare)
 
 
-def _parsed(data: bytes) -> Dataset | ReadError:
-    try:
-        with damage_refused("The header of the file is damaged"):
-            ds = dcmread(io.BytesIO(data), force=True)
-            ds.get("PixelData")
-    except ReadError as error:
-        return error
-    return ds
+class _File:
+    """One file in memory, and what its planes have in common, each found when it is asked for.
 
+    Everything may raise ReadError.
+    """
 
-@contextmanager
-def _panic_refused() -> Iterator[None]:
-    """A decoder written in Rust panics at damaged data, in an exception of no importable type."""
-    try:
-        yield
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise ReadError("The picture cannot be decoded", _AGAIN, str(error)) from error
+    def __init__(self, data: bytes, form: PixelFormat) -> None:
+        self._data = data
+        self._form = form
 
+    @cached_property
+    def content(self) -> bytes:
+        """The bytes that offsets count in."""
+        return unpacked(self._data, self._form.encoding)
 
-def _decoded(ds: Dataset, form: PixelFormat, frame: int) -> Plane:
-    """One frame through the decoder of its transfer syntax, as RGB where it is in colour."""
-    with damage_refused("The picture cannot be decoded"), _panic_refused():
-        if form.encoding not in NATIVE:
-            _check_stream(ds, form, frame)
-        decoder = get_decoder(UID(form.encoding))
-        picture, meta = decoder.as_array(
-            ds, index=frame, decoding_plugin=_DECODERS.get(form.encoding, "")
-        )
-        if form.photometric == "PALETTE COLOR":
-            picture = apply_color_lut(picture, ds)
-    expected = (form.rows, form.columns)
-    if picture.shape[:2] != expected:
-        raise ReadError(f"The picture decodes to {picture.shape}, not {expected}", _AGAIN)
-    if form.photometric == "PALETTE COLOR":
-        return _eight_bits(picture[..., :3], picture.dtype.itemsize * 8)
-    if form.samples == 3:
-        return _eight_bits(picture, int(meta["bits_stored"]))
-    if picture.dtype != np.dtype(form.dtype):
-        return picture.astype(form.dtype, casting="unsafe")
-    return picture
+    @cached_property
+    def _header(self) -> Header:
+        """The header, which must still say what it said when the plane was planned."""
+        header = read_header(MemoryBytes(self._data))
+        values, form = header.values, self._form
+        size = (values.get("Rows"), values.get("Columns"))
+        if header.pixel_offset < 0 or size != (str(form.rows), str(form.columns)):
+            raise ReadError("The file has changed since it was opened", "Open it again")
+        return header
 
+    @cached_property
+    def _palette(self) -> Palette:
+        return palette_of(self._data)
 
-def _eight_bits(picture: Plane, bits: int) -> npt.NDArray[np.uint8]:
-    if bits > 8:
-        picture = picture >> (bits - 8)
-    return picture.astype(np.uint8)
+    @cached_property
+    def _fragments(self) -> Fragments:
+        return fragments_of(self.content, self._header.pixel_offset)
 
+    @cached_property
+    def _frames(self) -> list[tuple[int, ...]]:
+        return frames_in(self.content, self._fragments, self._form.frames)
 
-def _check_stream(ds: Dataset, form: PixelFormat, frame: int) -> None:
-    """Compare what a compressed frame says of itself with the header."""
-    stream = get_frame(ds.PixelData, frame, number_of_frames=form.frames)
-    if form.encoding == _RLE:
-        segments = int.from_bytes(stream[:4], "little")
-        if segments != form.samples * np.dtype(form.dtype).itemsize:
-            raise ReadError(f"The picture has {segments} run-length segments", _AGAIN)
-        return
-    found = inspect(stream)
-    declared = (form.rows, form.columns, form.samples)
-    if (found.rows, found.columns, found.samples) != declared:
-        raise ReadError(
-            f"The compressed picture is {found.columns} x {found.rows} in {found.samples} "
-            f"samples, the header says {form.columns} x {form.rows} in {form.samples}",
-            _AGAIN,
-        )
-    if found.bits > np.dtype(form.dtype).itemsize * 8:
-        raise ReadError(f"The compressed picture has {found.bits} bits, more than fit", _AGAIN)
+    def picture(self, frame: int) -> tuple[Plane, str]:
+        """One frame, as RGB where it is in colour, and what was odd about it."""
+        form = self._form
+        if form.encoding in NATIVE:
+            found = Unpacked(self._native(frame))
+        else:
+            stream = stream_of(self.content, self._fragments, self._frames[frame])
+            found = unpack(stream, form)
+        expected = (form.rows, form.columns) + ((form.samples,) if form.samples > 1 else ())
+        if found.pixels.shape != expected:
+            shape = found.pixels.shape
+            raise ReadError(f"The picture decodes to {shape}, not {expected}", AGAIN)
+        return self._shown(found), found.doubt
+
+    def _shown(self, found: Unpacked) -> Plane:
+        form = self._form
+        if form.photometric == _PALETTE:
+            stored = cleaned(found.pixels.astype(form.dtype, casting="unsafe"), form)
+            return self._palette.paint(stored)
+        if form.samples == 3:
+            bits = form.bits_stored or np.dtype(form.dtype).itemsize * 8
+            return rgb_of(eight_bits(found.pixels, bits), found.colour or form.photometric)
+        return found.pixels.astype(form.dtype, casting="unsafe", copy=False)
+
+    def _native(self, frame: int) -> Plane:
+        """A frame that is not compressed: (rows, columns) or (rows, columns, samples)."""
+        form = self._form
+        pixels = form.rows * form.columns
+        if self._header.values.get("BitsAllocated") == "1":
+            return self._bits(frame * pixels, pixels).reshape(form.rows, form.columns)
+        if form.photometric.endswith("_420"):
+            raise ReadError("Uncompressed pictures in YBR_PARTIAL_420 are not known")
+        if form.photometric.endswith("_422"):
+            if form.columns % 2:
+                raise ReadError("A picture in pairs of pixels has an odd number of columns", AGAIN)
+            return full_chroma(self._samples(frame, pixels * 2), form.rows, form.columns)
+        flat = self._samples(frame, pixels * form.samples)
+        if form.samples == 1:
+            return flat.reshape(form.rows, form.columns)
+        if form.planar == 1:
+            return np.moveaxis(flat.reshape(form.samples, form.rows, form.columns), 0, -1)
+        return flat.reshape(form.rows, form.columns, form.samples)
+
+    def _samples(self, frame: int, count: int) -> Plane:
+        dtype = np.dtype(self._form.dtype)
+        if self._swapped and dtype.itemsize > 1:
+            dtype = dtype.newbyteorder(">")
+        raw = self._raw(frame * count * dtype.itemsize, count * dtype.itemsize)
+        return np.frombuffer(raw, dtype)
+
+    def _bits(self, first: int, count: int) -> Plane:
+        """Pixels of one bit, packed across frames, the first in the lowest (PS3.5 8.1.1)."""
+        raw = self._raw(first // 8, (first % 8 + count + 7) // 8)
+        bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
+        return bits[first % 8 : first % 8 + count].astype(self._form.dtype)
+
+    @property
+    def _swapped(self) -> bool:
+        return self._form.encoding == EXPLICIT_BIG
+
+    def _raw(self, begin: int, length: int) -> bytes:
+        """Bytes of the pixel data. Those in words of a big endian file are turned (PS3.5 7.3)."""
+        start = self._header.pixel_offset
+        words = self._swapped and self.content[start - 8 : start - 6] == b"OW"
+        first = begin - begin % 2 if words else begin
+        stop = begin + length + (begin + length) % 2 if words else begin + length
+        raw = self.content[start + first : start + stop]
+        if words and (np.dtype(self._form.dtype).itemsize == 1):
+            raw = np.frombuffer(raw[: len(raw) // 2 * 2], "<u2").byteswap().tobytes()
+        raw = raw[begin - first : begin - first + length]
+        if len(raw) < length:
+            raise ReadError("The pixel data are cut short", AGAIN)
+        return raw

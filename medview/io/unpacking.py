@@ -174,7 +174,8 @@ class Unpacked:
         cursor = self._cursor
         data = self.source.read_at(cursor.taken, _PIECE_IN)
         if cursor.unpacker.eof:
-            if not data.strip(b"\0"):
+            # What follows a bare deflate stream is padding; gzip, bzip2 and xz may follow another.
+            if self._make is raw_deflate or not data.strip(b"\0"):
                 return False
             cursor.unpacker = self._make()
         try:

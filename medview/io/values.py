@@ -31,9 +31,13 @@ SUV_FACTOR = "_SuvFactor"
 
 NATIVE = frozenset((IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED))
 _JPEG = "1.2.840.10008.1.2.4."
-_STILL = ("50", "51", "57", "70", "80", "81", "90", "91", "201", "202", "203")
-ENCAPSULATED = frozenset(("1.2.840.10008.1.2.5", *(_JPEG + n for n in _STILL)))
-_VIDEO = tuple(_JPEG + str(n) for n in range(100, 109))
+_STILL = ("50", "51", "53", "55", "57", "70", "80", "81", "90", "91", "110", "111", "112",
+          "201", "202", "203")  # fmt: skip
+#: Pictures in fragments: run lengths, JPEG families, uncompressed, deflated (PS3.5 A.4).
+ENCAPSULATED = frozenset(
+    ("1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1.98", "1.2.840.10008.1.2.8.1",
+     *(_JPEG + n for n in _STILL))
+)  # fmt: skip
 _AGAIN = "Get the file again from its source"
 #: Compressed pictures above this many bytes must not claim to shrink beyond this factor.
 _BIG, _BEYOND_BELIEF = 256 << 20, 2000
@@ -96,9 +100,7 @@ def pixel_format(values: Values) -> PixelFormat:
     syntax = values.get("_TransferSyntax", "")
     if int(values.get("_PixelOffset", "-1")) < 0:
         raise ReadError("The file holds no image")
-    if syntax in _VIDEO:
-        raise ReadError("The file holds a video stream, which is not shown yet")
-    if syntax not in NATIVE | ENCAPSULATED:
+    if syntax not in NATIVE | ENCAPSULATED | VIDEO_SYNTAXES:
         raise ReadError(f"The transfer syntax {syntax or 'of the file'} is not known")
     rows, columns = (whole_number(values, name, 0) for name in ("Rows", "Columns"))
     samples = whole_number(values, "SamplesPerPixel", 1)
@@ -161,7 +163,7 @@ def _check_length(form: PixelFormat, values: Values) -> None:
     if form.encoding in NATIVE:
         if declared < 0:
             raise ReadError("The pixel data are packed otherwise than the file says", _AGAIN)
-        if form.photometric == "YBR_FULL_422":
+        if form.photometric.endswith("_422"):
             expected = expected * 2 // 3
         if values.get("BitsAllocated") == "1":
             expected = (form.rows * form.columns * form.frames + 7) // 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,9 @@ import numpy.typing as npt
 from medview.core.codes import UNSPECIFIED, Code
 from medview.core.errors import GeometryError
 from medview.core.geometry import Geometry
+
+if TYPE_CHECKING:
+    from medview.core.clip import Region
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +93,7 @@ class Volume:
     `inverted` is True for MONOCHROME1. The voxels may lie in shared or mapped memory.
     `geometry.calibration` other than PATIENT: no directions, no anatomy, no AI in millimetres.
     `scales` are other meanings of the values, `scale_name` is the name of this one where there
-    are others.
+    are others. `regions` say what the pixels of an ultrasound picture measure.
     """
 
     uid: str
@@ -109,6 +112,7 @@ class Volume:
     notes: tuple[str, ...] = ()
     scale_name: str = ""
     scales: tuple[ValueScale, ...] = ()
+    regions: tuple[Region, ...] = ()
 
     def __post_init__(self) -> None:
         if self.voxels.ndim not in (3, 4) or self.voxels.shape[:3] != self.geometry.shape:

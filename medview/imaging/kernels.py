@@ -85,7 +85,8 @@ def _grey_straight(image, matrix, table, smooth, out):  # type: ignore[no-untype
     whose rows are not contiguous is read only once.
     """
     colors, scale, offset, blank = table
-    scale, offset = np.float32(scale), np.float32(offset + 0.5)
+    # Away from the first entry first: large values in a narrow window keep their digits so.
+    scale, origin, half = np.float32(scale), np.float32(-offset / scale), np.float32(0.5)
     rows, columns = image.shape
     last = np.float32(colors.size - 1)
     first, stop, left, beside, share = _columns(matrix, columns, out.shape[1], smooth)
@@ -106,7 +107,8 @@ def _grey_straight(image, matrix, table, smooth, out):  # type: ignore[no-untype
         for x in range(first, stop):
             # Unsigned places spare the check for negative ones.
             value = mixed[np.uintp(left[x])]
-            place = (value + (mixed[np.uintp(beside[x])] - value) * share[x]) * scale + offset
+            value += (mixed[np.uintp(beside[x])] - value) * share[x]
+            place = (value - origin) * scale + half
             if place - place == 0:  # a finite number
                 place = place if place > 0 else np.float32(0)
                 place = place if place < last else last

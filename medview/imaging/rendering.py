@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from medview.core.segmentation import Segmentation
 from medview.core.views import SegmentDisplay
+from medview.core.volume import Volume
 from medview.imaging.windowing import LookupTable
 
 _LOG = logging.getLogger(__name__)
@@ -186,6 +187,16 @@ class Pens:
     grey: DrawGrey = draw_grey
     rgb: DrawRgb = draw_rgb
     labels: Callable[[npt.NDArray[Any], PixelMatrix, LabelInk, int, Picture], None] = draw_labels
+
+
+def drawable(volume: Volume, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Pixels of a slice as the pens take them: padding among float values is no number there.
+
+    Among whole numbers of 16 bits the table itself knows padding.
+    """
+    if volume.padding is None or (pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 2):
+        return pixels
+    return np.where(volume.is_padding(pixels), np.float32(np.nan), pixels.astype(np.float32))
 
 
 def shrink(image: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:

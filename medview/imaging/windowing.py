@@ -13,10 +13,10 @@ from medview.core.volume import Volume, Window
 
 #: How many voxels are enough to judge the range of a volume by.
 _SAMPLE_VOXELS = 1_000_000
-#: Entries of a table for values that are not small whole numbers.
-_FINE_ENTRIES = 4096
+#: Entries of a table for curved windows over values that are not small whole numbers.
+_FINE_ENTRIES = 65536
 _OPAQUE = np.uint32(0xFF000000)
-_SUV = "g/ml{SUVbw}"
+_LARGEST_GREY = 255
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def apply_window(
     """Real-world values through a window to the range `low` to `high`, float64.
 
     PS3.3 C.11.2.1.2: LINEAR, LINEAR_EXACT and SIGMOID. LINEAR is defined for widths of at
-    least 1; narrower ones (values that are no whole numbers) are taken as LINEAR_EXACT.
+    least 1; narrower ones (values that are no whole numbers) are taken as LINEAR_EXACT. LUT
+    (C.11.2.1.1): the entry nearest to the value, the first and last for values beside the table.
     ValueError for other functions.
     """
     x = np.asarray(values, dtype=np.float64)
@@ -73,12 +74,28 @@ def apply_window(
         with np.errstate(over="ignore"):
             result: npt.NDArray[np.float64] = span / (1 + np.exp(-4 * (x - center) / width)) + low
         return result
+    if window.curve is not None:
+        return window_outputs(x, window) * (span / window.curve.largest) + low
     if window.function == "LINEAR" and width >= 1:
         center, width = center - 0.5, width - 1
     elif window.function not in ("LINEAR", "LINEAR_EXACT"):
         raise ValueError(f"No window function {window.function!r}")
     ramp = ((x - center) / width + 0.5) * span + low if width > 0 else np.full(x.shape, low)
     return np.where(x <= center - width / 2, low, np.where(x > center + width / 2, high, ramp))
+
+
+def window_outputs(values: npt.NDArray[np.float64], window: Window) -> npt.NDArray[np.float64]:
+    """What a VOI LUT gives for values, in its own numbers; ValueError for other windows."""
+    if window.curve is None:
+        raise ValueError("The window is no lookup table")
+    outputs = window.curve.outputs
+    steps = outputs.size - 1
+    place = (values - (window.center - window.width / 2)) * (steps / window.width)
+    known = np.where(np.isnan(place), 0, place)
+    result: npt.NDArray[np.float64] = outputs[
+        np.floor(np.clip(known, 0, steps) + 0.5).astype(np.intp)
+    ].astype(np.float64)
+    return result
 
 
 def window_bounds(window: Window) -> tuple[float, float]:
@@ -132,14 +149,14 @@ def full_window(volume: Volume) -> Window:
 
 def initial_window(volume: Volume) -> Window:
     """How a volume is first shown: its first DICOM window, SUV 0-5 for uptake, else automatic."""
-    if shows_uptake(volume):
+    if volume.unit.startswith("g/ml{SUV"):
         return SUV_WINDOW
     return volume.default_windows[0] if volume.default_windows else automatic_window(volume)
 
 
 def shows_uptake(volume: Volume) -> bool:
     """Whether values are standardised uptake, whose window starts at zero and stays there."""
-    return volume.unit == _SUV
+    return "SUV" in volume.unit
 
 
 def key_windows(volume: Volume) -> tuple[Window, ...]:
@@ -201,24 +218,38 @@ def lookup_table(volume: Volume, window: Window, *, inverted: bool = False) -> L
     """The table that shows a grey volume in a window.
 
     MONOCHROME1 volumes and the reader's `inverted` each turn the greys round (PS3.3 C.11.6.1.2);
-    padding stays black either way. Whole numbers of at most 16 bits get one entry a value;
-    others 4096 over the window.
+    padding stays black either way. Whole numbers of at most 16 bits get one entry a value. For
+    others a straight window has one entry a grey, at which the value is rounded as the formula
+    rounds it; a curved one has 65536 entries over its width.
     """
     kind = volume.voxels.dtype
-    if kind.kind in "iub" and kind.itemsize <= 2:
+    by_value = kind.kind in "iub" and kind.itemsize <= 2
+    if by_value:
         limits = np.iinfo(np.uint8 if kind.kind == "b" else kind)
         stored = np.arange(limits.min, limits.max + 1, dtype=np.float64)
         scale, offset = 1.0, -float(limits.min)
     else:
-        low, high = ((end - volume.intercept) / volume.slope for end in window_bounds(window))
-        low, high = min(low, high), max(low, high)
-        margin = (high - low) / 2 if window.function == "SIGMOID" else 0.0
-        stored = np.linspace(low - margin, high + margin, _FINE_ENTRIES)
-        scale = (_FINE_ENTRIES - 1) / (stored[-1] - stored[0])
-        offset = -float(stored[0]) * scale
+        low, high = _stored_ends(volume, window)
+        straight = window.function in ("LINEAR", "LINEAR_EXACT")
+        stored = np.linspace(low, high, _LARGEST_GREY + 1 if straight else _FINE_ENTRIES)
+        scale = (stored.size - 1) / (high - low)
+        offset = -low * scale
     grey = np.floor(apply_window(stored * volume.slope + volume.intercept, window) + 0.5)
-    grey = 255 - grey if inverted != volume.inverted else grey
-    if scale == 1.0:
+    if not by_value and window.function in ("LINEAR", "LINEAR_EXACT"):
+        grey = np.arange(_LARGEST_GREY + 1.0)[:: 1 if volume.slope > 0 else -1]
+    grey = _LARGEST_GREY - grey if inverted != volume.inverted else grey
+    if by_value:
         grey[volume.is_padding(stored)] = 0
     colors = grey.astype(np.uint32) * np.uint32(0x010101) | _OPAQUE
     return LookupTable(colors, scale, offset)
+
+
+def _stored_ends(volume: Volume, window: Window) -> tuple[float, float]:
+    """Stored values at the dark and bright end of what a table spans."""
+    center, half = window.center, window.width / 2
+    if window.function == "LINEAR" and window.width >= 1:
+        center, half = center - 0.5, max((window.width - 1) / 2, 1e-6)
+    elif window.function == "SIGMOID":
+        half = 2 * window.width
+    ends = [(end - volume.intercept) / volume.slope for end in (center - half, center + half)]
+    return min(ends), max(ends)

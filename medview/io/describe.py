@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from medview.core.clip import Clip
+from medview.core.clip import Clip, Region
 from medview.core.errors import ReadError
 from medview.core.geometry import Calibration, Geometry
 from medview.core.study import Problem, Series, Study
@@ -132,8 +132,22 @@ def _volume(volume: Volume) -> Json:
         ],
         "inverted": volume.inverted,
         "windows": [_window(window) for window in volume.default_windows],
+        "regions": _regions(volume.regions),
         "notes": list(volume.notes),
     }
+
+
+def _regions(regions: Sequence[Region]) -> list[Json]:
+    return [
+        {
+            "box_px": list(region.box_px),
+            "spacing": list(region.spacing),
+            "unit": list(region.unit),
+            "format": region.format.name.lower(),
+            "data_type": region.data_type,
+        }
+        for region in regions
+    ]
 
 
 def _window(window: Window) -> Json:
@@ -185,16 +199,7 @@ def _clip(clip: Clip) -> Json:
         "shape": list(clip.frames.shape[:3]),
         "channels": clip.pictures.channels,
         "frame_times_s": list(clip.frame_times_s),
-        "regions": [
-            {
-                "box_px": list(region.box_px),
-                "spacing": list(region.spacing),
-                "unit": list(region.unit),
-                "format": region.format.name.lower(),
-                "data_type": region.data_type,
-            }
-            for region in clip.regions
-        ],
+        "regions": _regions(clip.regions),
         "sop_instance_uid": clip.sop_instance_uid,
         "notes": list(clip.notes),
     }

@@ -53,7 +53,8 @@ class _Draft:
 def plan_dicom(series: Series, password: str = "", companions: Sequence[Series] = ()) -> SeriesPlan:
     """All volumes of a DICOM series, the one with most slices first.
 
-    `companions` are series of the study that may say what its values mean. Slices that cannot be read are problems; where their place is known it stays empty.
+    `companions` are series of the study that may say what its values mean. Slices that cannot be
+    read are problems; where their place is known it stays empty.
     """
     if series.kind not in PICTURED:
         return SeriesPlan(series.uid, ())
@@ -272,7 +273,7 @@ def _unplaced(frames: Sequence[Frame]) -> list[_Draft]:
 def _projection(frame: Frame) -> _Draft:
     size = pixel_size(frame.values)
     affine = np.diag([1.0, size.rows_mm, size.columns_mm, 1.0])
-    return _Draft((frame,), affine, size.calibration, size.notes)
+    return _Draft((frame,), affine, size.calibration, () if frame.regions else size.notes)
 
 
 def _clip(frame: Frame) -> _Draft:
@@ -292,7 +293,6 @@ def _volume(draft: _Draft, series: Series, uid: str) -> VolumePlan:
         quantity, unit = UNSPECIFIED, "1"
         notes = ("The rescale values of the file make no sense: stored values are shown",)
     notes = (*notes, *middle.notes, *lost_windows(middle.values))
-    form = middle.format
     rows, columns = int(middle.values["Rows"]), int(middle.values["Columns"])
     affine = np.eye(4) if draft.affine is None else draft.affine
     trusted = draft.affine is not None and scale.trusted

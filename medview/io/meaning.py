@@ -15,6 +15,7 @@ from medview.core.codes import ACTIVITY, SUV, UNSPECIFIED
 from medview.core.errors import ReadError
 from medview.core.study import Series
 from medview.core.volume import ValueScale
+from medview.io.cine import regions_of
 from medview.io.frames import Frame
 from medview.io.lookup import modality_table, voi_windows
 from medview.io.multiframe import damage_refused, data_sets
@@ -37,6 +38,7 @@ def with_tables(frames: list[Frame], ds: Dataset | None) -> list[Frame]:
             table, note = None, "A Modality LUT of 32-bit pixels is not applied"
         windows, notes = voi_windows(ds, signed=signed)
         mappings = frame_mappings(ds, form.frames)
+        regions, astray = regions_of(ds, form.rows, form.columns)
     texts: dict[str, str] = {}
     if table is not None:
         form = replace(form, lut=(table.first, table.outputs))
@@ -48,7 +50,8 @@ def with_tables(frames: list[Frame], ds: Dataset | None) -> list[Frame]:
             frame,
             form=form,
             values={**frame.values, **texts},
-            notes=(*frame.notes, *((note,) if note else ()), *notes),
+            notes=(*frame.notes, *((note,) if note else ()), *notes, *astray),
+            regions=regions,
             curves=windows,
             mappings=mappings[min(frame.number, len(mappings) - 1)],
         )

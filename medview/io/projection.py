@@ -15,6 +15,8 @@ from medview.io.values import Values, number, numbers
 #: Modalities whose images are shadows, not slices, whatever else their headers say.
 PROJECTIONS = frozenset(("CR", "DX", "MG", "XA", "RF", "PX", "IO", "RG", "RTIMAGE"))
 
+_LARGEST_FACTOR = 10.0
+
 
 @dataclass(frozen=True)
 class PixelSize:
@@ -27,6 +29,8 @@ class PixelSize:
 
 
 _UNKNOWN = "No pixel size: lengths are in pixels"
+#: Secondary captures: pictures of pictures, whose spacing counts only where it was calibrated.
+_CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
 
 
 def pixel_size(values: Values) -> PixelSize:
@@ -37,7 +41,8 @@ def pixel_size(values: Values) -> PixelSize:
         return PixelSize(*spacing, Calibration.FIDUCIAL)
     if spacing and kind == "GEOMETRY":
         return PixelSize(*spacing, Calibration.MAGNIFIED)
-    if values.get("Modality") not in PROJECTIONS:
+    captured = values.get("SOPClassUID", "").startswith(_CAPTURES)
+    if captured or values.get("Modality") not in PROJECTIONS:
         # Pictures of the screen and photographs: their spacing, if any, says nothing checkable.
         return _unknown(values)
     if spacing and imager and spacing != imager:
@@ -65,8 +70,11 @@ def _at_detector(imager: tuple[float, float], values: Values) -> PixelSize:
         to_patient = number(values, "DistanceSourceToPatient")
         if to_detector and to_patient and to_detector > to_patient > 0:
             factor, how = to_detector / to_patient, "the distances of source, patient and detector"
-    if factor is None or not 1.0 < factor < 10.0:
+    if factor is None or factor == 1:
         return PixelSize(*imager, Calibration.DETECTOR)
+    if not 1.0 < factor < _LARGEST_FACTOR:
+        note = f"A magnification of {factor:g} cannot be: lengths are those at the detector"
+        return PixelSize(*imager, Calibration.DETECTOR, (note,))
     rows, columns = imager
     note = f"Lengths are corrected by {how}: {factor:.3g}"
     return PixelSize(rows / factor, columns / factor, Calibration.MAGNIFIED, (note,))

@@ -16,7 +16,7 @@ from medview.core.report import KeyImage
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.views import Plane, SegmentDisplay
 from medview.core.volume import Volume
-from medview.imaging.rendering import draw_grey, draw_labels, draw_rgb, label_ink
+from medview.imaging.rendering import draw_grey, draw_labels, draw_rgb, drawable, label_ink
 from medview.imaging.reslice import PlaneFrame, plane_frame
 from medview.imaging.windowing import initial_window, lookup_table
 from medview.reporting.content import DISCLAIMER
@@ -124,7 +124,7 @@ def _drawn(
     matrix = np.empty((2, 3))
     matrix[:, :2] = frame.mm_to_index[:, ::-1] * mm_per_px
     matrix[:, 2] = frame.mm_to_index @ (left + mm_per_px / 2, top + mm_per_px / 2)
-    image = frame.pixels(volume.voxels, number)
+    image = drawable(volume, frame.pixels(volume.voxels, number))
     if volume.channels == 1:
         draw_grey(image, matrix, lookup_table(volume, initial_window(volume)), canvas)
     else:

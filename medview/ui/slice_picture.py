@@ -12,7 +12,14 @@ from PyQt6.QtGui import QImage
 from medview.core.segmentation import Segmentation
 from medview.core.volume import Volume
 from medview.imaging.edit import Patch
-from medview.imaging.rendering import Pens, Picture, PixelMatrix, label_ink, shrink
+from medview.imaging.rendering import (
+    Pens,
+    Picture,
+    PixelMatrix,
+    drawable,
+    label_ink,
+    shrink,
+)
 from medview.services.viewing import Viewing
 from medview.ui.viewport import Viewport
 
@@ -120,7 +127,7 @@ class SlicePicture:
     def _draw_image(
         self, volume: Volume, port: Viewport, matrix: PixelMatrix, out: Picture, *, smooth: bool
     ) -> None:
-        pixels = port.frame.pixels(volume.voxels, port.number)
+        pixels = drawable(volume, port.frame.pixels(volume.voxels, port.number))
         steps = np.abs(matrix[:, :2]).sum(axis=1)
         factor = int(steps.min()) if smooth else 1
         if factor > 1:

@@ -13,8 +13,9 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_windowing
 
 from medview.core.geometry import Geometry
-from medview.core.volume import Volume, Window
+from medview.core.volume import Curve, Volume, Window
 from medview.imaging import windowing
+from medview.imaging.rendering import Pens, compiled_pens, drawable
 from medview.imaging.windowing import (
     PRESETS,
     SUV_WINDOW,
@@ -27,6 +28,7 @@ from medview.imaging.windowing import (
     initial_window,
     lookup_table,
     window_bounds,
+    window_outputs,
 )
 
 
@@ -220,3 +222,88 @@ def test_nothing_is_kept_at_import() -> None:
         for name, value in vars(windowing).items()
         if isinstance(value, dict | list) and not name.startswith("__")
     ]
+
+
+def curve(first: int, outputs: np.ndarray, bits: int) -> Window:
+    steps = len(outputs) - 1
+    shape = Curve(outputs.astype(np.uint16), (1 << bits) - 1)
+    return Window(first + steps / 2, steps, "", "LUT", shape)
+
+
+@pytest.mark.parametrize(("first", "bits"), [(0, 8), (-1024, 12), (625, 16), (-32768, 10)])
+def test_a_display_curve_gives_the_entry_of_each_value(first: int, bits: int) -> None:
+    """PS3.3 C.11.2.1.1: entry n belongs to value first + n, the ends to all beyond."""
+    rng = np.random.default_rng(bits)
+    outputs = rng.integers(0, 1 << bits, 3000)
+    window = curve(first, outputs, bits)
+    values = np.arange(first - 50, first + 3050)
+    entries = outputs[np.clip(values - first, 0, 2999)]
+    assert np.array_equal(window_outputs(values.astype(float), window), entries)
+    shown = apply_window(values, window)
+    np.testing.assert_allclose(shown, entries / ((1 << bits) - 1) * 255, rtol=1e-12)
+
+
+def test_a_dragged_curve_keeps_its_shape() -> None:
+    window = curve(0, np.array([0, 10, 100, 255]), 8)
+    wide = dragged(window, 3, 0)
+    assert [float(apply_window(x, wide)) for x in (-1.5, 0.5, 2.5, 4.5)] == [0, 10, 100, 255]
+    with pytest.raises(ValueError, match="curve"):
+        Window(0, 1, "", "LUT")
+    with pytest.raises(ValueError, match="no lookup"):
+        window_outputs(np.zeros(1), Window(0, 1))
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16])
+@pytest.mark.parametrize(("center", "width"), [(40, 400), (30000, 65535), (-0.5, 1), (127.5, 3.7)])
+def test_both_pens_give_each_stored_value_its_grey(
+    function: str, kind: type, center: float, width: float
+) -> None:
+    """Every value there is, as pixels of an image: bit for bit what the standard says."""
+    limits = np.iinfo(kind)
+    every = np.arange(limits.min, limits.max + 1).astype(kind).reshape(16, -1)
+    window = Window(center, width, "", function)
+    table = lookup_table(volume(every[None], slope=1.5, intercept=-7), window)
+    real = every.astype(float) * 1.5 - 7
+    truth = np.floor(apply_window(real, window) + 0.5).astype(np.uint32)
+    for pens in (Pens(), compiled_pens()):
+        for smooth in (True, False):
+            out = np.zeros(every.shape, dtype=np.uint32)
+            pens.grey(every, np.eye(2, 3), table, out, smooth=smooth)
+            np.testing.assert_array_equal(out & 0xFF, truth)
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT"])
+@pytest.mark.parametrize("slope", [0.37, -2.0])
+def test_straight_windows_are_exact_for_real_numbers(function: str, slope: float) -> None:
+    rng = np.random.default_rng(5)
+    values = rng.normal(1e5, 300, (1, 60, 60)).astype(np.float32)
+    image = volume(values, slope=slope, intercept=4)
+    window = Window(1e5 * slope, 555, "", function)
+    table = lookup_table(image, window)
+    exact = apply_window(values[0].astype(float) * slope + 4, window)
+    for pens in (Pens(), compiled_pens()):
+        out = np.zeros((60, 60), dtype=np.uint32)
+        pens.grey(values[0], np.eye(2, 3), table, out)
+        # Half a grey and not more: rounding, and nothing else, lies between.
+        assert np.abs((out & 0xFF) - exact).max() <= 0.5 + 2e-3
+
+
+def test_padding_among_real_numbers_stays_black() -> None:
+    values = np.array([[[-32768, 0, 100]]], dtype=np.float32)
+    image = volume(values, padding=(-32768, -32768))
+    table = lookup_table(image, Window(50, 100, "", "LINEAR_EXACT"), inverted=True)
+    out = np.zeros((1, 3), dtype=np.uint32)
+    Pens().grey(drawable(image, values[0]), np.eye(2, 3), table, out, smooth=False)
+    assert (out & 0xFF).tolist() == [[0, 255, 0]]
+    whole = values.astype(np.int16)
+    assert drawable(volume(whole, padding=(0, 0)), whole[0]) is not None
+
+
+def test_a_window_follows_its_values_to_another_scale() -> None:
+    values = np.arange(-100.0, 100.0)
+    for window in (Window(10, 50), Window(1, 7, "", "SIGMOID"), Window(3, 9, "", "LINEAR_EXACT")):
+        scaled = window.rescaled(2.5, -4)
+        np.testing.assert_allclose(
+            apply_window(values * 2.5 - 4, scaled), apply_window(values, window), atol=1e-9
+        )

@@ -8,19 +8,15 @@ from datetime import datetime
 
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
 _LONGEST_UID = 64
-#: Registered sets of (0008,0005) by their numbers (PS3.3 C.12.1.1.2), and those without one.
-_CHARSETS = frozenset((6, 13, 14, 58, 87, 100, 101, 109, 110, 126, 127, 138, 144, 148, 149, 159,
-                       166, 192, 203))  # fmt: skip
-_NAMED_CHARSETS = frozenset(("", "GB18030", "GBK"))
-_CHARSET = re.compile(r"ISO[ _-]?(?:2022[ _-]?)?IR[ _-]?([0-9]+)")
 _DATES = {"StudyDate": "The study date", "PatientBirthDate": "The patient's birth date"}
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID")
 #: Keywords that are looked at; a file that changes none of them has nothing new to tell.
-WATCHED = frozenset((*_DATES, *_UIDS, "SpecificCharacterSet"))
+WATCHED = frozenset((*_DATES, *_UIDS, "_PixelLength", "NumberOfFrames"))
+_SIZE = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
 
 
 def oddities(values: Mapping[str, str]) -> Iterator[str]:
-    """Notes on the identifiers, dates and character set among these values.
+    """Notes on identifiers, dates and the size of the picture.
 
     UIDs are digits and dots, at most 64 of them (PS3.5 9.1); dates are YYYYMMDD (PS3.5 6.2).
     """
@@ -30,9 +26,21 @@ def oddities(values: Mapping[str, str]) -> Iterator[str]:
         text = values.get(keyword, "")
         if text and not _is_date(text):
             yield f"{name} is no date"
-    charsets = values.get("SpecificCharacterSet", "").upper().split("\\")
-    if not all(_is_charset(one.strip()) for one in charsets):
-        yield "The character set of the file is not known: names may be misspelled"
+    if values.get("_PixelKind") and not values.get("PhotometricInterpretation"):
+        yield "The file does not say what its grey values mean (Photometric Interpretation)"
+    if _is_too_long(values):
+        yield "The file holds more pixel data than its picture has; the rest was not read"
+
+
+def _is_too_long(values: Mapping[str, str]) -> bool:
+    """Whether uncompressed pixels go on behind the last frame, by more than padding."""
+    try:
+        rows, columns, samples, bits = (int(values.get(keyword) or 1) for keyword in _SIZE)
+        frames = int(values.get("NumberOfFrames") or 1)
+        needed = -(-rows * columns * samples * bits * frames // 8)
+        return int(values.get("_PixelLength", "")) > needed + 1
+    except ValueError:
+        return False
 
 
 def odd_instance(uid: str) -> tuple[str, ...]:
@@ -46,11 +54,6 @@ def odd_instance(uid: str) -> tuple[str, ...]:
 
 def _well_formed(uid: str) -> bool:
     return len(uid) <= _LONGEST_UID and _UID.fullmatch(uid) is not None
-
-
-def _is_charset(name: str) -> bool:
-    found = _CHARSET.fullmatch(name)
-    return name in _NAMED_CHARSETS or (found is not None and int(found[1]) in _CHARSETS)
 
 
 def _is_date(text: str) -> bool:

@@ -25,6 +25,14 @@ class SeriesKind(StrEnum):
     SLIDE = "slide"
     OTHER = "other"
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether a series of this kind is shown as pictures."""
+        return self in _SHOWN
+
+
+_SHOWN = frozenset((SeriesKind.VOLUME, SeriesKind.IMAGES, SeriesKind.CLIP, SeriesKind.DOSE))
+
 
 @dataclass(frozen=True)
 class Patient:

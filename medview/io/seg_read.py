@@ -20,6 +20,7 @@ from medview.core.findings import Author, ModelAuthor, Person, Provenance, utc_n
 from medview.core.geometry import Geometry
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Instance, Series
+from medview.io.drawn import Drawn
 from medview.io.multiframe import damage_refused, data_set, frame_values
 from medview.io.stacking import is_orientation
 from medview.io.values import Values, numbers
@@ -31,15 +32,6 @@ _DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 _GREY = (160, 160, 160)
 
 Index = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What a SEG series was drawn on: its frame of reference, and series and images it names."""
-
-    frame_of_reference_uid: str
-    series_uids: tuple[str, ...]
-    instance_uids: frozenset[str]
 
 
 def drawn_on(series: Series, password: str = "") -> Drawn:

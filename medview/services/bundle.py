@@ -22,6 +22,7 @@ from medview.services.hanging import load_protocols
 from medview.services.history import History
 from medview.services.jobs import Jobs
 from medview.services.loading import Loading
+from medview.services.objects import Objects
 from medview.services.review import ReviewDesk
 from medview.services.settings import Settings
 from medview.services.store import Store
@@ -41,6 +42,7 @@ class Services:
     review: ReviewDesk
     viewing: Viewing
     loading: Loading
+    objects: Objects
     jobs: Jobs
     catalog: Catalog
     tasks: Tasks
@@ -91,6 +93,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         review=review,
         viewing=viewing,
         loading=loading,
+        objects=Objects(workspace, tasks, loading, viewing),
         jobs=jobs,
         catalog=models,
         tasks=tasks,

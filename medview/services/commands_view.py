@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medview.core.errors import CommandError
-from medview.core.study import SeriesKind
 from medview.core.views import LAYOUTS
 from medview.core.volume import Window
 from medview.imaging.windowing import PRESETS, Preset, find_preset, key_windows
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from medview.services.bundle import Services
 
 _ZOOM_STEP = 1.25
-_SHOWN = (SeriesKind.VOLUME, SeriesKind.IMAGES)
 _AMOUNTS = ("full", "minimal", "none")
 _TOOLS = (
     (ToolKind.WINDOW, "Window and level", "W", "Drag right for a wider window, up for brighter."),
@@ -251,19 +249,29 @@ def _series(services: Services) -> tuple[Command, ...]:
     def show(series_uid: str = "") -> None:
         uid = series_uid or viewing.series_uid
         try:
-            workspace.series(uid)
+            series = workspace.series(uid)
         except KeyError:
             raise CommandError("There is no such series", "Choose one in the list.") from None
+        if not series.kind.is_shown:
+            services.objects.open(uid)
+            return
         viewing.show_series(uid)
         if not workspace.volumes_of(uid):
             services.loading.load_series(uid)
+
+    def describe(series_uid: str = "") -> None:
+        uid = series_uid or viewing.series_uid
+        try:
+            services.objects.describe(uid)
+        except KeyError:
+            raise CommandError("There is no such series", "Choose one in the list.") from None
 
     def step(by: int) -> Callable[[], None]:
         def go() -> None:
             study = viewing.study
             if study is None:
                 raise CommandError("No study is open")
-            uids = [series.uid for series in study.series if series.kind in _SHOWN]
+            uids = [series.uid for series in study.series if series.kind.is_shown]
             at = uids.index(viewing.series_uid) if viewing.series_uid in uids else 0
             show(uids[min(max(at + by, 0), len(uids) - 1)])
 
@@ -274,6 +282,10 @@ def _series(services: Services) -> tuple[Command, ...]:
         Command(
             "series.show", "Show series", show,
             help="Show a series by its UID and load it if need be.",
+        ),
+        Command(
+            "series.describe", "Describe series", describe,
+            help="Tell what a series, by its UID, says of itself.",
         ),
         Command(
             "series.next", "Next series", step(1), enabled=has_study, shortcut="PgDown",

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from medview.core.errors import Cancelled, MedviewError, ReadError
 from medview.core.events import Level, LoadingChanged, StudyClosed
 from medview.core.shared_array import SharedArray
-from medview.core.study import Problem, Series, SeriesKind, Severity, Study
+from medview.core.study import Problem, Series, Severity, Study
 from medview.core.views import HangingProtocol, match
 from medview.core.volume import Volume
 from medview.io.plan import SeriesPlan, VolumePlan, volume_of
@@ -40,8 +40,6 @@ _THUMBNAIL_PX = 96
 
 #: Encodings of raw data (see PixelFormat) without a way into the middle.
 _FROM_THE_START = frozenset({"gzip", "zlib", "bzip2", "text"})
-
-_SHOWN = (SeriesKind.VOLUME, SeriesKind.IMAGES, SeriesKind.CLIP)
 
 
 def _nothing(_series: Series, _protocol: HangingProtocol | None) -> None:
@@ -180,7 +178,7 @@ class Loading:
         try:
             protocol, series = match(self._protocols, study)
         except LookupError:
-            pictures = [one for one in study.series if one.kind in _SHOWN]
+            pictures = [one for one in study.series if one.kind.is_shown]
             return (pictures[0], None) if pictures else None
         return series, protocol
 

@@ -19,6 +19,7 @@ from medview.services.commands import Command, Registry
 from medview.ui.dialogs.about import AboutDialog
 from medview.ui.dialogs.help import HelpDialog, KeysDialog
 from medview.ui.dialogs.model_card import ModelCardDialog
+from medview.ui.dialogs.outline import OutlineDialog
 from medview.ui.dialogs.palette import PaletteDialog
 from medview.ui.dialogs.preferences import PreferencesDialog
 from medview.ui.dialogs.problems import NoticesDialog, ProblemsDialog
@@ -38,7 +39,8 @@ _PANELS = (
 
 
 def register(registry: Registry, services: Services, window: MainWindow) -> None:
-    """Add the window's own commands."""
+    """Add the window's own commands; show outlines in dialogs."""
+    services.objects.on_outline = lambda series, told: OutlineDialog(series, told, window).open()
     for command in (
         *_files(window),
         *_dialogs(services, window),

@@ -45,6 +45,7 @@ _WORDS = {
     SeriesKind.VOLUME: "images",
     SeriesKind.IMAGES: "images",
     SeriesKind.CLIP: "frames",
+    SeriesKind.DOSE: "planes",
 }
 
 
@@ -148,12 +149,12 @@ class StudiesPanel(QWidget):
             row = QTreeWidgetItem([shown(series.description) or series.modality])
             row.setData(0, _ROLE, _Row(series.uid, row.text(0), _details(series)))
             row.setToolTip(0, tip(f"{row.text(0)}\n{_details(series)}"))
-            can_show = series.kind in _WORDS
             flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-            row.setFlags(flags | Qt.ItemFlag.ItemIsDragEnabled if can_show else Qt.ItemFlag(0))
+            drag = Qt.ItemFlag.ItemIsDragEnabled if series.kind.is_shown else Qt.ItemFlag(0)
+            row.setFlags(flags | drag)
             item.addChild(row)
             self._items[series.uid] = row
-            if can_show:
+            if series.kind.is_shown:
                 self._fetch_picture(series.uid)
 
     def _fetch_picture(self, series_uid: str) -> None:
@@ -389,7 +390,7 @@ def _details(series: Series) -> str:
     count = sum(max(1, instance.frames) for instance in series.instances)
     word = _WORDS.get(series.kind)
     if word is None:
-        return f"{series.modality} · {series.kind.value.replace('_', ' ')}"
+        return f"{series.modality} · not an image: {series.kind.value.replace('_', ' ')}"
     if count == 1:
         word = word.removesuffix("s")
     number = f" · #{series.number}" if series.number is not None else ""

@@ -76,9 +76,9 @@ def _loaded(path: Path) -> Any:
 
 def _let_go(image: Any) -> None:
     """Close what nibabel leaves open: the .REC of PAR/REC."""
-    opened = getattr(image.dataobj, "file_like", None)
-    if hasattr(opened, "close"):
-        opened.close()
+    close = getattr(getattr(image.dataobj, "file_like", None), "close", None)
+    if close is not None:
+        close()
 
 
 def _is_placed(image: Any, affine: npt.NDArray[np.float64]) -> bool:

@@ -176,8 +176,8 @@ class Objects:
         edits = tuple(AddSegmentation(study_uid, one, title) for one in new)
         workspace.apply(Compound(study_uid, title, edits))
         self._viewing.show_volume(volume_uid)
-        noun = "segment" if count == 1 else "segments"
-        workspace.notify(Level.INFO, f"{count} {noun} of {name} lie on the images, as they came")
+        told = "1 segment is" if count == 1 else f"{count} segments are"
+        workspace.notify(Level.INFO, f"{name}: {told} drawn on the images, as the file has them")
 
 
 def _is_one_person(one: Patient, other: Patient) -> bool:

@@ -390,7 +390,7 @@ def _details(series: Series) -> str:
     count = sum(max(1, instance.frames) for instance in series.instances)
     word = _WORDS.get(series.kind)
     if word is None:
-        return f"{series.modality} · not an image: {series.kind.value.replace('_', ' ')}"
+        return f"{series.kind.value.replace('_', ' ')}, no image"
     if count == 1:
         word = word.removesuffix("s")
     number = f" · #{series.number}" if series.number is not None else ""

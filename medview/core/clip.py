@@ -113,7 +113,6 @@ class Clip:
 
     pictures: Volume
     frame_times_s: tuple[float, ...]
-    regions: tuple[Region, ...] = ()
     sweeps: bool = False
 
     def __post_init__(self) -> None:
@@ -144,6 +143,11 @@ class Clip:
     def frames(self) -> npt.NDArray[Any]:
         """(time, rows, columns[, channels]), read-only."""
         return self.pictures.voxels
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """What the pixels of an ultrasound clip measure."""
+        return self.pictures.regions
 
     @property
     def notes(self) -> tuple[str, ...]:

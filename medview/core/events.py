@@ -38,6 +38,20 @@ class VolumeLoaded:
 
 
 @dataclass(frozen=True)
+class ClipLoaded:
+    """The frames of a clip are there."""
+
+    uid: str
+
+
+@dataclass(frozen=True)
+class FrameChanged:
+    """Another frame of a clip is on show."""
+
+    uid: str
+
+
+@dataclass(frozen=True)
 class LoadingChanged:
     """A series is being read: `fraction` 0-1, 1 when it is there or was given up."""
 
@@ -104,6 +118,8 @@ Event = (
     StudyOpened
     | StudyClosed
     | VolumeLoaded
+    | ClipLoaded
+    | FrameChanged
     | LoadingChanged
     | SegmentationChanged
     | FindingChanged

@@ -22,10 +22,9 @@ from medview.core.study import Problem, Severity
 from medview.io.archives import FileBytes, open_file, read_members
 from medview.io.header import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from medview.io.pixels import cleaned, decode, decode_direct, unpacked
-from medview.io.plan import PlanePlan, VolumePlan
+from medview.io.plan import VIDEO_SYNTAXES, PlanePlan, VolumePlan
 from medview.io.raster import decode_picture
 from medview.io.spelled import SPELLED, spelled_pictures
-from medview.io.video import VIDEO_SYNTAXES
 from medview.io.video_files import VIDEO, video_pictures
 
 Voxels = npt.NDArray[Any]

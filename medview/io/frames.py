@@ -17,11 +17,10 @@ from medview.io.dose import dose_values, is_dose
 from medview.io.mosaic import Tile, mosaic_tiles
 from medview.io.multiframe import damage_refused, frame_values
 from medview.io.nuclear import is_moving, is_reconstruction, moments_s, slice_values
-from medview.io.plan import PixelFormat
+from medview.io.plan import VIDEO_SYNTAXES, PixelFormat
 from medview.io.real_world import Mapping
 from medview.io.stacking import is_orientation
 from medview.io.values import NATIVE, Values, numbers, pixel_format
-from medview.io.video import VIDEO_SYNTAXES
 from medview.io.video_files import survey_dicom, times_of
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -210,7 +209,9 @@ def _video(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) -
     """A video stream: the header's times, or else its own, for as many frames as there are."""
     found = survey_dicom(ds, form)
     stated = form.frames if form.frames > 1 else found.count
-    form = replace(form, frames=min(stated, found.count), samples=len(found.shape[2:]) * 2 + 1)
+    samples = 3 if len(found.shape) == 3 else 1
+    form = replace(form, frames=min(stated, found.count), samples=samples, dtype="|u1",
+                   bits_stored=8, high_bit=7)  # fmt: skip
     clip = _clip(instance, values, form, ds)
     tolerated = clip.tolerated
     if UNTIMED in tolerated and any(found.times_s):

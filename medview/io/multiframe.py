@@ -20,7 +20,7 @@ from medview.core.study import Instance
 from medview.io.archives import read_all
 from medview.io.header import DEFLATED, deflated_start, inflate
 from medview.io.phases import DIMENSION, PARAMETERS
-from medview.io.video import VIDEO_SYNTAXES
+from medview.io.plan import VIDEO_SYNTAXES
 
 #: Attributes of functional groups that place a frame, say what its values mean, or tell it from
 #: others. Legacy converted objects keep attributes of the old slices in groups of their own.

@@ -23,6 +23,14 @@ from medview.core.volume import ValueScale, Volume, Window
 ASK_AGAIN = "Ask the sender for another copy or another format"
 
 
+_SYNTAX = "1.2.840.10008.1.2.4."
+#: Transfer syntaxes whose pixel data are one video stream: MPEG-2, H.264, HEVC (PS3.5 A.4).
+HEVC_SYNTAXES = frozenset((_SYNTAX + "107", _SYNTAX + "108"))
+VIDEO_SYNTAXES = HEVC_SYNTAXES | frozenset(
+    _SYNTAX + number + fragments for number in map(str, range(100, 107)) for fragments in ("", ".1")
+)
+
+
 @dataclass(frozen=True)
 class PixelFormat:
     """How stored values lie in a file (PS3.3 C.7.6.3).
@@ -173,6 +181,7 @@ def volume_of(plan: VolumePlan, voxels: npt.NDArray[Any], notes: tuple[str, ...]
         notes=plan.notes + notes,
         scale_name=plan.scale_name,
         scales=plan.scales,
+        regions=plan.regions,
     )
 
 
@@ -188,7 +197,7 @@ def clip_of(plan: VolumePlan, frames: npt.NDArray[Any], lost: tuple[int, ...] = 
         whole = tuple(plan.planes[n] for n in kept)
         plan = replace(plan, shape=frames.shape, planes=whole)
     times = tuple(plan.frame_times_s[n] for n in kept)
-    return Clip(volume_of(plan, frames, notes), times, plan.regions, plan.sweeps)
+    return Clip(volume_of(plan, frames, notes), times, plan.sweeps)
 
 
 def frame_problems(

@@ -22,7 +22,7 @@ from medview.core.codes import (
 from medview.core.errors import ReadError
 from medview.core.volume import Window
 from medview.io.header import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from medview.io.plan import PixelFormat
+from medview.io.plan import VIDEO_SYNTAXES, PixelFormat
 
 Values = Mapping[str, str]
 

@@ -29,12 +29,6 @@ from medview.core.errors import ReadError
 
 Pixels = npt.NDArray[np.uint8]
 
-_SYNTAX = "1.2.840.10008.1.2.4."
-HEVC_SYNTAXES = frozenset((_SYNTAX + "107", _SYNTAX + "108"))
-#: Transfer syntaxes whose pixel data are one video stream: MPEG-2, H.264, HEVC (PS3.5 A.4).
-VIDEO_SYNTAXES = HEVC_SYNTAXES | frozenset(
-    _SYNTAX + number + fragments for number in map(str, range(100, 107)) for fragments in ("", ".1")
-)
 #: Larger pictures, longer clips, more memory than this are refused before anything is decoded.
 MAX_PIXELS = 1 << 26
 MAX_FRAMES = 100_000

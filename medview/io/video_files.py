@@ -17,8 +17,8 @@ from medview.core.geometry import Calibration
 from medview.core.study import Problem, Series, Severity
 from medview.io.archives import read_all
 from medview.io.multiframe import damage_refused
-from medview.io.plan import PixelFormat, PlanePlan, SeriesPlan, VolumePlan
-from medview.io.video import HEVC_SYNTAXES, Survey, bare_stream_of, container_of, pictures, survey
+from medview.io.plan import HEVC_SYNTAXES, PixelFormat, PlanePlan, SeriesPlan, VolumePlan
+from medview.io.video import Survey, bare_stream_of, container_of, pictures, survey
 
 #: How pixels of a video file are encoded (see PixelFormat).
 VIDEO = "video"
@@ -44,7 +44,7 @@ def plan_video(series: Series, password: str = "") -> SeriesPlan:
     if not all(found.times_s[1:]):
         tolerated.append(_UNTIMED)
     rows, columns = found.shape[:2]
-    form = PixelFormat(VIDEO, rows, columns, "|u1", samples=len(found.shape[2:]) * 2 + 1,
+    form = PixelFormat(VIDEO, rows, columns, "|u1", samples=3 if len(found.shape) == 3 else 1,
                        photometric="RGB", frames=found.count)  # fmt: skip
     first = PlanePlan(instance.path, form, instance.member, instance_uid="")
     volume = VolumePlan(

@@ -47,7 +47,7 @@ def register(registry: Registry, services: Services) -> None:
 
 
 def _shows_image(viewing: Viewing) -> Callable[[], bool]:
-    return lambda: viewing.volume is not None
+    return lambda: viewing.picture is not None
 
 
 def _view_command(viewing: Viewing, command_id: str, title: str, run: Any, **rest: Any) -> Command:
@@ -145,8 +145,8 @@ def _windows(viewing: Viewing) -> tuple[Command, ...]:
 
 
 def _window_count(viewing: Viewing) -> int:
-    volume = viewing.volume
-    return 0 if volume is None else len(key_windows(volume))
+    picture = viewing.picture
+    return 0 if picture is None else len(key_windows(picture))
 
 
 def _window_key(viewing: Viewing, known: Preset) -> Command:
@@ -256,7 +256,7 @@ def _series(services: Services) -> tuple[Command, ...]:
             services.objects.open(uid)
             return
         viewing.show_series(uid)
-        if not workspace.volumes_of(uid):
+        if not workspace.is_loaded(uid):
             services.loading.load_series(uid)
 
     def describe(series_uid: str = "") -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+import numpy as np
+
 from medview.core.findings import Point
 from medview.core.views import Plane, ViewState
 from medview.core.volume import Volume, Window
@@ -68,6 +70,14 @@ class Look:
             frames = MappingProxyType({**frames, held.orientation: frame})
         views = MappingProxyType({**self.views, held.orientation: held})
         return replace(self, views=views, frames=frames)
+
+    @property
+    def middle_lps_mm(self) -> Point:
+        """The voxel in the middle."""
+        geometry = self.volume.geometry
+        index = np.floor(geometry.to_index(geometry.center_lps_mm) + 0.5)
+        x, y, z = geometry.to_lps_mm(index)
+        return float(x), float(y), float(z)
 
     def clamped(self, point_lps_mm: Point) -> Point:
         """The nearest point of the grid."""

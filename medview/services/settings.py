@@ -88,6 +88,12 @@ _DECLARED = (
         "Layout",
         choices=("auto", "one", "mpr", "four", "volume"),
     ),
+    Option(
+        "view.autoplay",
+        True,
+        "Clips begin to play when they are shown, as fast as they were taken.",
+        "Play clips at once",
+    ),
     Option("view.crosshair", True, "Show where the planes cut each other.", "Crosshair"),
     Option(
         "view.corner_text",

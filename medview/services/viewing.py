@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
+from medview.core.clip import Clip
 from medview.core.errors import CommandError
 from medview.core.events import StudyClosed, ViewChanged
 from medview.core.findings import Point
@@ -21,9 +20,11 @@ from medview.imaging.windowing import (
     key_windows,
     shows_uptake,
 )
+from medview.services.cine import Cine
 from medview.services.looks import Look, fresh_look, is_flat, reading_plane
 from medview.services.overlay import Overlay
 from medview.services.settings import Settings
+from medview.services.shown import Shown
 from medview.services.toolbox import Toolbox
 from medview.services.workspace import Workspace
 
@@ -34,17 +35,16 @@ _DRAG_STEPS = 1024
 class Viewing:
     """The series on show, the crosshair all planes share, window, zoom and layout.
 
-    `overlay` is how its segments are drawn and which one is painted, `toolbox` what the mouse
-    does. Every change sends one ViewChanged. What is remembered belongs to a volume and comes back
-    with it; the crosshair belongs to a frame of reference, so that series of one examination
-    stay in step. Methods that need an image raise CommandError where none is shown.
+    `cine` plays clips, `shown` says which volume or clip of a series is on show, `overlay` how its
+    segments are drawn, `toolbox` what the mouse does. Every change sends one ViewChanged. What is
+    remembered belongs to a volume and comes back with it; the crosshair belongs to a frame of
+    reference. Methods that need an image raise CommandError where none is shown.
     """
 
     def __init__(self, workspace: Workspace, settings: Settings | None = None) -> None:
         self.workspace = workspace
         self._settings = Settings(None) if settings is None else settings
-        self._series_uid = ""
-        self._volume_of_series: dict[str, str] = {}
+        self.shown = Shown(workspace)
         self._looks: dict[str, Look] = {}
         self._crosshairs: dict[str, Point] = {}
         self._layout: Layout | None = None
@@ -52,6 +52,7 @@ class Viewing:
         self._active_plane: Plane | None = None
         self.overlay = Overlay(self, self._settings, self._changed)
         self.toolbox = Toolbox(self._settings, self._changed)
+        self.cine = Cine(workspace, self._settings, lambda: self.clip, self._changed)
         workspace.events.study_closed.connect(self._forget)
 
     # What is shown
@@ -59,33 +60,33 @@ class Viewing:
     @property
     def series_uid(self) -> str:
         """The series on show, or "" for none; its volume may still be loading."""
-        return self._series_uid if self.study is not None else ""
+        return self.shown.series_uid if self.study is not None else ""
 
     @property
     def volume(self) -> Volume | None:
-        """The volume on show; None while there is none."""
-        chosen = self.workspace.volumes.get(self._volume_of_series.get(self._series_uid, ""))
-        if chosen is None:
-            chosen = next(iter(self.workspace.volumes_of(self._series_uid)), None)
-            if chosen is not None:  # remembered, because a painted view asks often
-                self._volume_of_series[self._series_uid] = chosen.uid
-        return chosen
+        """The volume on show; None while there is none, and for clips."""
+        return self.shown.volume
+
+    @property
+    def clip(self) -> Clip | None:
+        """The clip on show; None while there is none."""
+        return self.shown.clip
+
+    @property
+    def picture(self) -> Volume | None:
+        """What is drawn: the volume on show, or the frames of the clip."""
+        return self.shown.picture
 
     @property
     def study(self) -> Study | None:
         """The study of the series on show: whose name stands on the pictures."""
-        if not self._series_uid:
-            return None
-        try:
-            return self.workspace.study_of(self._series_uid)
-        except KeyError:
-            return None
+        return self.shown.study
 
     def show_series(self, series_uid: str) -> None:
         """Show a series, as it was left the last time; KeyError if it is not open."""
         self.workspace.study_of(series_uid)
-        if series_uid != self._series_uid:
-            self._series_uid = series_uid
+        if series_uid != self.shown.series_uid:
+            self.shown.series_uid = series_uid
             self._maximised = None
             self._changed()
 
@@ -98,20 +99,15 @@ class Viewing:
             self._layout = _layout(protocol.layout)
         self.show_series(series.uid)
 
-    def show_volume(self, volume_uid: str) -> None:
-        """Show one volume of a series; KeyError if it is not loaded."""
-        series_uid = self.workspace.volumes[volume_uid].series_uid
-        if (series_uid, volume_uid) != (self._series_uid, self._volume_of_series.get(series_uid)):
-            self._volume_of_series[series_uid] = volume_uid
-            self._series_uid = series_uid
+    def show_volume(self, uid: str) -> None:
+        """Show one volume or clip of a series; KeyError if it is not loaded."""
+        if self.shown.choose(uid):
             self._changed()
 
     def step_volume(self, steps: int) -> None:
-        """Go on in a series of several volumes (over time, or by echo), held to its ends."""
-        shown = self._look().volume
-        volumes = self.workspace.volumes_of(shown.series_uid)
-        at = [volume.uid for volume in volumes].index(shown.uid)
-        self.show_volume(volumes[min(max(at + steps, 0), len(volumes) - 1)].uid)
+        """Go on in a series of several volumes (over time, by echo) or clips, held to its ends."""
+        self.require_picture()
+        self.show_volume(self.shown.neighbour(steps))
 
     # Planes
 
@@ -121,13 +117,13 @@ class Viewing:
         Images without patient space are shown as acquired; a single view shows the plane the
         images were taken in.
         """
-        volume = self.volume
-        if volume is None:
+        picture = self.picture
+        if picture is None:
             return slot
-        if not volume.geometry.in_patient_space:
+        if not picture.geometry.in_patient_space:
             return Plane.ACQUIRED
         single = self._maximised is None and self.layout.name == "one"
-        return reading_plane(volume) if single else slot
+        return reading_plane(picture) if single else slot
 
     def frame(self, plane: Plane) -> PlaneFrame:
         """Where the slices of a plane are and how they lie on the screen."""
@@ -138,7 +134,9 @@ class Viewing:
         return self._look().view(self.shown_plane(plane))
 
     def slice_number(self, plane: Plane) -> int:
-        """Grid index of the slice of a plane that the crosshair is in."""
+        """Grid index of the slice of a plane that the crosshair is in; of a clip, the frame."""
+        if self.clip is not None:
+            return self.cine.state.frame
         return self.frame(plane).slice_number(self.crosshair_lps_mm)
 
     @property
@@ -162,9 +160,10 @@ class Viewing:
             return Layout("maximised", "One view", ((self._maximised.value,),))
         setting = self._settings.text("view.layout")
         wanted = self._layout or _layout("mpr" if setting == "auto" else setting)
-        volume = self.volume
-        flat = volume is not None and is_flat(volume)
-        return _layout("one") if flat and wanted.name != "volume" else wanted
+        picture = self.picture
+        flat = picture is not None and is_flat(picture)
+        keeps = wanted.name == "volume" and self.clip is None
+        return _layout("one") if flat and not keeps else wanted
 
     def set_layout(self, name: str) -> None:
         """Choose a layout by name; CommandError for an unknown one."""
@@ -182,13 +181,7 @@ class Viewing:
     def crosshair_lps_mm(self) -> Point:
         """The point where the planes cut each other."""
         look = self._look()
-        center = look.volume.geometry.center_lps_mm
-        at = self._crosshairs.get(_space(look.volume))
-        if at is None:
-            index = np.floor(look.volume.geometry.to_index(center) + 0.5)
-            x, y, z = look.volume.geometry.to_lps_mm(index)
-            at = (float(x), float(y), float(z))
-        return look.clamped(at)
+        return look.clamped(self._crosshairs.get(_space(look.volume)) or look.middle_lps_mm)
 
     def set_crosshair(self, point_lps_mm: Point) -> None:
         """Move the crosshair, held to the volume; all planes follow."""
@@ -210,6 +203,9 @@ class Viewing:
         self._go_to(plane, frame.count - 1 if last == (frame.next_sign > 0) else 0)
 
     def _go_to(self, plane: Plane, number: int) -> None:
+        if self.clip is not None:
+            self.cine.go_to(number)
+            return
         shown = self.shown_plane(plane)
         self.set_crosshair(self._look().at_slice(shown, self.crosshair_lps_mm, number))
 
@@ -289,7 +285,7 @@ class Viewing:
         if number == 0:
             self.set_window(initial_window(self._look().volume))
             return
-        windows = key_windows(self.require_volume())
+        windows = key_windows(self.require_picture())
         if not 1 <= number <= len(windows):
             raise CommandError(
                 f"This image has no window {number}",
@@ -314,8 +310,12 @@ class Viewing:
             raise CommandError("No image is shown", "Open a study and choose a series first.")
         return volume
 
+    def require_picture(self) -> Volume:
+        """What is drawn; CommandError while there is nothing."""
+        return self.require_volume() if self.clip is None else self.clip.pictures
+
     def _look(self) -> Look:
-        volume = self.require_volume()
+        volume = self.require_picture()
         look = self._looks.get(volume.uid)
         if look is None or look.volume is not volume:
             series = [o for o in self._looks.values() if o.volume.series_uid == volume.series_uid]
@@ -325,7 +325,8 @@ class Viewing:
 
     def _forget(self, _event: StudyClosed) -> None:
         """Keep nothing of volumes that are gone: it would keep their memory."""
-        for uid in [uid for uid in self._looks if uid not in self.workspace.volumes]:
+        there = {*self.workspace.volumes, *self.workspace.clips}
+        for uid in self._looks.keys() - there:
             del self._looks[uid]
 
     def _changed(self) -> None:

@@ -11,9 +11,13 @@ from typing import Protocol
 
 from psygnal import Signal, SignalGroup
 
+from medview.core.arriving import Arriving
+from medview.core.clip import Clip
 from medview.core.events import (
+    ClipLoaded,
     Event,
     FindingChanged,
+    FrameChanged,
     HistoryChanged,
     JobChanged,
     Level,
@@ -45,6 +49,8 @@ class Events(SignalGroup):
     study_opened = Signal(StudyOpened)
     study_closed = Signal(StudyClosed)
     volume_loaded = Signal(VolumeLoaded)
+    clip_loaded = Signal(ClipLoaded)
+    frame_changed = Signal(FrameChanged)
     loading_changed = Signal(LoadingChanged)
     segmentation_changed = Signal(SegmentationChanged)
     finding_changed = Signal(FindingChanged)
@@ -62,6 +68,8 @@ SIGNAL_OF: Mapping[type, str] = MappingProxyType(
         StudyOpened: "study_opened",
         StudyClosed: "study_closed",
         VolumeLoaded: "volume_loaded",
+        ClipLoaded: "clip_loaded",
+        FrameChanged: "frame_changed",
         LoadingChanged: "loading_changed",
         SegmentationChanged: "segmentation_changed",
         FindingChanged: "finding_changed",
@@ -102,6 +110,8 @@ class Workspace:
         self._sources: dict[str, tuple[Path, ...]] = {}
         self._passwords: dict[str, str] = {}
         self._volumes: dict[str, Volume] = {}
+        self._clips: dict[str, Clip] = {}
+        self._arriving: dict[str, Arriving] = {}
         self._holds: dict[str, Hold] = {}
         self._jobs: dict[str, InferenceJob] = {}
         self._work = Work()
@@ -113,6 +123,9 @@ class Workspace:
         self.history = History(self._redo, self._revert)
         self.studies: Mapping[str, Study] = MappingProxyType(self._studies)
         self.volumes: Mapping[str, Volume] = MappingProxyType(self._volumes)
+        self.clips: Mapping[str, Clip] = MappingProxyType(self._clips)
+        #: Volumes of which some planes are there; nothing but looking is to be done with them.
+        self.arriving: Mapping[str, Arriving] = MappingProxyType(self._arriving)
         self.jobs: Mapping[str, InferenceJob] = MappingProxyType(self._jobs)
         if settings is not None:
             settings.changed.connect(self.emit)
@@ -151,7 +164,7 @@ class Workspace:
         return self._study_with_series(uid).find_series(uid)
 
     def study_of(self, uid: str) -> Study:
-        """The study that a study, series, volume, segmentation or finding UID belongs to.
+        """The study that a study, series, volume, clip, segmentation or finding UID belongs to.
 
         KeyError for a UID of nothing open.
         """
@@ -163,11 +176,26 @@ class Workspace:
             uid = self.segmentations[uid].volume_uid
         if uid in self._volumes:
             uid = self._volumes[uid].series_uid
+        if uid in self._clips:
+            uid = self._clips[uid].series_uid
         return self._study_with_series(uid)
 
     def volumes_of(self, series_uid: str) -> tuple[Volume, ...]:
         """Loaded volumes of a series, in order."""
         return tuple(v for v in self._volumes.values() if v.series_uid == series_uid)
+
+    def clips_of(self, series_uid: str) -> tuple[Clip, ...]:
+        """Loaded clips of a series, in order."""
+        return tuple(clip for clip in self._clips.values() if clip.series_uid == series_uid)
+
+    def arriving_of(self, series_uid: str) -> Arriving | None:
+        """The volume of a series that is being read and can be looked at already."""
+        known = (one for one in self._arriving.values() if one.series.uid == series_uid)
+        return next(known, None)
+
+    def is_loaded(self, series_uid: str) -> bool:
+        """Whether any volume or clip of a series is there."""
+        return bool(self.volumes_of(series_uid) or self.clips_of(series_uid))
 
     def segmentations_of(self, volume_uid: str) -> tuple[Segmentation, ...]:
         """Segmentations on a volume, in the order they came."""
@@ -230,9 +258,14 @@ class Workspace:
         self.history.forget(uid)
         for job in [job for job in self._jobs.values() if job.study_uid == uid]:
             del self._jobs[job.uid]
-        holds = [self._holds.pop(volume) for volume in volumes if volume in self._holds]
+        clips = [clip.uid for clip in self._clips.values() if clip.series_uid in series]
+        holds = [self._holds.pop(one) for one in (*volumes, *clips) if one in self._holds]
         for volume in volumes:
             del self._volumes[volume]
+        for clip in clips:
+            del self._clips[clip]
+        for arriving in [one for one in self._arriving.values() if one.series.uid in series]:
+            del self._arriving[arriving.volume.uid]
         del self._studies[uid]
         self._sources.pop(uid, None)
         self._passwords.pop(uid, None)
@@ -244,10 +277,30 @@ class Workspace:
         """Add a loaded volume; `hold` keeps its memory and is closed with the study."""
         self._check_quiet()
         self._study_with_series(volume.series_uid)
+        self._arriving.pop(volume.uid, None)
         self._volumes[volume.uid] = volume
         if hold is not None:
             self._holds[volume.uid] = hold
         self.emit(VolumeLoaded(volume.uid))
+
+    def put_arriving(self, arriving: Arriving) -> None:
+        """Add a volume that can be looked at while it is read; `add_volume` takes its place."""
+        self._check_quiet()
+        self._arriving[arriving.volume.uid] = arriving
+
+    def drop_arriving(self, volume_uid: str) -> None:
+        """Forget a volume that will not be there."""
+        self._check_quiet()
+        self._arriving.pop(volume_uid, None)
+
+    def add_clip(self, clip: Clip, hold: Hold | None = None) -> None:
+        """Add a loaded clip; `hold` keeps its memory and is closed with the study."""
+        self._check_quiet()
+        self._study_with_series(clip.series_uid)
+        self._clips[clip.uid] = clip
+        if hold is not None:
+            self._holds[clip.uid] = hold
+        self.emit(ClipLoaded(clip.uid))
 
     def hold_of(self, volume_uid: str) -> Hold | None:
         """What keeps the memory of a volume: a SharedArray where it came by `loading`."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from medview.core.errors import ReadError
 from medview.core.study import Problem, Severity
 from medview.io.archives import FileBytes, open_file, read_members
 from medview.io.header import EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from medview.io.pixels import cleaned, decode, decode_direct, unpacked
+from medview.io.pixels import Doubtful, cleaned, decode, decode_direct
 from medview.io.plan import VIDEO_SYNTAXES, PlanePlan, VolumePlan
 from medview.io.raster import decode_picture
 from medview.io.spelled import SPELLED, spelled_pictures
@@ -33,12 +33,36 @@ _AS_IT_LIES = frozenset((EXPLICIT_LITTLE, IMPLICIT_LITTLE, "raw"))
 _AGAIN = "Get the file again from its source"
 
 
-class Filling:
-    """One filling of planes [start, stop): `problems` and the `lost` planes stand in it after."""
+def _no_step(_number: int) -> None:
+    """Nobody counts the steps."""
 
-    def __init__(self, plan: VolumePlan, voxels: Voxels) -> None:
+
+class Planes(Protocol):
+    """What takes planes: an array, or memory of another process."""
+
+    def __setitem__(self, number: int, values: Voxels | float) -> None:
+        """Put a plane, or one value all over it."""
+
+
+#: Called before work on a plane begins, with how many planes of the plan stand before it.
+Step = Callable[[int], object]
+
+
+class Filling:
+    """One filling of a volume, or of a part of it that begins with plane `first`.
+
+    `plan.planes` are those of the part. The `problems`, and the numbers of the `lost` planes,
+    stand in it afterwards.
+    """
+
+    def __init__(
+        self, plan: VolumePlan, voxels: Planes, first: int = 0, step: Step = _no_step
+    ) -> None:
         self._plan = plan
         self._voxels = voxels
+        self._first = first
+        self._step = step
+        self._buffer: Voxels = np.empty(plan.shape[1:], dtype=plan.dtype)
         self.problems: list[Problem] = []
         self.lost: set[int] = set()
 
@@ -47,18 +71,31 @@ class Filling:
         """The first few problems, for the notes of the volume."""
         return tuple(problem.reason for problem in self.problems[:5])
 
-    def run(self, start: int, stop: int) -> None:
-        """Fill the planes; one that cannot be read is left at the plan's blank value."""
-        numbered = [(k, self._plan.planes[k]) for k in range(start, stop)]
+    def run(self) -> None:
+        """Fill all planes of the plan."""
+        for _ in self.progress():
+            pass
+
+    def progress(self) -> Iterator[int]:
+        """Fill file by file, and give the number of each plane when it is done.
+
+        A plane that cannot be read is left at the plan's blank value.
+        """
+        numbered = enumerate(self._plan.planes, self._first)
         for path, group in groupby(numbered, key=lambda pair: pair[1].path):
             places = dict(group)
             if path is None:
                 self._blank(places)
+                yield from places
                 continue
             try:
-                self._from_file(path, places)
+                yield from self._from_file(path, places)
             except ReadError as error:
                 self._lose(path, error, list(places))
+                yield from places
+
+    def _plane(self, number: int) -> PlanePlan:
+        return self._plan.planes[number - self._first]
 
     def _blank(self, places: Sequence[int] | dict[int, PlanePlan]) -> None:
         for k in places:
@@ -67,35 +104,46 @@ class Filling:
 
     def _lose(self, path: Path, error: ReadError, places: Sequence[int]) -> None:
         self._blank(places)
-        member = self._plan.planes[places[0]].member
-        total = len(self._plan.planes)
-        where = ", ".join(str(k + 1) for k in places[:5]) + (", ..." if len(places) > 5 else "")
-        noun = "slice" if len(places) == 1 else "slices"
-        place = f" ({noun} {where} of {total}, shown empty)" if total > 1 else ""
-        if self._plan.is_clip:  # its lost frames are left out, and counted by whoever shows it
-            place = ""
-        shown = path / member if member else path
+        shown, place = self._where(path, places, ", shown empty")
         self.problems.append(
             Problem(shown, error.user_text + place, Severity.REFUSED, error.hint or _AGAIN)
         )
 
-    def _from_file(self, path: Path, places: dict[int, PlanePlan]) -> None:
+    def _where(self, path: Path, places: Sequence[int], fate: str) -> tuple[Path, str]:
+        """The file or member to name, and which slices of the volume it is about."""
+        member = self._plane(places[0]).member
+        total = self._plan.shape[0]
+        numbers = ", ".join(str(k + 1) for k in places[:5]) + (", ..." if len(places) > 5 else "")
+        noun = "slice" if len(places) == 1 else "slices"
+        place = f" ({noun} {numbers} of {total}{fate})" if total > 1 else ""
+        if self._plan.is_clip:  # its lost frames are left out, and counted by whoever shows it
+            place = ""
+        return (path / member if member else path), place
+
+    def _doubt(self, path: Path, reason: str, places: Sequence[int]) -> None:
+        """Name planes that were decoded although something was odd about them."""
+        shown, where = self._where(path, places, "")
+        self.problems.append(Problem(shown, reason + where, Severity.WARNING, _AGAIN))
+
+    def _from_file(self, path: Path, places: dict[int, PlanePlan]) -> Iterator[int]:
         """Planes of one file, or of members of one archive."""
         members: dict[str, list[int]] = {}
         for k, plane in places.items():
             members.setdefault(plane.member, []).append(k)
         if "" not in members:
-            self._from_archive(path, members)
+            yield from self._from_archive(path, members)
             return
         with open_file(path) as source:
             if all(self._lies_as_kept(plane) for plane in places.values()):
                 for k, plane in places.items():
-                    self._read_into(source, plane, self._voxels[k])
+                    self._step(k - self._first)
+                    self._voxels[k] = self._as_it_lies(source, plane)
+                    yield k
                 return
             data = source.read_at(0, source.size)
-        self._from_data(path, data, list(places))
+        yield from self._from_data(path, data, list(places))
 
-    def _from_archive(self, path: Path, members: dict[str, list[int]]) -> None:
+    def _from_archive(self, path: Path, members: dict[str, list[int]]) -> Iterator[int]:
         missing = dict(members)
         for entry in read_members(path, members, self._plan.password):
             places = missing.pop(entry.member)
@@ -103,10 +151,12 @@ class Filling:
                 data = entry.data
             except ReadError as error:
                 self._lose(path, error, places)
+                yield from places
                 continue
-            self._from_data(path, data, places)
+            yield from self._from_data(path, data, places)
         for places in missing.values():
             self._lose(path, ReadError("The archive has changed", "Open it again"), places)
+            yield from places
 
     def _lies_as_kept(self, plane: PlanePlan) -> bool:
         """Whether the plane's bytes in the file are its bytes in memory."""
@@ -122,46 +172,70 @@ class Filling:
             and np.dtype(form.dtype) == np.dtype(self._plan.dtype)
         )
 
-    @staticmethod
-    def _read_into(source: FileBytes, plane: PlanePlan, target: Voxels) -> None:
-        view = target.reshape(-1).view(np.uint8).data
+    def _as_it_lies(self, source: FileBytes, plane: PlanePlan) -> Voxels:
+        """A plane straight from its place in the file; the next one takes its memory."""
+        buffer = self._buffer
+        view = buffer.reshape(-1).view(np.uint8).data
         done = 0
         while done < len(view):
             got = os.preadv(source.descriptor, [view[done:]], plane.offset + done)
             if got == 0:
                 raise ReadError("The pixel data are cut short", _AGAIN)
             done += got
-        if plane.format.bits_stored not in (0, target.dtype.itemsize * 8):
-            target[...] = cleaned(target, plane.format)
+        if plane.format.bits_stored in (0, buffer.dtype.itemsize * 8):
+            return buffer
+        return cleaned(buffer, plane.format)
 
-    def _from_data(self, path: Path, data: bytes, places: Sequence[int]) -> None:
+    def _from_data(self, path: Path, data: bytes, places: Sequence[int]) -> Iterator[int]:
         """Planes out of a whole file in memory."""
-        planes = [self._plan.planes[k] for k in places]
+        planes = [self._plane(k) for k in places]
         bad: dict[str, tuple[ReadError, list[int]]] = {}
-        for k, plane, picture in zip(places, planes, pictures(data, planes), strict=True):
-            if isinstance(picture, ReadError):
+        doubts: dict[str, list[int]] = {}
+        for k, plane, picture in zip(places, planes, self._stepped(data, places), strict=True):
+            if isinstance(picture, Doubtful):
+                doubts.setdefault(picture.reason, []).append(k)
+                self._voxels[k] = self._kept(plane, picture.pixels)
+            elif isinstance(picture, ReadError):
                 bad.setdefault(picture.user_text, (picture, []))[1].append(k)
+                continue
             else:
                 self._voxels[k] = self._kept(plane, picture)
+            yield k
         for error, lost in bad.values():
             self._lose(path, error, lost)
+            yield from lost
+        for reason, doubted in doubts.items():
+            self._doubt(path, reason, doubted)
+
+    def _stepped(
+        self, data: bytes, places: Sequence[int]
+    ) -> Iterator[Voxels | Doubtful | ReadError]:
+        """The pictures of planes, each announced before it is decoded."""
+        decoded = pictures(data, [self._plane(k) for k in places])
+        for k in places:
+            self._step(k - self._first)
+            yield next(decoded)
 
     def _kept(self, plane: PlanePlan, stored: Voxels) -> Voxels:
         """Stored values as the volume keeps them."""
         plan, form = self._plan, plane.format
         if form.lut is not None:
             first, table = form.lut
-            return table[np.clip(stored.astype(np.int64) - first, 0, len(table) - 1)]
-        if not plan.real_values:
+            outputs = table[np.clip(stored.astype(np.int64) - first, 0, len(table) - 1)]
+            if not plan.real_values:
+                return outputs
+            values = outputs.astype(np.float32)
+        elif not plan.real_values:
             return stored[..., :3] if stored.ndim == 3 else stored
-        values = (stored.astype(np.float64) * plane.slope + plane.intercept).astype(np.float32)
+        else:
+            values = (stored.astype(np.float64) * plane.slope + plane.intercept).astype(np.float32)
         if plan.padding is not None and form.padding is not None:
             low, high = form.padding
             values[(stored >= low) & (stored <= high)] = plan.padding[0]
         return values
 
 
-def pictures(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Voxels | ReadError]:
+def pictures(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Voxels | Doubtful | ReadError]:
     """Stored values of planes of one file held in memory, an error in the place of a bad one."""
     encoding = planes[0].format.encoding
     if encoding in _STREAMS:
@@ -176,10 +250,7 @@ def pictures(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Voxels | Read
         # nibabel takes a second to import, and few ever need it.
         guests = importlib.import_module("medview.io.guests")
         return cast("Iterator[Voxels | ReadError]", guests.guest_pictures(planes))
-    try:
-        return decode(unpacked(data, encoding), planes)
-    except ReadError as error:
-        return iter([error] * len(planes))
+    return decode(data, planes)
 
 
 class _Inflated(io.RawIOBase):

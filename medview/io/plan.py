@@ -22,7 +22,6 @@ from medview.core.volume import ValueScale, Volume, Window
 #: What to do about a file that cannot be read, where nothing better is known.
 ASK_AGAIN = "Ask the sender for another copy or another format"
 
-
 _SYNTAX = "1.2.840.10008.1.2.4."
 #: Transfer syntaxes whose pixel data are one video stream: MPEG-2, H.264, HEVC (PS3.5 A.4).
 HEVC_SYNTAXES = frozenset((_SYNTAX + "107", _SYNTAX + "108"))
@@ -36,9 +35,9 @@ class PixelFormat:
     """How stored values lie in a file (PS3.3 C.7.6.3).
 
     `encoding` is a transfer syntax UID for DICOM, else `raw`, `gzip`, `zlib`, `bzip2`, `text`,
-    `hex`, `picture` or `guest`; packed voxels begin at `packed_at` of the file. `lut` is a Modality
-    LUT: first mapped value and outputs (PS3.3 C.11.1). `padding` is the closed range of stored
-    values that means "no image here".
+    `hex`, `video`, `picture` or `guest`; packed voxels begin at `packed_at` of the file. `lut` is
+    a Modality LUT: first mapped value and outputs (PS3.3 C.11.1). `padding` is the closed range of
+    stored values that means "no image here".
     """
 
     encoding: str
@@ -150,6 +149,15 @@ class SeriesPlan:
 
     series_uid: str
     volumes: tuple[VolumePlan, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Planes that were filled: their numbers, which of them are lost, and what is to be told."""
+
+    planes: tuple[int, ...]
+    lost: tuple[int, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 

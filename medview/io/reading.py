@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +12,16 @@ import numpy.typing as npt
 from medview.core.errors import ReadError
 from medview.core.geometry import Geometry
 from medview.core.segmentation import Segmentation
-from medview.core.shared_array import SharedArray, SharedArrayName
+from medview.core.shared_array import SharedArrayName, SharedPlanes
 from medview.core.study import Problem, Series
 from medview.core.volume import Volume, Window
+from medview.imaging.windowing import apply_window
 from medview.io.dicom_read import plan_dicom
-from medview.io.filling import Filling
+from medview.io.filling import Filling, Step
 from medview.io.foreign import PLANNERS
 from medview.io.plan import (
     ASK_AGAIN,
+    Filled,
     LoadedSeries,
     SeriesPlan,
     VolumePlan,
@@ -29,6 +31,9 @@ from medview.io.plan import (
 )
 from medview.io.raster import shrunk
 from medview.io.seg_read import read_segmentations
+
+#: What came is told when it is about this much.
+_TOLD_BYTES = 8 << 20
 
 
 def plan(series: Series, password: str = "", companions: Sequence[Series] = ()) -> SeriesPlan:
@@ -48,25 +53,30 @@ def plan(series: Series, password: str = "", companions: Sequence[Series] = ()) 
         return SeriesPlan(series.uid, (), (problem,))
 
 
-def fill(plan: VolumePlan, target: SharedArrayName, start: int, stop: int) -> tuple[Problem, ...]:
-    """Decode planes [start, stop) straight into shared memory.
+def fill(step: Step, plan: VolumePlan, first: int, target: SharedArrayName) -> Iterator[Filled]:
+    """Decode the planes of a part of a volume, which begins at `first`, into shared memory.
 
-    A plane that cannot be read is left at the plan's blank value and named in the result.
+    What came is told every few megabytes. A plane that cannot be read is left at the plan's
+    blank value and named as lost.
     """
-    with SharedArray.attach(target) as shared:
-        filling = Filling(plan, shared.array)
-        filling.run(start, stop)
-        return tuple(filling.problems)
+    with SharedPlanes(target) as planes:
+        filling = Filling(plan, planes, first, step)
+        came: list[int] = []
+        often = max(1, _TOLD_BYTES * plan.shape[0] // max(1, plan.nbytes))
+        for number in filling.progress():
+            came.append(number)
+            if len(came) >= often:
+                yield _told(filling, came)
+        yield _told(filling, came)
 
 
-def fill_clip(
-    plan: VolumePlan, target: SharedArrayName, start: int, stop: int
-) -> tuple[tuple[int, ...], tuple[Problem, ...]]:
-    """As `fill`, for frames of a clip; gives the numbers of the lost ones as well."""
-    with SharedArray.attach(target) as shared:
-        filling = Filling(plan, shared.array)
-        filling.run(start, stop)
-        return tuple(sorted(filling.lost)), tuple(filling.problems)
+def _told(filling: Filling, came: list[int]) -> Filled:
+    """What happened since the last time; all of it is told once."""
+    told = Filled(tuple(came), tuple(sorted(filling.lost)), tuple(filling.problems))
+    came.clear()
+    filling.lost.clear()
+    filling.problems.clear()
+    return told
 
 
 def load(series: Series, password: str = "", companions: Sequence[Series] = ()) -> LoadedSeries:
@@ -100,8 +110,26 @@ def _filled(plan: VolumePlan) -> tuple[npt.NDArray[Any] | None, Filling]:
     """The voxels, or None where all planes are lost, and how filling went."""
     voxels = np.empty(plan.shape, dtype=plan.dtype)
     filling = Filling(plan, voxels)
-    filling.run(0, plan.shape[0])
+    filling.run()
     return (None if len(filling.lost) == plan.shape[0] else voxels), filling
+
+
+def one_plane(whole: VolumePlan) -> VolumePlan | None:
+    """The plane in the middle of a volume, or the first picture of a clip, where it lies."""
+    number = 0 if whole.is_clip else whole.shape[0] // 2
+    if whole.planes[number].path is None:
+        return None
+    affine = [list(line) for line in whole.affine]
+    for line in affine[:3]:
+        line[3] += number * line[0]
+    return replace(
+        whole,
+        uid=f"{whole.uid} one plane",
+        planes=(whole.planes[number],),
+        shape=(1, *whole.shape[1:]),
+        affine=tuple(tuple(line) for line in affine),
+        frame_times_s=(),
+    )
 
 
 def thumbnail(
@@ -111,13 +139,9 @@ def thumbnail(
     volumes = plan(series, password).volumes
     if not volumes:
         return None
-    whole = volumes[0]
-    middle = whole.shape[0] // 2
-    one = replace(
-        whole, planes=(whole.planes[middle],), shape=(1, *whole.shape[1:]), frame_times_s=()
-    )
-    voxels, _ = _filled(one)
-    if voxels is None:
+    one = one_plane(volumes[0])
+    voxels = None if one is None else _filled(one)[0]
+    if one is None or voxels is None:
         return None
     grey = _windowed(one, voxels[0])
     _, row_mm, column_mm = one.geometry.spacing_mm
@@ -136,16 +160,19 @@ def load_segmentations(
 def _windowed(plan: VolumePlan, plane: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """A plane in 8 bits: colour as its brightness, grey through the file's or an automatic window.
 
-    A linear ramp between the window's ends is enough here (PS3.3 C.11.2.1.3.2).
+    Padding is black, whichever way round the greys are.
     """
     if plane.ndim == 3:
         weights = np.array((0.299, 0.587, 0.114), dtype=np.float32)
         return (plane.astype(np.float32) @ weights).astype(np.uint8)
     values = plane.astype(np.float32) * np.float32(plan.slope) + np.float32(plan.intercept)
-    window = plan.windows[0] if plan.windows else _automatic(values)
-    low = window.center - window.width / 2
-    grey = np.clip((values - low) / window.width * 255, 0, 255).astype(np.uint8)
-    return np.asarray(255 - grey, dtype=np.uint8) if plan.inverted else grey
+    padded = np.zeros(plane.shape, dtype=np.bool_)
+    if plan.padding is not None:
+        padded = (plane >= plan.padding[0]) & (plane <= plan.padding[1])
+    window = plan.windows[0] if plan.windows else _automatic(values[~padded])
+    grey = np.nan_to_num(apply_window(values, window)).astype(np.uint8)
+    grey = 255 - grey if plan.inverted else grey
+    return np.where(padded, 0, grey).astype(np.uint8)
 
 
 def _automatic(values: npt.NDArray[np.float32]) -> Window:

@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from medview.core.arriving import Arriving
 from medview.core.errors import Cancelled, MedviewError, ReadError
 from medview.core.events import Level, LoadingChanged, StudyClosed
 from medview.core.shared_array import SharedArray
 from medview.core.study import Problem, Series, Severity, Study
 from medview.core.views import HangingProtocol, match
 from medview.core.volume import Volume
-from medview.io.plan import SeriesPlan, VolumePlan, volume_of
+from medview.io.found import FirstLook, ScanResult
+from medview.io.plan import SeriesPlan, clip_of, frame_problems, volume_of
+from medview.services.arrival import Arrival
+from medview.services.room import Room
+from medview.services.scanning import Scan
 from medview.services.tasks import Task, Tasks
 from medview.services.workspace import Workspace
 
 Picture = npt.NDArray[np.uint8]
 
-#: Where shared memory lives, if it is a file system of its own with its own limit.
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (asked how much is free, never written by name)
-
-#: Memory left to everybody else when a volume is allocated.
-_MARGIN_BYTES = 64 << 20
-
-#: A worker is given about this much at once: enough to be quick, little enough to show progress.
-_PORTION_BYTES = 8 << 20
-
 _THUMBNAIL_PX = 96
 
-#: Encodings of raw data (see PixelFormat) without a way into the middle.
-_FROM_THE_START = frozenset({"gzip", "zlib", "bzip2", "text"})
+#: Progress is told this often at most: every view paints anew for it.
+_TOLD_EVERY_S = 0.1
+
+#: A look at the first image met is worth this much waiting, and then nothing.
+_FIRST_LOOK_S = 20.0
+
+_PLANNING_S = 300.0
 
 
 def _nothing(_series: Series, _protocol: HangingProtocol | None) -> None:
@@ -50,48 +48,59 @@ def _nothing_with(_what: object) -> None:
     """Nobody waits."""
 
 
-@dataclass(eq=False)
-class _Filling:
-    """One volume being filled."""
-
-    plan: VolumePlan
-    shared: SharedArray
-    left: int
-    problems: list[Problem] = field(default_factory=list)
+def _nowhere(_volume_uid: str) -> int | None:
+    """Nobody looks at any plane."""
+    return None
 
 
 @dataclass(eq=False)
 class _Load:
-    """One series being loaded."""
+    """One series being loaded: its plan is asked for, then its volumes arrive."""
 
     series: Series
     on_done: list[Callable[[tuple[Volume, ...]], object]]
     on_error: list[Callable[[MedviewError], object]]
-    tasks: list[Task] = field(default_factory=list)
-    fillings: list[_Filling] = field(default_factory=list)
-    slices: int = 0
-    filled: int = 0
+    on_sight: list[Callable[[], object]] = field(default_factory=list)
+    planning: Task | None = None
+    arrivals: list[Arrival] = field(default_factory=list)
+    left: int = 0
+    told_at: float = 0.0
     is_over: bool = False
+
+    @property
+    def fraction(self) -> float:
+        """How much of it is there, 0-1."""
+        total = sum(arrival.there.size for arrival in self.arrivals)
+        return sum(int(arrival.there.sum()) for arrival in self.arrivals) / max(1, total)
 
 
 class Loading:
     """Opens what is dropped on the window and brings the voxels of series into memory.
 
     All of it runs in import workers; what goes wrong ends in `workspace.problems` and a notice.
-    After `open_paths`, the series that a hanging protocol picks is loaded and handed to
-    `on_chosen(series, protocol)`; the protocol is None where none fits.
+    After `open_paths`, `on_first_look` is given the first image met, and None when nothing comes
+    of it. The series that a hanging protocol picks is loaded; as soon as anything of it can be seen
+    `on_chosen(series, protocol)` is called; the protocol is None where none fits. What is being
+    loaded stands in `workspace.arriving`; `nearest` says which plane of a volume to read next.
     """
 
     def __init__(
-        self, workspace: Workspace, tasks: Tasks, protocols: Sequence[HangingProtocol] = ()
+        self,
+        workspace: Workspace,
+        tasks: Tasks,
+        protocols: Sequence[HangingProtocol] = (),
+        cache: Path | None = None,
     ) -> None:
         self._workspace = workspace
         self._tasks = tasks
         self._protocols = tuple(protocols)
+        self._room = Room(None if cache is None else cache / "volumes")
         self._loads: dict[str, _Load] = {}
         self._thumbnails: dict[str, Picture | None] = {}
-        self._scans = 0
+        self._scans: list[Scan] = []
+        self.on_first_look: Callable[[Arriving | None], object] = _nothing_with
         self.on_chosen: Callable[[Series, HangingProtocol | None], object] = _nothing
+        self.nearest: Callable[[str], int | None] = _nowhere
         self.thumbnails: Mapping[str, Picture | None] = MappingProxyType(self._thumbnails)
         workspace.events.study_closed.connect(self._on_study_closed)
 
@@ -103,7 +112,15 @@ class Loading:
     def fraction(self, series_uid: str) -> float | None:
         """How far a series is, 0-1; None if it is not being loaded."""
         load = self._loads.get(series_uid)
-        return None if load is None else load.filled / max(1, load.slices)
+        return None if load is None else load.fraction
+
+    @property
+    def scanned(self) -> tuple[int, int] | None:
+        """How many files of how many were looked at; None while none are."""
+        if not self._scans:
+            return None
+        done, count = zip(*(scan.progress for scan in self._scans), strict=True)
+        return sum(done), sum(count)
 
     # Opening
 
@@ -119,28 +136,44 @@ class Loading:
         `on_done` hears the studies, none if nothing was readable.
         """
         sources = tuple(path.absolute() for path in paths)
-        self._scans += 1
 
-        def scanned(result: Any) -> None:
-            self._scans -= 1
+        def scanned(result: ScanResult) -> None:
+            self._scans.remove(scan)
             self._workspace.open_studies(
                 result.studies, result.problems, sources=sources, password=password
             )
-            self._opened(sources, tuple(result.studies), tuple(result.problems))
-            on_done(tuple(result.studies))
+            self._opened(sources, result.studies, result.problems)
+            on_done(result.studies)
 
         def failed(error: MedviewError) -> None:
-            self._scans -= 1
+            self._scans.remove(scan)
+            self.on_first_look(None)
             self._tell(sources[0], error)
             on_done(())
 
+        # Asked for before the scan, which then has the other worker.
+        self._look_first(sources, password)
+        scan = Scan(self._tasks, sources, password, on_done=scanned, on_error=failed)
+        self._scans.append(scan)
+
+    def _look_first(self, sources: tuple[Path, ...], password: str) -> None:
+        """Show the first image met while the others are still being found."""
+
+        def met(look: FirstLook | None) -> None:
+            if look is not None and self._scans:
+                volume = volume_of(look.plan, look.voxels)
+                there = np.ones(1, dtype=np.bool_)
+                self.on_first_look(Arriving(look.study, look.study.series[0], volume, there))
+
         self._tasks.call_import(
-            "medview.io.scan:scan",
+            "medview.io.first_look:first_look",
             sources,
             password,
-            on_done=scanned,
-            on_error=failed,
-            timeout_s=900.0,
+            on_done=met,
+            # Whatever is wrong with the file, the scan will say.
+            on_error=_nothing_with,
+            timeout_s=_FIRST_LOOK_S,
+            priority=-1,
         )
 
     def _opened(
@@ -149,6 +182,7 @@ class Loading:
         refused = [problem for problem in problems if problem.severity is Severity.REFUSED]
         named = ", ".join(path.name for path in sources)
         if not studies:
+            self.on_first_look(None)
             reason = f": {refused[0].reason}" if refused else ""
             hint = refused[0].hint if refused else "Open DICOM, NIfTI, NRRD, MetaImage or pictures."
             self._workspace.notify(Level.ERROR, f"Nothing readable in {named}{reason}", hint)
@@ -159,6 +193,7 @@ class Loading:
             text = f"{count} could not be read, first {first.path.name}: {first.reason}"
             self._workspace.notify(Level.WARNING, text, first.hint)
         if not self._show_first(studies):
+            self.on_first_look(None)
             self._workspace.notify(Level.WARNING, "There are no pictures in what was opened")
 
     def _show_first(self, studies: Sequence[Study]) -> bool:
@@ -185,15 +220,13 @@ class Loading:
     def _load_chosen(
         self, series: Series, protocol: HangingProtocol | None, rest: Sequence[Study]
     ) -> None:
-        def loaded(volumes: tuple[Volume, ...]) -> None:
-            if volumes:
-                self.on_chosen(series, protocol)
-
         def failed(error: MedviewError) -> None:
-            if not isinstance(error, Cancelled):
-                self._show_first(rest)
+            if isinstance(error, Cancelled) or not self._show_first(rest):
+                self.on_first_look(None)
 
-        self.load_series(series.uid, loaded, failed)
+        self.load_series(
+            series.uid, on_error=failed, on_sight=lambda: self.on_chosen(series, protocol)
+        )
 
     # Loading
 
@@ -202,49 +235,58 @@ class Loading:
         series_uid: str,
         on_done: Callable[[tuple[Volume, ...]], object] = _nothing_with,
         on_error: Callable[[MedviewError], object] = _nothing_with,
+        on_sight: Callable[[], object] | None = None,
     ) -> None:
-        """Bring all volumes of a series into shared memory and into the workspace.
+        """Bring all volumes and clips of a series into shared memory and into the workspace.
 
-        Those already there are handed over at once (at the next pump). `on_error` hears why
-        nothing came; the reader is told besides.
+        Those already there are handed over at once (at the next pump). `on_sight` hears when the
+        first of it can be seen, `on_done` when all of it is there, and `on_error` why nothing
+        came; the reader is told besides.
         """
         series = self._workspace.series(series_uid)
         there = self._workspace.volumes_of(series_uid)
         running = self._loads.get(series_uid)
-        if running is not None:
-            running.on_done.append(on_done)
-            running.on_error.append(on_error)
-        elif there:
+        if self._workspace.is_loaded(series_uid) and running is None:
             self._tasks.post(lambda: on_done(there))
-        else:
-            load = _Load(series, [on_done], [on_error])
+            if on_sight is not None:
+                self._tasks.post(on_sight)
+            return
+        load = running or _Load(series, [], [])
+        load.on_done.append(on_done)
+        load.on_error.append(on_error)
+        if on_sight is not None:
+            if self._is_in_sight(load):
+                self._tasks.post(on_sight)
+            else:
+                load.on_sight.append(on_sight)
+        if running is None:
             self._loads[series_uid] = load
             self._workspace.emit(LoadingChanged(series_uid, 0.0))
-            password = self._password_of(series)
-            self._call(load, "medview.io.reading:plan", series, password, then=self._planned)
+            self._plan(load)
+
+    def _plan(self, load: _Load) -> None:
+        series = load.series
+        study = self._workspace.study_of(series.uid)
+
+        def failed(error: MedviewError) -> None:
+            if not load.is_over:
+                self._fail(load, error)
+
+        load.planning = self._tasks.call_import(
+            "medview.io.reading:plan",
+            series,
+            self._password_of(series),
+            study.companions_of(series),
+            on_done=lambda plan: None if load.is_over else self._planned(load, plan),
+            on_error=failed,
+            timeout_s=_PLANNING_S,
+        )
 
     def cancel(self, series_uid: str) -> None:
         """Stop loading a series; nothing of it stays."""
         load = self._loads.get(series_uid)
         if load is not None:
             self._fail(load, Cancelled())
-
-    def _call(
-        self, load: _Load, target: str, *arguments: Any, then: Callable[[_Load, Any], None]
-    ) -> None:
-        def done(result: Any) -> None:
-            if not load.is_over:
-                then(load, result)
-
-        def failed(error: MedviewError) -> None:
-            if not load.is_over:
-                self._fail(load, error)
-
-        load.tasks.append(
-            self._tasks.call_import(
-                target, *arguments, on_done=done, on_error=failed, timeout_s=600.0
-            )
-        )
 
     def _planned(self, load: _Load, plan: SeriesPlan) -> None:
         self._workspace.problems.extend(plan.problems)
@@ -254,49 +296,107 @@ class Loading:
             self._fail(load, ReadError(f"The series {name} cannot be shown: {reason}"))
             return
         try:
-            for volume in plan.volumes:
-                load.fillings.append(_Filling(volume, _allocate(volume), 0))
+            self._arrive(load, plan)
         except ReadError as error:
             self._fail(load, error)
             return
-        load.slices = sum(volume.shape[0] for volume in plan.volumes)
-        for filling in load.fillings:
-            self._fill(load, filling)
+        if left_out := len(plan.volumes) - len(load.arrivals):
+            text = f"{left_out} of {len(plan.volumes)} clips of the series do not fit into memory"
+            self._workspace.notify(Level.WARNING, text, "Close other studies and open it again.")
 
-    def _fill(self, load: _Load, filling: _Filling) -> None:
-        """Ask for all slices of a volume, in portions for both workers."""
-        for start, stop in _portions(filling.plan):
-            filling.left += stop - start
+    def _arrive(self, load: _Load, plan: SeriesPlan) -> None:
+        """Let all volumes come, the first before the others.
 
-            def filled(
-                load: _Load, problems: tuple[Problem, ...], *, count: int = stop - start
-            ) -> None:
-                self._filled(load, filling, count, problems)
+        ReadError where there is no room; of several clips come as many as there is room for.
+        """
+        blocks: list[SharedArray] = []
+        for one in plan.volumes:
+            try:
+                blocks.append(self._room.allocate(one))
+            except ReadError:
+                if one.is_clip and blocks:
+                    break
+                for block in blocks:
+                    block.close()
+                raise
+        load.left = len(blocks)
+        for number, (one, block) in enumerate(zip(plan.volumes, blocks, strict=False)):
+            changed = partial(self._changed, load)
+            arrival = Arrival(self._tasks, one, block, changed, priority=min(number, 1))
+            load.arrivals.append(arrival)
 
-            arguments = (filling.plan, filling.shared.key, start, stop)
-            self._call(load, "medview.io.reading:fill", *arguments, then=filled)
+    def _changed(self, load: _Load, arrival: Arrival) -> None:
+        """More planes came, or were given up."""
+        near = self.nearest(arrival.plan.uid)
+        if near is not None:
+            arrival.nearest = near
+        if arrival.is_complete:
+            self._complete(load, arrival)
+        else:
+            self._put_in_sight(load, arrival)
+        if load.is_over:
+            return
+        if not load.left:
+            self._finish(load)
+        elif time.monotonic() - load.told_at > _TOLD_EVERY_S:
+            load.told_at = time.monotonic()
+            self._workspace.emit(LoadingChanged(load.series.uid, load.fraction))
 
-    def _filled(
-        self, load: _Load, filling: _Filling, count: int, problems: tuple[Problem, ...]
-    ) -> None:
-        filling.left -= count
-        filling.problems.extend(problems)
-        load.filled += count
-        if not filling.left:
-            self._workspace.problems.extend(filling.problems)
-            if filling.problems and _is_lost(filling):
-                self._fail(load, _lost(load.series, filling.problems[0]))
-                return
-            notes = tuple(dict.fromkeys(problem.reason for problem in filling.problems))
-            volume = volume_of(filling.plan, filling.shared.array, notes)
-            self._workspace.add_volume(volume, hold=filling.shared)
-            load.fillings.remove(filling)
-        self._workspace.emit(LoadingChanged(load.series.uid, load.filled / load.slices))
-        if load.filled == load.slices:
-            self._end(load)
-            volumes = self._workspace.volumes_of(load.series.uid)
-            for on_done in load.on_done:
-                on_done(volumes)
+    def _is_in_sight(self, load: _Load) -> bool:
+        uid = load.series.uid
+        return self._workspace.is_loaded(uid) or self._workspace.arriving_of(uid) is not None
+
+    def _put_in_sight(self, load: _Load, arrival: Arrival) -> None:
+        """The first planes of the first volume of a series can be looked at."""
+        plan = arrival.plan
+        # Only planes that could be read are worth seeing before the others.
+        seen = len(arrival.lost) < int(arrival.there.sum())
+        if plan.is_clip or arrival is not load.arrivals[0] or not seen or self._is_in_sight(load):
+            return
+        study = self._workspace.study_of(load.series.uid)
+        volume = volume_of(plan, arrival.shared.array)
+        self._workspace.put_arriving(Arriving(study, load.series, volume, arrival.there))
+        self._tell_sight(load)
+
+    def _tell_sight(self, load: _Load) -> None:
+        waiting, load.on_sight = load.on_sight, []
+        for on_sight in waiting:
+            on_sight()
+
+    def _complete(self, load: _Load, arrival: Arrival) -> None:
+        """A volume or clip is there; one without any readable plane is told and put away."""
+        plan = arrival.plan
+        problems: Sequence[Problem] = arrival.problems
+        if plan.is_clip:
+            problems = frame_problems(plan, sorted(arrival.lost), problems)
+        self._workspace.problems.extend(problems)
+        load.left -= 1
+        if not arrival.is_lost:
+            self._hand_over(arrival)
+            self._tell_sight(load)
+            return
+        self._workspace.drop_arriving(plan.uid)
+        arrival.shared.close()
+        if not load.left and not self._workspace.is_loaded(load.series.uid):
+            self._fail(load, _lost(load.series, problems))
+
+    def _hand_over(self, arrival: Arrival) -> None:
+        """What came belongs to the workspace now."""
+        plan, shared = arrival.plan, arrival.shared
+        if plan.is_clip:
+            clip = clip_of(plan, shared.array, tuple(sorted(arrival.lost)))
+            self._workspace.add_clip(clip, hold=shared)
+            return
+        notes = tuple(dict.fromkeys(problem.reason for problem in arrival.problems))
+        self._workspace.add_volume(volume_of(plan, shared.array, notes), hold=shared)
+
+    def _finish(self, load: _Load) -> None:
+        load.is_over = True
+        del self._loads[load.series.uid]
+        self._workspace.emit(LoadingChanged(load.series.uid, 1.0))
+        volumes = self._workspace.volumes_of(load.series.uid)
+        for on_done in load.on_done:
+            on_done(volumes)
 
     def _fail(self, load: _Load, error: MedviewError) -> None:
         self._end(load)
@@ -311,12 +411,13 @@ class Loading:
         """Forget a load, and free what nobody has taken over."""
         load.is_over = True
         del self._loads[load.series.uid]
-        for task in load.tasks:
-            if not task.is_over:
-                task.cancel()
-        for filling in load.fillings:
-            filling.shared.close()
-        load.fillings.clear()
+        if load.planning is not None and not load.planning.is_over:
+            load.planning.cancel()
+        for arrival in load.arrivals:
+            if not arrival.is_complete:
+                arrival.cancel()
+                self._workspace.drop_arriving(arrival.plan.uid)
+                arrival.shared.close()
 
     # Thumbnails
 
@@ -331,6 +432,9 @@ class Loading:
             return
 
         series = self._workspace.series(series_uid)
+        middle = len(series.instances) // 2
+        # The middle image tells a series; all others would have to be sent and planned.
+        series = replace(series, instances=series.instances[middle : middle + 1])
 
         def came(picture: Picture | None) -> None:
             self._thumbnails[series_uid] = picture
@@ -362,41 +466,7 @@ class Loading:
             del self._thumbnails[uid]
 
 
-def _portions(plan: VolumePlan) -> list[tuple[int, int]]:
-    """Ranges of slices of about equal size, an even number where there are enough.
-
-    What can only be unpacked from its beginning is not unpacked twice: one range.
-    """
-    slices = plan.shape[0]
-    if any(plane.member or plane.format.encoding in _FROM_THE_START for plane in plan.planes):
-        return [(0, slices)]
-    count = min(slices, max(2, 2 * math.ceil(plan.nbytes / _PORTION_BYTES / 2)))
-    edges = [round(n * slices / count) for n in range(count + 1)]
-    return list(itertools.pairwise(edges))
-
-
-def _is_lost(filling: _Filling) -> bool:
-    """Whether nothing could be read: every voxel has the value of a missing plane."""
-    return bool((filling.shared.array == filling.plan.blank).all())
-
-
-def _lost(series: Series, problem: Problem) -> ReadError:
+def _lost(series: Series, problems: Sequence[Problem]) -> ReadError:
     name = series.description or series.modality
-    return ReadError(f"The series {name} cannot be shown: {problem.reason}", problem.hint)
-
-
-def _allocate(plan: VolumePlan) -> SharedArray:
-    """Shared memory for a volume; ReadError if there is not enough.
-
-    A file system in memory hands out more than it has and kills whoever writes there, so it is
-    asked first.
-    """
-    free = shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else None
-    need_mb = math.ceil(plan.nbytes / 1e6)
-    words = f"The volume needs {need_mb} MB of memory, more than there is"
-    if free is not None and plan.nbytes + _MARGIN_BYTES > free:
-        raise ReadError(words, "Close other studies or programs.", f"{free} bytes free")
-    try:
-        return SharedArray.create(plan.shape, plan.dtype)
-    except (OSError, MemoryError, OverflowError) as error:
-        raise ReadError(words, "Close other studies or programs.", str(error)) from error
+    reason, hint = (problems[0].reason, problems[0].hint) if problems else ("nothing is in it", "")
+    return ReadError(f"The series {name} cannot be shown: {reason}", hint)

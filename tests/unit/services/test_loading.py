@@ -183,8 +183,8 @@ def test_a_volume_without_room_is_refused_before_it_is_read(
     def full(_path: Path) -> SimpleNamespace:
         return SimpleNamespace(free=1000)
 
-    monkeypatch.setattr("medview.services.loading.shutil.disk_usage", full)
-    monkeypatch.setattr("medview.services.loading._SHARED_MEMORY", folder)
+    monkeypatch.setattr("medview.services.room.shutil.disk_usage", full)
+    monkeypatch.setattr("medview.services.room._SHARED_MEMORY", folder)
     notices: list[Notice] = []
     bench.work.events.notice.connect(notices.append)
     bench.loading.open_paths([folder])

@@ -21,7 +21,7 @@ from medview.core.paths import Paths
 from medview.core.plain import to_plain
 from medview.inference.catalog import Catalog
 from medview.reporting import describe
-from medview.services import analysis, bundle, selftest
+from medview.services import analysis, bundle, inspection, selftest
 from medview.services.tasks import Tasks
 
 DONE, USAGE, NOTHING_READ, MODEL_FAILED, EXPORT_FAILED, CANCELLED = 0, 2, 3, 4, 5, 130
@@ -170,7 +170,8 @@ def _print_json(content: object) -> None:
 def _info(arguments: argparse.Namespace) -> int:
     _must_exist(arguments.paths)
     paths = [path.resolve() for path in arguments.paths]
-    described: dict[str, Any] = _import("medview.io.describe:info", paths, arguments.password)
+    with closing(Tasks(workers=1)) as tasks:
+        described = inspection.info(tasks, paths, arguments.password)
     if arguments.json:
         _print_json(described)
     else:
@@ -193,7 +194,8 @@ def _import(target: str, *values: Any) -> Any:
 
 def _must_exist(paths: Sequence[Path]) -> None:
     for path in paths:
-        if not path.exists():
+        # os.path answers where pathlib raises: names too long.
+        if not os.path.lexists(path):
             raise ReadError(f"There is no file or folder {path}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from medview.core.errors import ReadError
 from medview.core.geometry import Calibration, Geometry
 from medview.core.study import Problem, Series, Study
 from medview.core.volume import Volume, Window
+from medview.io.found import ScanResult
 from medview.io.grid_write import write_grid
 from medview.io.identity import PICTURED, compatible
 from medview.io.outline import outline, title_of
@@ -25,6 +26,9 @@ from medview.io.scan import scan
 
 Json = dict[str, Any]
 
+#: A series as it stands in `info`, and the problems of reading it.
+Part = tuple[Json, tuple[Problem, ...]]
+
 
 def info(paths: Sequence[Path], password: str = "") -> Json:
     """The content of `medview info --json`: patients, studies, series, volumes, problems.
@@ -32,10 +36,23 @@ def info(paths: Sequence[Path], password: str = "") -> Json:
     Minimum, maximum, mean and SHA-256 are of real-world values (float32, little endian, C order).
     """
     found = scan(paths, password)
+    parts = {
+        series.uid: series_info(series, study.companions_of(series), password)
+        for study in found.studies
+        for series in study.series
+    }
+    return info_of(found, parts)
+
+
+def info_of(found: ScanResult, parts: Mapping[str, Part]) -> Json:
+    """What a scan found, as `info` has it; series without their part stand there without volumes.
+
+    `parts` gives by series UID what `series_info` made of each series.
+    """
     problems = list(found.problems)
     patients: list[tuple[Study, list[Json]]] = []
     for study in found.studies:
-        described = _study(study, password, problems)
+        described = _study(study, parts, problems)
         for first, studies in patients:
             if _same_patient(first, study):
                 studies.append(described)
@@ -62,23 +79,32 @@ def _same_patient(one: Study, other: Study) -> bool:
     return agree and (same_name or bool(a.id and a.id == b.id))
 
 
-def _study(study: Study, password: str, problems: list[Problem]) -> Json:
+def _study(study: Study, parts: Mapping[str, Part], problems: list[Problem]) -> Json:
+    described = []
+    for series in study.series:
+        part, told = parts.get(series.uid, ({}, ()))
+        problems += told
+        described.append(_series(series, title_of(series)) | part)
     return {
         "uid": study.uid,
         "date": study.date,
         "description": study.description,
-        "series": [
-            _series(series, study.companions_of(series), password, problems)
-            for series in study.series
-        ],
+        "series": described,
     }
 
 
-def _series(
-    series: Series, companions: Sequence[Series], password: str, problems: list[Problem]
-) -> Json:
+def series_info(series: Series, companions: Sequence[Series] = (), password: str = "") -> Part:
+    """One series of `info`, and what could not be read of it."""
     loaded = load(series, password, companions)
-    problems += loaded.problems
+    problems = list(loaded.problems)
+    described = _series(series, _summary(series, password, problems)) | {
+        "volumes": [_volume(volume) for volume in loaded.volumes],
+        "clips": [_clip(clip) for clip in loaded.clips],
+    }
+    return described, tuple(problems)
+
+
+def _series(series: Series, summary: str) -> Json:
     syntaxes = {instance.transfer_syntax_uid for instance in series.instances} - {""}
     return {
         "uid": series.uid,
@@ -86,12 +112,12 @@ def _series(
         "modality": series.modality,
         "description": series.description,
         "kind": series.kind.value,
-        "summary": _summary(series, password, problems),
+        "summary": summary,
         "instances": len(series.instances),
         "transfer_syntaxes": sorted(syntaxes),
         "notes": list(series.notes),
-        "volumes": [_volume(volume) for volume in loaded.volumes],
-        "clips": [_clip(clip) for clip in loaded.clips],
+        "volumes": [],
+        "clips": [],
     }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medview.services import inspection
 from medview.services.tasks import Tasks
 
 MIB = 1 << 20
@@ -45,7 +46,7 @@ class Bench:
         """What the worker makes of a path; the memory is the worker's alone."""
         before = self._watch()
         start = time.monotonic()
-        found = self._tasks.wait_import("medview.io.describe:info", [path], password)
+        found = inspection.info(self._tasks, [path], password)
         return Outcome(found, time.monotonic() - start, max(0, self._peak() - before))
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from medview.core.volume import Volume
 from medview.io.reading import load
 from medview.io.scan import scan
-from tests.helpers.dicom_phantoms import CtOptions, ct_datasets, save, uid, write_ct, write_enhanced
+from tests.helpers.dicom_phantoms import CtOptions, ct_datasets, save, uid, write_ct
 from tests.helpers.phantoms import PLANES, Phantom, oblique
 from tests.helpers.witness import apart, dcm2niix
 
@@ -72,11 +72,3 @@ def test_echoes(tmp_path: Path) -> None:
         "Echo time 9.84 ms",
         "Echo time 14.76 ms",
     ]
-
-
-@pytest.mark.parametrize("plane", [*PLANES.values(), oblique(25, -15)])
-def test_enhanced_objects(tmp_path: Path, plane: tuple[tuple[float, float, float], ...]) -> None:
-    write_enhanced(tmp_path / "in" / "x", SMALL.turned((plane[0], plane[1])))
-    (volume,) = volumes_of(tmp_path / "in")
-    (image,) = dcm2niix(tmp_path / "in", tmp_path / "out")
-    assert agrees(volume, image)

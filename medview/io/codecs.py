@@ -15,7 +15,7 @@ import logging
 import re
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -50,7 +50,8 @@ RLE = "1.2.840.10008.1.2.5"
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 UNCOMPRESSED_FRAMES = "1.2.840.10008.1.2.1.98"
 _HUFFMAN = "medview.io.huffman"
-#: Bytes that a block of JPEG 2000 may leave or lack, as encoders end their code words differently.
+_DOUBTED = "A part of the compressed picture has another length than it should: it may be damaged"
+#: Bytes that a block of JPEG 2000 may lack, as encoders end their code words differently.
 _SLACK = 4
 #: Bytes that encoders leave behind the end of a picture, out of the buffer they wrote from.
 _RESIDUE = 16
@@ -132,7 +133,7 @@ def _run_lengths(stream: bytes, form: PixelFormat) -> Plane:
 def _segment(data: bytes, pixels: int) -> Plane:
     try:
         values = imagecodecs.packbits_decode(data)
-    except (imagecodecs.ImcdError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:
         raise cut_short(str(error)) from error
     if len(values) != pixels:
         raise damaged(f"a run-length segment of {len(values)} instead of {pixels} bytes")
@@ -165,6 +166,16 @@ def _plain(stream: bytes, form: PixelFormat) -> Plane:
 
 
 # JPEG --------------------------------------------------------------------------------------------
+
+
+def check_jpeg(stream: bytes) -> None:
+    """Walk all data of a JPEG picture with a DCT; ReadError where it is not whole."""
+    jpeg = parse_jpeg(stream)
+    if jpeg.kind in (BASELINE, EXTENDED, PROGRESSIVE):
+        try:
+            _check_blocks(stream, jpeg)
+        except (KeyError, IndexError, ValueError) as error:
+            raise damaged(str(error)) from error
 
 
 def unpack_jpeg(stream: bytes, photometric: str) -> Unpacked:
@@ -211,9 +222,14 @@ def _refused(code: int) -> None:
         raise cut_short("the data of a scan") if code == 1 else damaged("the data of a scan")
 
 
-def _table(scan: Scan, kind: int, number: int) -> Plane:
+def _table(scan: Scan, kind: int, number: int, jpeg: Jpeg | None = None, place: int = 0) -> Plane:
+    """A table of the scan; one of AC coefficients with what they can be in that component."""
     walker = importlib.import_module(_HUFFMAN)
-    table: Plane = walker.table_of(*scan.huffman[kind << 4 | number])
+    most: Sequence[int] = ()
+    if jpeg is not None:
+        low = scan.low if jpeg.kind == PROGRESSIVE else 0
+        most = walker.categories(jpeg.steps[jpeg.components[place].table], jpeg.bits, low)
+    table: Plane = walker.table_of(*scan.huffman[kind << 4 | number], most)
     return table
 
 
@@ -268,8 +284,8 @@ def _check_blocks(stream: bytes, jpeg: Jpeg) -> None:
                 raise damaged("a scan header of no meaning")
             across, down = _size_in_blocks(jpeg, place, most)
             flags = known.setdefault(place, np.zeros((across * down, 64), np.uint8))
-            band = (scan.first, scan.last, scan.high, jpeg.bits + 2)
-            table = _table(scan, 1, number)[None]
+            band = (scan.first, scan.last, scan.high)
+            table = _table(scan, 1, number, jpeg, place)[None]
             interval = scan.restart or len(flags)
             _refused(walker.bands(bits.windows, bits.intervals, table, interval, band, flags))
         else:
@@ -286,6 +302,7 @@ def _check_blocks(stream: bytes, jpeg: Jpeg) -> None:
 
 def _parts(jpeg: Jpeg, scan: Scan, *, progressive: bool) -> tuple[Plane, Plane]:
     """Tables of a scan, and for each component its blocks in an MCU, tables and DC step."""
+    empty = importlib.import_module(_HUFFMAN).table_of(bytes(16), b"")
     tables: list[Plane] = []
     rows = []
     for place, dc, ac in scan.components:
@@ -293,10 +310,10 @@ def _parts(jpeg: Jpeg, scan: Scan, *, progressive: bool) -> tuple[Plane, Plane]:
         blocks = one.across * one.down if len(scan.components) > 1 else 1
         first = len(tables)
         refining = progressive and scan.high > 0
-        tables.append(np.zeros(2400, np.int32) if refining else _table(scan, 0, dc))
+        tables.append(empty if refining else _table(scan, 0, dc, jpeg, place))
         if not progressive:
-            tables.append(_table(scan, 1, ac))
-        rows.append((blocks, first, -1 if progressive else first + 1, jpeg.steps[one.table]))
+            tables.append(_table(scan, 1, ac, jpeg, place))
+        rows.append((blocks, first, -1 if progressive else first + 1, jpeg.steps[one.table][0]))
     return np.stack(tables), np.array(rows, np.int64)
 
 
@@ -357,8 +374,7 @@ def _jpeg2000(stream: bytes, found: Codestream) -> Unpacked:
     left, lacking, other = _judged(said)
     if other or left > _SLACK or (reversible and lacking > _SLACK):
         raise damaged(other or f"{left} bytes of a block unused, {lacking} lacking")
-    doubt = "A block of the compressed picture is shorter than it should be"
-    doubt = doubt if lacking > _SLACK else _tail(stream, end)
+    doubt = _DOUBTED if left or lacking > _SLACK else _tail(stream, end)
     if picture.shape[:2] != (found.rows, found.columns):
         raise damaged(f"a picture of {picture.shape}")
     return Unpacked(picture, _colour_of_2000(stream, found), doubt)

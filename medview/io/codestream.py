@@ -73,8 +73,9 @@ class Scan:
 class Jpeg:
     """All of a JPEG picture but its coded data.
 
-    `steps` are the DC quantisation steps by table; `transform` what an Adobe marker says of the
-    colours (-1: nothing); `jfif` whether it is a JFIF file; `end` where the picture ends.
+    `steps` are the 64 quantisation steps by table, in zigzag order; `transform` what an Adobe
+    marker says of the colours (-1: nothing); `jfif` whether it is a JFIF file; `end` where the
+    picture ends.
     """
 
     kind: int
@@ -83,7 +84,7 @@ class Jpeg:
     bits: int
     components: tuple[Component, ...]
     scans: tuple[Scan, ...]
-    steps: dict[int, int]
+    steps: dict[int, tuple[int, ...]]
     transform: int
     jfif: bool
     end: int
@@ -200,7 +201,7 @@ class _Parser:
     components: tuple[Component, ...] = ()
     scans: list[Scan] = field(default_factory=list)
     huffman: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
-    steps: dict[int, int] = field(default_factory=dict)
+    steps: dict[int, tuple[int, ...]] = field(default_factory=dict)
     restart: int = 0
     transform: int = -1
     jfif: bool = False
@@ -271,7 +272,7 @@ class _Parser:
             steps = struct.unpack_from(">64H" if wide else ">64B", part, 1)
             if not all(steps):
                 raise damaged("a quantisation step of zero")
-            self.steps[part[0] & 15] = steps[0]
+            self.steps[part[0] & 15] = steps
             part = part[length:]
 
     def _scan(self, begin: int, end: int) -> int:

@@ -10,6 +10,7 @@ that leaves the value within the range of the picture.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,9 @@ from numba import types
 WHOLE, CUT, DAMAGED = 0, 1, 2
 _FAST = 11
 #: A table: 2048 quick entries (length << 8 | symbol), then per length the largest code and the
-#: place of its first symbol, then the symbols.
-_LARGEST, _FIRST, _SYMBOLS, _TABLE_SIZE = 1 << _FAST, (1 << _FAST) + 17, (1 << _FAST) + 34, 2400
+#: place of its first symbol, then the symbols; then the largest category of each coefficient.
+_LARGEST, _FIRST, _SYMBOLS = 1 << _FAST, (1 << _FAST) + 17, (1 << _FAST) + 34
+_MOST = _SYMBOLS + 256
 #: A difference that is none; the reason is added.
 _NONE = 1 << 20
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
@@ -62,9 +64,23 @@ def bits_of(data: bytes) -> Bits:
     return Bits(windows, np.stack([np.append(0, ends[:-1]), ends], axis=1))
 
 
-def table_of(counts: bytes, symbols: bytes) -> npt.NDArray[np.int32]:
-    """A Huffman table to look codes up in (ISO 10918-1 C.2); ValueError where codes overflow."""
-    table = np.zeros(_TABLE_SIZE, dtype=np.int32)
+def categories(steps: tuple[int, ...], depth: int, low: int = 0) -> list[int]:
+    """The largest category that a coefficient can have, by its quantisation step.
+
+    No cosine transform of pixels within their range goes beyond 8 times half that range (A.3.3);
+    a quarter more is left to encoders that overshoot at edges on purpose.
+    """
+    reach = 5 << depth
+    return [max(1, int((reach + step / 2) / (step << low)).bit_length()) for step in steps]
+
+
+def table_of(counts: bytes, symbols: bytes, most: Sequence[int] = ()) -> npt.NDArray[np.int32]:
+    """A Huffman table to look codes up in (ISO 10918-1 C.2); ValueError where codes overflow.
+
+    `most` is the largest category of each coefficient.
+    """
+    table = np.zeros(_MOST + 64, dtype=np.int32)
+    table[_MOST : _MOST + len(most)] = most
     table[_SYMBOLS : _SYMBOLS + len(symbols)] = np.frombuffer(symbols, np.uint8)
     code = used = 0
     for length in range(1, 17):
@@ -130,12 +146,18 @@ def _difference(bits, at, tables, number, largest):  # type: ignore[no-untyped-d
 
 @_compiled()
 def _ending(bits, at, end):  # type: ignore[no-untyped-def]
-    """Whether an interval was used up to its end, but for fill bits and fill bytes."""
+    """Whether an interval was used up to its end, but for the bits that fill a byte, and FF bytes.
+
+    Ones fill a byte (F.1.2.3); some encoders take zeros.
+    """
     if at > end:
         return CUT
+    spare = -at & 7
+    filling = _next16(bits, at) >> (16 - spare)
+    if filling not in (0, (1 << spare) - 1):
+        return DAMAGED
     for place in range((at + 7) >> 3, end >> 3):
-        byte = bits[place] >> np.uint32(24)
-        if byte not in (0xFF, 0):
+        if bits[place] >> np.uint32(24) != 0xFF:
             return DAMAGED
     return WHOLE
 
@@ -214,7 +236,7 @@ def lossless(bits, intervals, tables, rows, kind, out):  # type: ignore[no-untyp
 
 
 @_compiled()
-def _levels(bits, place, tables, number, largest):  # type: ignore[no-untyped-def]
+def _levels(bits, place, tables, number):  # type: ignore[no-untyped-def]
     """Pass over the 63 AC coefficients of a block (ISO 10918-1 F.2.2.2): outcome and end."""
     at, end = place
     k = 1
@@ -230,7 +252,7 @@ def _levels(bits, place, tables, number, largest):  # type: ignore[no-untyped-de
             k += 16
         else:
             return WHOLE if run == 0 else DAMAGED, at
-        if size > largest:
+        if k > 64 or size > tables[number, _MOST + k - 1]:
             return DAMAGED, at
     return WHOLE if k == 64 else DAMAGED, at
 
@@ -256,7 +278,7 @@ def _block(bits, place, tables, part, last, kind):  # type: ignore[no-untyped-de
         return DAMAGED, at, last
     if part[2] < 0:
         return WHOLE, at, last
-    code, at = _levels(bits, (at, end), tables, part[2], depth + 2)
+    code, at = _levels(bits, (at, end), tables, part[2])
     return code, at, last
 
 
@@ -297,7 +319,7 @@ def _corrected(known, band, zeros):  # type: ignore[no-untyped-def]
     Gives the place reached, one beyond the last at the end of the band, and the bits that the
     others have: one each, when a scan refines.
     """
-    k, last, high, _ = band
+    k, last, high = band
     bits = 0
     while k <= last:
         if high > 0 and known[k] == 1:
@@ -314,20 +336,20 @@ def _corrected(known, band, zeros):  # type: ignore[no-untyped-def]
 def _band(bits, place, tables, known, band):  # type: ignore[no-untyped-def]
     """One block of a scan of AC coefficients: outcome, end, how many blocks end with it."""
     at, end = place
-    k, last, high, largest = band
+    k, last, high = band
     while k <= last:
         entry = _entry(bits, at, tables, 0)
         size, run = entry & 0xF, (entry >> 4) & 0xF
         at += entry >> 8
-        if entry == 0 or at > end or size > (1 if high > 0 else largest):
+        if entry == 0 or at > end or size > (1 if high > 0 else 15):
             return _why(at, end), at, 0
         if size == 0 and run < 15:
             more = _next16(bits, at) >> (16 - run)
-            at += run + _corrected(known, (k, last, high, largest), 64)[1]
+            at += run + _corrected(known, (k, last, high), 64)[1]
             return (WHOLE if at <= end else CUT), at, (1 << run) + more
-        k, passed = _corrected(known, (k, last, high, largest), run)
+        k, passed = _corrected(known, (k, last, high), run)
         at += size + passed
-        if k > last:
+        if k > last or (high == 0 and size > tables[0, _MOST + k]):
             return DAMAGED, at, 0
         if size > 0:
             known[k] = 1
@@ -338,12 +360,12 @@ def _band(bits, place, tables, known, band):  # type: ignore[no-untyped-def]
 _KNOWN = types.Array(types.uint8, 2, "C")
 
 
-@_compiled(_INT(_BITS, _ENDS, _TABLES, _INT, types.UniTuple(_INT, 4), _KNOWN))
+@_compiled(_INT(_BITS, _ENDS, _TABLES, _INT, _TRIPLE, _KNOWN))
 def bands(bits, intervals, tables, most, band, known):  # type: ignore[no-untyped-def]
     """Check a scan of AC coefficients of one component of a progressive picture (G.1.2.2, .3).
 
-    `most` blocks lie in an interval. `band` is (first, last, high, largest category); `known`
-    (blocks, 64) says which coefficients are not zero so far, and is brought up to date.
+    `most` blocks lie in an interval. `band` is (first, last, high); `known` (blocks, 64) says
+    which coefficients are not zero so far, and is brought up to date.
     """
     if len(intervals) != -(-len(known) // most):
         return CUT if len(intervals) * most < len(known) else DAMAGED

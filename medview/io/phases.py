@@ -75,7 +75,8 @@ def phases_of(
     """
     place_of = {index: number for number, place in enumerate(places) for index in place}
     parts, told = [_Part(sorted(place_of))], []
-    for keyword in _keywords(values):
+    shared = any(len(place) > 1 for place in places)
+    for keyword in _keywords(values) if shared else ():
         finer = [piece for part in parts for piece in _split(part, keyword, place_of, values)]
         if len(finer) > len(parts):
             told.append(_name(keyword))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ ENCAPSULATED = frozenset(
     ("1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1.98", "1.2.840.10008.1.2.8.1",
      *(_JPEG + n for n in _STILL))
 )  # fmt: skip
+_KNOWN = NATIVE | ENCAPSULATED | VIDEO_SYNTAXES
 _AGAIN = "Get the file again from its source"
 #: Compressed pictures above this many bytes must not claim to shrink beyond this factor.
 _BIG, _BEYOND_BELIEF = 256 << 20, 2000
@@ -65,9 +67,12 @@ _LUT_UNITS = {"OD": "{OD}.10*-3", "MGML": "mg/ml", "PCT": "%", "ED": "10*23/ml",
 
 def numbers(values: Values, keyword: str) -> tuple[float, ...]:
     """The finite numbers of a header value; empty if any of them is none."""
-    text = values.get(keyword, "")
-    if not text:
-        return ()
+    return _finite(values.get(keyword, ""))
+
+
+@lru_cache(maxsize=4096)
+def _finite(text: str) -> tuple[float, ...]:
+    """The numbers in a text; slice after slice repeats most of them."""
     try:
         result = tuple([float(part) for part in text.split("\\") if part])
     except ValueError:
@@ -100,7 +105,7 @@ def pixel_format(values: Values) -> PixelFormat:
     syntax = values.get("_TransferSyntax", "")
     if int(values.get("_PixelOffset", "-1")) < 0:
         raise ReadError("The file holds no image")
-    if syntax not in NATIVE | ENCAPSULATED | VIDEO_SYNTAXES:
+    if syntax not in _KNOWN:
         raise ReadError(f"The transfer syntax {syntax or 'of the file'} is not known")
     rows, columns = (whole_number(values, name, 0) for name in ("Rows", "Columns"))
     samples = whole_number(values, "SamplesPerPixel", 1)

@@ -93,7 +93,8 @@ class Volume:
     `inverted` is True for MONOCHROME1. The voxels may lie in shared or mapped memory.
     `geometry.calibration` other than PATIENT: no directions, no anatomy, no AI in millimetres.
     `scales` are other meanings of the values, `scale_name` is the name of this one where there
-    are others. `regions` say what the pixels of an ultrasound picture measure.
+    are others. `instance_uids` and `frame_numbers` say which picture each slice is, `regions` what
+    the pixels of an ultrasound picture measure.
     """
 
     uid: str
@@ -109,6 +110,7 @@ class Volume:
     padding: tuple[float, float] | None = None
     inverted: bool = False
     instance_uids: tuple[str, ...] = ()
+    frame_numbers: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     scale_name: str = ""
     scales: tuple[ValueScale, ...] = ()

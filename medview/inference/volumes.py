@@ -18,7 +18,7 @@ class SharedVolumes:
         self._limit_bytes = limit_bytes
         self._on_detach = on_detach
         self._copies: dict[str, SharedArray] = {}
-        self._attached: set[str] = set()
+        self._attached: dict[str, tuple[float, float, str]] = {}
 
     def attach(self, volume: Volume, backing: SharedArrayName | None) -> SharedArrayName | None:
         """The block to attach for a volume; None if the worker sees it already.
@@ -26,9 +26,12 @@ class SharedVolumes:
         Without `backing` the voxels are copied, once a volume. MedviewError if there is no
         room for a copy.
         """
+        meaning = (volume.slope, volume.intercept, volume.unit)
+        if self._attached.get(volume.uid, meaning) != meaning:
+            self.forget(volume.uid)
         known = volume.uid in self._attached
         key = backing or self._copy_of(volume).key
-        self._attached.add(volume.uid)
+        self._attached[volume.uid] = meaning
         return None if known else key
 
     def forget(self, volume_uid: str) -> None:
@@ -37,7 +40,7 @@ class SharedVolumes:
         if copy is not None:
             copy.close()
         if volume_uid in self._attached:
-            self._attached.remove(volume_uid)
+            del self._attached[volume_uid]
             self._on_detach(volume_uid)
 
     def nothing_attached(self) -> None:

@@ -186,6 +186,7 @@ def volume_of(plan: VolumePlan, voxels: npt.NDArray[Any], notes: tuple[str, ...]
         padding=plan.padding,
         inverted=plan.inverted,
         instance_uids=tuple(plane.instance_uid for plane in plan.planes),
+        frame_numbers=tuple(plane.frame for plane in plan.planes),
         notes=plan.notes + notes,
         scale_name=plan.scale_name,
         scales=plan.scales,

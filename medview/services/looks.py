@@ -35,6 +35,7 @@ class Look:
     inverted: bool = False
     frames: Mapping[Plane, PlaneFrame] = field(default_factory=dict)
     views: Mapping[Plane, ViewState] = field(default_factory=dict)
+    provisional: Window | None = None
 
     def view(self, plane: Plane) -> ViewState:
         """The state of one plane, with the window that all planes share."""
@@ -99,27 +100,35 @@ class Look:
         return float(x), float(y), float(z)
 
 
-def fresh_look(volume: Volume, sibling: Look | None = None) -> Look:
+def fresh_look(
+    volume: Volume, sibling: Look | None = None, sample: Volume | None = None
+) -> Look:
     """How a volume is shown at first: its own window, everything in view.
 
     A volume on the same grid as its `sibling` (the next of a series over time) takes over
-    window, zoom and place.
+    window, zoom and place; values of another unit get a window of their own. Where not all voxels
+    are there yet, `sample` holds some that are: a window found in them is found anew afterwards.
     """
+    known = volume if sample is None else sample
     if sibling is not None and sibling.volume.geometry.agrees_with(volume.geometry):
-        same = replace(sibling, volume=volume)
-        return same.with_grey(sibling.window, inverted=sibling.inverted)
+        same = replace(sibling, volume=volume, provisional=None)
+        if sibling.volume.unit == volume.unit and sibling.window is not sibling.provisional:
+            return same.with_grey(sibling.window, inverted=sibling.inverted)
+        same = replace(same, dynamic_range=dynamic_range(known))
+        return same.with_grey(initial_window(known), inverted=sibling.inverted)
     planes = [Plane.ACQUIRED]
     if volume.geometry.in_patient_space:
         planes += [Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL]
-    window = initial_window(volume)
+    window = initial_window(known)
     inverted = window is SUV_WINDOW
     return Look(
         volume=volume,
         window=window,
-        dynamic_range=dynamic_range(volume),
+        dynamic_range=dynamic_range(known),
         table=lookup_table(volume, window, inverted=inverted),
         inverted=inverted,
         frames=MappingProxyType({plane: plane_frame(volume.geometry, plane) for plane in planes}),
+        provisional=None if sample is None else window,
     )
 
 

@@ -274,14 +274,15 @@ class Workspace:
             hold.close()
 
     def add_volume(self, volume: Volume, hold: Hold | None = None) -> None:
-        """Add a loaded volume; `hold` keeps its memory and is closed with the study."""
+        """Add a loaded volume, or put it anew; `hold` keeps its memory until the study closes."""
         self._check_quiet()
         self._study_with_series(volume.series_uid)
         self._arriving.pop(volume.uid, None)
+        event = ViewChanged() if volume.uid in self._volumes else VolumeLoaded(volume.uid)
         self._volumes[volume.uid] = volume
         if hold is not None:
             self._holds[volume.uid] = hold
-        self.emit(VolumeLoaded(volume.uid))
+        self.emit(event)
 
     def put_arriving(self, arriving: Arriving) -> None:
         """Add a volume that can be looked at while it is read; `add_volume` takes its place."""
@@ -361,9 +362,9 @@ class Workspace:
         finally:
             self._emitting -= 1
 
-    def notify(self, level: Level, text: str, hint: str = "") -> None:
-        """Tell the reader something, in the reader's words."""
-        notice = Notice(level, text, hint)
+    def notify(self, level: Level, text: str, hint: str = "", command: str = "") -> None:
+        """Tell the reader something, in the reader's words; `command` is one that shows more."""
+        notice = Notice(level, text, hint, command)
         self.notices.append(notice)
         self.emit(notice)
 

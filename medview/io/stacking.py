@@ -80,6 +80,7 @@ def stacks_of(positions: FloatArray, normal: FloatArray) -> list[Stack]:
     runs = _even_runs(ordered)
     if len(runs) > max(2, len(order) // 3):
         return []
+    runs = _without_chance(ordered, runs)
     note = "The slices are unevenly spaced: each evenly spaced part is a volume of its own"
     stacks = []
     for start, stop in runs:
@@ -144,6 +145,23 @@ def _notes(order: list[int | None], spacing: float, apart: float) -> tuple[str, 
     if apart > max(0.02, 0.01 * spacing):
         notes.append(f"Slice positions deviate from even steps by up to {apart:.2g} mm")
     return tuple(notes)
+
+
+def _without_chance(ordered: FloatArray, runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The runs, with two slices that are a stack by their number only taken as two.
+
+    Any two slices are evenly spaced. Those far wider apart than others of the series belong to no
+    stack.
+    """
+    steps = [np.linalg.norm(ordered[a + 1] - ordered[a]) for a, b in runs if b - a > 1]
+    widest = 3 * min(steps, default=np.inf)
+    parted: list[tuple[int, int]] = []
+    for start, stop in runs:
+        if stop - start == 2 and np.linalg.norm(ordered[start + 1] - ordered[start]) > widest:
+            parted += [(start, start + 1), (start + 1, stop)]
+        else:
+            parted.append((start, stop))
+    return parted
 
 
 def _even_runs(ordered: FloatArray) -> list[tuple[int, int]]:

@@ -160,3 +160,9 @@ def test_small_unevenness_is_told_and_large_is_split() -> None:
     assert "deviate" in stack.notes[0]
     far = np.array([[0, 0, z] for z in (0, 2, 4, 6, 50, 52, 54, 56)], dtype=np.float64)
     assert [stack.order for stack in stacks_of(far, normal)] == [(0, 1, 2, 3), (4, 5, 6, 7)]
+
+
+def test_two_slices_by_chance_are_no_stack() -> None:
+    normal = np.array([0.0, 0, 1])
+    positions = np.array([[0, 0, z] for z in (0, 200.0, 300, 301.25)], dtype=np.float64)
+    assert [stack.order for stack in stacks_of(positions, normal)] == [(0,), (1,), (2, 3)]

@@ -7,6 +7,7 @@ DICOM PS3.3 C.8.9. Times are in seconds, activities in becquerel, masses in kilo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -223,7 +224,7 @@ def decayed_dose_bq(injection: Injection, scan: Scan, moment: Moment) -> float:
     else:
         reference = uncorrected_at(scan, moment, half_life)
     waited = _apart(reference, injected_at(injection, reference, is_dynamic=scan.is_dynamic))
-    return dose * 2.0 ** (-waited / half_life)
+    return dose * math.exp(-math.log(2) * waited / half_life)
 
 
 def body_weight_factor(weight_kg: float, dose_bq: float) -> float:
@@ -282,7 +283,7 @@ IDEAL_WEIGHT: Kind = ("SUVibw", "g/ml{SUVibw}")
 def ratios(person: Person) -> dict[Kind, float]:
     """What turns SUVbw into the other kinds; those whose inputs are missing are left out."""
     weight = checked_weight(person)
-    sizes = {
+    sizes: dict[Kind, Callable[[], float]] = {
         LEAN_MASS: lambda: 1000 * lean_mass_janmahasatian_kg(person),
         LEAN_MASS_JAMES: lambda: 1000 * lean_mass_james_kg(person),
         SURFACE: lambda: surface_area_cm2(person),

@@ -91,6 +91,11 @@ class Region:
         return values[0], values[1]
 
 
+def fitting(regions: tuple[Region, ...], rows: int, columns: int) -> tuple[Region, ...]:
+    """The regions of a picture of that size that can be trusted: all of them, or none."""
+    return regions if all(region.fits(rows, columns) for region in regions) else ()
+
+
 def region_at(regions: Iterable[Region], x_px: float, y_px: float) -> Region | None:
     """The region a pixel is of: the one on top where several overlap, None beside all."""
     found = [region for region in regions if region.contains(x_px, y_px)]

@@ -23,7 +23,7 @@ _UNITS = (NO_UNIT, "%", "dB", "cm", "s", "Hz", "dB/s", "cm/s", "cm2", "cm2/s", "
           "deg")  # fmt: skip
 _ASSUMED_S = 1.0
 UNTIMED = "The file does not say when its frames were taken: one a second is assumed"
-_ELSEWHERE = "The ultrasound regions do not lie in the picture: nothing in it is calibrated"
+_ELSEWHERE = "The ultrasound calibration does not fit the picture and is not used"
 
 
 @dataclass(frozen=True)

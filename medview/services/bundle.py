@@ -14,7 +14,7 @@ from medview.core.paths import Paths
 from medview.inference.catalog import Catalog
 from medview.inference.client import WorkerClient
 from medview.reporting.template import load_templates
-from medview.services import commands_ai, commands_edit, commands_view
+from medview.services import commands_ai, commands_clip, commands_edit, commands_view
 from medview.services.audit import Audit
 from medview.services.commands import Registry
 from medview.services.export import Export
@@ -110,7 +110,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
 
 def _register(services: Services) -> None:
     registry = services.commands
-    for room in (commands_edit, commands_view, commands_ai):
+    for room in (commands_edit, commands_view, commands_clip, commands_ai):
         room.register(registry, services)
     tasks, jobs, loading, store = services.tasks, services.jobs, services.loading, services.store
     registry.add_activity(tasks.pump, lambda: tasks.idle and loading.idle and store.idle)

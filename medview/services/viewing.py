@@ -204,6 +204,7 @@ class Viewing:
 
     def _go_to(self, plane: Plane, number: int) -> None:
         if self.clip is not None:
+            self.cine.pause()
             self.cine.go_to(number)
             return
         shown = self.shown_plane(plane)

@@ -18,7 +18,7 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from medview.core.events import SettingChanged
+from medview.core.events import FrameChanged, SettingChanged
 from medview.services.bundle import Services
 from medview.services.commands import Command
 from medview.services.settings import KEY_GROUP
@@ -168,7 +168,8 @@ class Actions(QObject):
                 command_id = event.name.removeprefix(KEY_GROUP)
                 if command_id in self.by_id:
                     self._set_key(self._services.commands.get(command_id))
-        self.refresh()
+        if not all(isinstance(event, FrameChanged) for event in changes.events):
+            self.refresh()  # frames of a playing clip change nothing that can be done
 
     def _tick(self) -> None:
         viewing = self._services.viewing

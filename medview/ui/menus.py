@@ -48,6 +48,13 @@ MENUS: tuple[tuple[str, Entries], ...] = (
                     "view.flip_vertical",
                 ),
             ),
+            (
+                "Clip",
+                (
+                    "clip.toggle", "clip.play", "clip.pause", "", "clip.step", "clip.step_back",
+                    "", "clip.faster", "clip.slower", "clip.speed", "", "clip.sweep",
+                ),
+            ),
             "", "view.segments", "view.crosshair_lines", "view.text", "", "view.reset",
         ),
     ),
@@ -89,8 +96,9 @@ MENUS: tuple[tuple[str, Entries], ...] = (
 TOOLBAR = (
     "study.open_folder", "study.open_files", "", "edit.undo", "edit.redo", "", "layout.one",
     "layout.mpr", "layout.four", "layout.volume", "", "tool.window", "tool.pan", "tool.zoom",
-    "tool.crosshair", "tool.brush", "tool.eraser", "", "view.invert", "view.reset",
-    "view.segments", "", "ai.run", "report.add_key_image", "report.sign", "report.export",
+    "tool.crosshair", "tool.brush", "tool.eraser", "", "clip.toggle", "", "view.invert",
+    "view.reset", "view.segments", "", "ai.run", "report.add_key_image", "report.sign",
+    "report.export",
 )  # fmt: skip
 
 #: Commands that need an answer before anything happens: marked with three dots.
@@ -119,6 +127,12 @@ ICONS = {
     "tool.brush": "brush",
     "tool.eraser": "eraser",
     "brush.sphere": "sphere",
+    "clip.toggle": "play",
+    "clip.play": "play",
+    "clip.pause": "pause",
+    "clip.step": "frame-on",
+    "clip.step_back": "frame-back",
+    "clip.sweep": "sweep",
     "view.invert": "invert",
     "view.reset": "reset",
     "view.segments": "layers",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from medview.core.clip import NO_UNIT, Region
 from medview.core.findings import ReviewState
 from medview.core.geometry import Calibration
 from medview.core.views import Plane
@@ -11,7 +12,8 @@ from medview.services.bundle import Services
 from medview.services.toolbox import ToolKind
 from medview.services.viewing import Viewing
 from medview.ui import slice_text
-from medview.ui.slice_overlay import PLANE_COLORS, Dressing, Line, Ruler
+from medview.ui.region_text import UNIT_TEXT, region_of
+from medview.ui.slice_overlay import PLANE_COLORS, Dressing, Line, Ruler, Rulers
 from medview.ui.slice_text import Shown, TextAmount
 from medview.ui.viewport import Viewport
 
@@ -29,9 +31,9 @@ Place = tuple[float, float]
 def shown_in(services: Services, port: Viewport, hover_px: Place | None) -> Shown:
     """What a view shows, with the study that the volume itself belongs to."""
     workspace, viewing = services.workspace, services.viewing
-    volume = viewing.require_volume()
+    volume = viewing.require_picture()
     study = workspace.study_of(volume.uid)
-    volumes = workspace.volumes_of(volume.series_uid)
+    place, count = viewing.shown.place()
     return Shown(
         study=study,
         series=study.find_series(volume.series_uid),
@@ -39,8 +41,10 @@ def shown_in(services: Services, port: Viewport, hover_px: Place | None) -> Show
         port=port,
         window=viewing.window,
         hover_lps_mm=None if hover_px is None else port.to_lps_mm(*hover_px),
-        volume_count=len(volumes),
-        volume_place=1 + [one.uid for one in volumes].index(volume.uid),
+        volume_count=count,
+        volume_place=place,
+        clip=viewing.clip,
+        speed=viewing.cine.state.speed if viewing.clip is not None else 1.0,
     )
 
 
@@ -62,7 +66,7 @@ def dressing_of(
         letters=letters,
         warnings=slice_text.warnings(shown, letters),
         ai_notice=ai_notice(viewing),
-        ruler=_ruler(shown) if amount is not TextAmount.NONE else None,
+        rulers=_rulers(shown) if amount is not TextAmount.NONE else None,
         crosshair=_crosshair(viewing, port) if lines else (),
         position=_position(port),
         ring=_ring(viewing, port, hover_px),
@@ -80,6 +84,28 @@ def ai_notice(viewing: Viewing) -> str:
     )
     visible = overlay.visible_segments()
     return slice_text.ai_notice(visible, overlay_shown=overlay.shown, any_proposed=proposed)
+
+
+def _rulers(shown: Shown) -> Rulers:
+    """Those of the ultrasound region under the pointer, else the one of the whole image."""
+    pixel = None if shown.hover_lps_mm is None else shown.pixel_at(shown.hover_lps_mm)
+    region = region_of(shown.volume, pixel)
+    if region is not None:
+        across, down = _region_ruler(shown, region, 0), _region_ruler(shown, region, 1)
+        if across is not None and down is not None:
+            return Rulers(across, None if across.is_like(down) else down)
+    return Rulers(_ruler(shown))
+
+
+def _region_ruler(shown: Shown, region: Region, axis: int) -> Ruler | None:
+    """The ruler along rows (axis 0) or columns (1) of a region; None where it has no scale."""
+    px_per_pixel = shown.port.px_per_mm * shown.volume.geometry.spacing_mm[2 - axis]
+    step, unit = abs(region.spacing[axis]), region.unit[axis]
+    if not step or unit == NO_UNIT:
+        return None
+    if unit == "cm":
+        return Ruler(px_per_pixel / (step * 10), "mm")
+    return Ruler(px_per_pixel / step, UNIT_TEXT.get(unit, unit))
 
 
 def _ruler(shown: Shown) -> Ruler:

@@ -29,6 +29,8 @@ _EDGE = 8.0
 _GAP_PX = 14.0
 _NO_RULER_PX = 120
 _KEPT_BLOCKS = 40
+#: Rulers this much alike are one.
+_ALIKE = 0.01
 _AROUND = ((-1, 0), (1, 0), (0, -1), (0, 1), (1, 1))
 
 
@@ -55,11 +57,29 @@ class Ruler:
         power = 10.0 ** math.floor(math.log10(most))
         return max(step * power for step in (1, 2, 5) if step * power <= most)
 
+    def drawn_px(self, room_px: float) -> float:
+        """How long it is drawn in that room."""
+        return self.length(room_px) * self.px_per_unit
+
     def label(self, length: float) -> str:
         """The length in words: centimetres from 10 mm on."""
         if self.unit == "mm" and length >= 10:
             return f"{length / 10:g} cm"
         return f"{length:g} {self.unit}"
+
+
+    def is_like(self, other: Ruler) -> bool:
+        """Whether it measures the same as another, to a hundredth."""
+        same = self.unit == other.unit
+        return same and math.isclose(self.px_per_unit, other.px_per_unit, rel_tol=_ALIKE)
+
+
+@dataclass(frozen=True)
+class Rulers:
+    """The scale of the rows, and that of the columns where it is another one."""
+
+    across: Ruler
+    down: Ruler | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +91,7 @@ class Dressing:
     letters: EdgeLetters
     warnings: tuple[str, ...] = ()
     ai_notice: str = ""
-    ruler: Ruler | None = None
+    rulers: Rulers | None = None
     crosshair: tuple[Line, ...] = ()
     position: float | None = None
     ring: tuple[float, float, float] | None = None
@@ -172,11 +192,17 @@ class Dresser:
         pixmaps = self._place_letters(area, font, still.letters, ratio)
         lines: list[QLineF] = []
         shortest = min(area.width(), area.height())
-        if still.ruler is not None and shortest >= _NO_RULER_PX:
-            length = still.ruler.length(shortest * 0.4)
-            px = length * still.ruler.px_per_unit
-            lines = _ruler_lines(area, px)
-            pixmaps.append(self._place_ruler_words(area, font, still.ruler, length, ratio))
+        if still.rulers is not None and shortest >= _NO_RULER_PX:
+            room_px = shortest * 0.4
+            across = still.rulers.across
+            down = still.rulers.down or across
+            lines = _ruler_lines(area, across.drawn_px(room_px), down.drawn_px(room_px))
+            pixmaps.append(self._place_ruler_words(area, font, down, room_px, ratio))
+            if down is not across:
+                words = ((across.label(across.length(room_px)), _TEXT),)
+                made = self._block(_Block(words, font, ratio))
+                y = area.bottom() - _EDGE - 10 - made.deviceIndependentSize().height()
+                pixmaps.append((QPointF(round(area.center().x()), round(y)), made))
         corners = still.corners
         series = [(line, _TEXT) for line in corners.bottom_right]
         series += [(line, _CAUTION) for line in still.warnings]
@@ -236,8 +262,9 @@ class Dresser:
         return placed
 
     def _place_ruler_words(
-        self, area: QRectF, font: QFont, ruler: Ruler, length: float, ratio: float
+        self, area: QRectF, font: QFont, ruler: Ruler, room_px: float, ratio: float
     ) -> tuple[QPointF, QPixmap]:
+        length = ruler.length(room_px)
         words = ruler.label(length) + (f"  {ruler.note}" if ruler.note else "")
         color = _CAUTION if ruler.note else _TEXT
         made = self._block(_Block(((words, color),), font, ratio))
@@ -281,13 +308,13 @@ def _draw_block(block: _Block) -> QPixmap:
     return made
 
 
-def _ruler_lines(area: QRectF, px: float) -> list[QLineF]:
-    x0, y0 = area.center().x() - px / 2, area.center().y() - px / 2
+def _ruler_lines(area: QRectF, across_px: float, down_px: float) -> list[QLineF]:
+    x0, y0 = area.center().x() - across_px / 2, area.center().y() - down_px / 2
     bottom, left = round(area.bottom() - _EDGE), round(area.left() + _EDGE)
-    lines = [QLineF(x0, bottom, x0 + px, bottom), QLineF(left, y0, left, y0 + px)]
+    lines = [QLineF(x0, bottom, x0 + across_px, bottom), QLineF(left, y0, left, y0 + down_px)]
     for part in range(11):
         size = 8 if part in (0, 5, 10) else 4
-        x, y = round(x0 + px * part / 10), round(y0 + px * part / 10)
+        x, y = round(x0 + across_px * part / 10), round(y0 + down_px * part / 10)
         lines.append(QLineF(x, bottom, x, bottom - size))
         lines.append(QLineF(left, y, left + size, y))
     return lines

@@ -72,7 +72,7 @@ class SlicePicture:
         `stamp` counts changes of labels in the slice; the last picture is given again while
         nothing it shows has changed.
         """
-        volume = self._viewing.volume
+        volume = self._viewing.picture
         left, top, right, bottom = port.covered_px()
         if volume is None or right <= left or bottom <= top:
             return None

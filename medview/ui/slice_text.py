@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from medview.core.clip import Clip
 from medview.core.codes import UNIT_TEXT
 from medview.core.findings import ModelAuthor, Point, ReviewState
 from medview.core.geometry import Calibration, Geometry
@@ -17,6 +18,7 @@ from medview.core.views import Plane
 from medview.core.volume import Volume, Window
 from medview.imaging.reslice import EdgeLetters, PlaneFrame, letters_from_patient_orientation
 from medview.ui import text
+from medview.ui.region_text import region_line
 from medview.ui.viewport import Viewport
 
 
@@ -50,6 +52,13 @@ class Shown:
     hover_lps_mm: Point | None
     volume_count: int = 1
     volume_place: int = 1
+    clip: Clip | None = None
+    speed: float = 1.0
+
+    def pixel_at(self, point_lps_mm: Point) -> tuple[float, float]:
+        """The place (x, y) of a point in the picture, counted in pixels."""
+        _, row, column = self.volume.geometry.to_index(point_lps_mm)
+        return float(column), float(row)
 
 
 _PLANE_NAMES = {
@@ -190,11 +199,7 @@ def _coordinate(axis: int, value: float) -> str:
 
 def _image_lines(shown: Shown) -> tuple[str, ...]:
     port, window = shown.port, shown.window
-    name = _PLANE_NAMES[port.frame.plane]
-    number, count = image_number(shown.volume, shown.series, port)
-    first = f"{name}  {number}/{count}" if name else f"Image {number}/{count}"
-    if shown.volume_count > 1:
-        first += f"  Volume {shown.volume_place}/{shown.volume_count}"
+    first = _number_line(shown)
     label = f"  {window.explanation}" if window.explanation else ""
     lines = [first]
     if shown.volume.channels == 1:
@@ -203,7 +208,24 @@ def _image_lines(shown: Shown) -> tuple[str, ...]:
     lines.append(_place_line(shown.series, port))
     if shown.hover_lps_mm is not None:
         lines.append(value_line(shown.volume, port.frame, shown.hover_lps_mm))
+        if not port.frame.geometry.in_patient_space:
+            lines.append(region_line(shown.volume, *shown.pixel_at(shown.hover_lps_mm)))
     return tuple(lines)
+
+
+def _number_line(shown: Shown) -> str:
+    """Which image of how many; of a clip also the frame's time, and how fast it is played."""
+    number, count = image_number(shown.volume, shown.series, shown.port)
+    clip, several = shown.clip, f"  {shown.volume_place}/{shown.volume_count}"
+    if clip is not None:
+        number = shown.port.number + 1
+        line = f"Frame {number}/{count}  {clip.frame_times_s[number - 1]:.3f} s"
+        rate = f"  {clip.rate_hz * shown.speed:.3g}/s" if clip.rate_hz else ""
+        slowed = f" (×{shown.speed:g})" if shown.speed != 1 else ""
+        return line + rate + slowed + (f"  Clip{several}" if shown.volume_count > 1 else "")
+    name = _PLANE_NAMES[shown.port.frame.plane]
+    line = f"{name}  {number}/{count}" if name else f"Image {number}/{count}"
+    return line + (f"  Volume{several}" if shown.volume_count > 1 else "")
 
 
 def image_number(volume: Volume, series: Series, port: Viewport) -> tuple[int, int]:

@@ -185,6 +185,8 @@ class SliceView(QWidget):
         events = self._services.workspace.events
         events.view_changed.connect(self._on_change)
         events.volume_loaded.connect(self._on_change)
+        events.clip_loaded.connect(self._on_change)
+        events.frame_changed.connect(self._on_change)
         events.loading_changed.connect(self._on_change)
         events.study_closed.connect(self._on_change)
         events.setting_changed.connect(self._on_change)
@@ -219,8 +221,12 @@ class SliceView(QWidget):
     def _make_port(self) -> Viewport | None:
         viewing = self._viewing
         size = self._canvas.viewport().size()
-        volume = viewing.volume
-        if volume is None or viewing.study is None or size.width() < 2 or size.height() < 2:
+        if (
+            viewing.picture is None
+            or viewing.study is None
+            or size.width() < 2
+            or size.height() < 2
+        ):
             return None
         return Viewport(
             viewing.frame(self.plane),
@@ -369,6 +375,21 @@ class SliceView(QWidget):
             self._drop_tool()
             return
         super().keyPressEvent(event)
+
+    def event(self, event: QEvent | None) -> bool:
+        """The space bar plays and pauses a clip, as it does everywhere; elsewhere it is a key."""
+        if isinstance(event, QKeyEvent) and self._is_play_key(event):
+            if event.type() == QEvent.Type.KeyPress and not event.isAutoRepeat():
+                self._act(self._viewing.cine.toggle)
+            event.accept()
+            return True
+        return super().event(event)
+
+    def _is_play_key(self, event: QKeyEvent) -> bool:
+        clip = self._viewing.clip
+        plain = event.modifiers() == Qt.KeyboardModifier.NoModifier
+        space = plain and event.key() == Qt.Key.Key_Space
+        return space and clip is not None and len(clip.frames) > 1
 
     def _drop_tool(self) -> None:
         if self._held is not None:

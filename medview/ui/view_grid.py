@@ -15,11 +15,19 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from medview.core.events import LoadingChanged, StudyClosed, StudyOpened, ViewChanged, VolumeLoaded
+from medview.core.events import (
+    ClipLoaded,
+    LoadingChanged,
+    StudyClosed,
+    StudyOpened,
+    ViewChanged,
+    VolumeLoaded,
+)
 from medview.core.views import Plane
 from medview.services.bundle import Services
 from medview.ui import icons, theme
 from medview.ui.bridge import Bridge, Changes
+from medview.ui.cine_bar import CineBar
 from medview.ui.dialogs.about import NOT_FOR_CLINICAL_USE
 from medview.ui.slice_view import SliceView
 from medview.ui.text import label
@@ -46,7 +54,8 @@ class ViewGrid(QStackedWidget):
         self._split = QSplitter(Qt.Orientation.Vertical, self._page)
         self._split.setChildrenCollapsible(False)
         self._split.setHandleWidth(3)
-        column.addWidget(self._split)
+        column.addWidget(self._split, 1)
+        column.addWidget(CineBar(services, bridge, self._page))
         self.addWidget(self._welcome)
         self.addWidget(self._page)
         bridge.changed.connect(self._on_changed)
@@ -74,7 +83,7 @@ class ViewGrid(QStackedWidget):
             self.volume_view.close_scene()
 
     def _on_changed(self, changes: Changes) -> None:
-        if changes.any(ViewChanged, VolumeLoaded, StudyOpened, StudyClosed, LoadingChanged):
+        if changes.any(ViewChanged, VolumeLoaded, ClipLoaded, StudyOpened, StudyClosed, LoadingChanged):
             self._refresh()
 
     def _refresh(self) -> None:
@@ -136,7 +145,8 @@ class Welcome(QWidget):
         title = label("Drop a folder, files or a zip here", "title")
         title.setAlignment(Qt.AlignmentFlag.AlignCenter)
         kinds = label(
-            "DICOM (also DICOMDIR and compressed), NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF",
+            "DICOM (also DICOMDIR and compressed), NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF, "
+            "MP4, AVI, MOV, GIF",
             "muted",
             wrap=True,
         )

@@ -309,8 +309,8 @@ def test_images_without_a_side_say_so(desk: Desk, qtbot: Any) -> None:
     view = shown(desk, qtbot)
     worn = dressing(view)
     assert "Orientation unknown" in worn.warnings
-    assert worn.ruler is not None
-    assert (worn.ruler.unit, worn.ruler.note) == ("px", "not calibrated")
+    assert worn.rulers is not None
+    assert (worn.rulers.across.unit, worn.rulers.across.note) == ("px", "not calibrated")
     mouse(view, QEvent.Type.MouseMove, (200.0, 150.0), NONE)
     assert words_of(desk, view).bottom_left[-1].startswith("RGB 10 200 30   row ")
 
@@ -319,9 +319,9 @@ def test_rulers_are_round_and_true(view: SliceView) -> None:
     ruler = Ruler(3.0, "mm")
     assert ruler.length(200) == 50
     assert [ruler.label(n) for n in (5, 20, 100)] == ["5 mm", "2 cm", "10 cm"]
-    worn = dressing(view).ruler
+    worn = dressing(view).rulers
     assert worn is not None
-    assert worn.px_per_unit == view.port.px_per_mm  # type: ignore[union-attr]
+    assert worn.across.px_per_unit == view.port.px_per_mm  # type: ignore[union-attr]
 
 
 def test_a_proposal_is_announced(desk: Desk, view: SliceView) -> None:

@@ -14,7 +14,7 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from medview.core.events import JobChanged, StudyClosed, ViewChanged, VolumeLoaded
+from medview.core.events import ClipLoaded, JobChanged, StudyClosed, ViewChanged, VolumeLoaded
 from medview.core.jobs import InferenceJob, JobState
 from medview.core.models import ModelCard, Task
 from medview.core.study import Severity
@@ -84,7 +84,7 @@ class AiPanel(QWidget):
         self._order = list(self._cards)
 
     def _on_changed(self, changes: Changes) -> None:
-        if changes.any(ViewChanged, VolumeLoaded, StudyClosed):
+        if changes.any(ViewChanged, VolumeLoaded, ClipLoaded, StudyClosed):
             self._refresh()
         if changes.any(JobChanged, StudyClosed):
             self._show_jobs()

@@ -21,6 +21,7 @@ from PyQt6.QtWidgets import (
 )
 
 from medview.core.events import (
+    ClipLoaded,
     FindingChanged,
     LoadingChanged,
     SegmentationChanged,
@@ -101,7 +102,12 @@ class StudiesPanel(QWidget):
         if changes.any(StudyOpened, StudyClosed):
             self._rebuild()
         elif changes.any(
-            VolumeLoaded, LoadingChanged, SegmentationChanged, FindingChanged, ViewChanged
+            VolumeLoaded,
+            ClipLoaded,
+            LoadingChanged,
+            SegmentationChanged,
+            FindingChanged,
+            ViewChanged,
         ):
             self._refresh()
 

@@ -91,9 +91,9 @@ def _pages(data: bytes) -> list[PixelFormat]:
     except UnidentifiedImageError as error:
         if data.startswith(_TIFF):
             return [_deep_format(_deep_page(data))]
-        raise ReadError("The picture is damaged", detail=str(error)) from error
+        raise ReadError("The picture is damaged or cut short", detail=str(error)) from error
     except _FAILURES as error:
-        raise ReadError("The picture is damaged", detail=str(error)) from error
+        raise ReadError("The picture is damaged or cut short", detail=str(error)) from error
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def _deep_page(data: bytes) -> npt.NDArray[Any]:
             raise ReadError(f"A picture of {columns} x {rows} pixels is too large to be shown")
         page = np.asarray(imagecodecs.tiff_decode(data, index=0))
     except _FAILURES as error:
-        raise ReadError("The picture is damaged", detail=str(error)) from error
+        raise ReadError("The picture is damaged or cut short", detail=str(error)) from error
     if page.ndim == 3 and page.shape[2] >= 3 and page.dtype in (np.uint16, np.uint8):
         return (page[..., :3] >> (8 * (page.dtype.itemsize - 1))).astype(np.uint8)
     if page.ndim == 2 and page.dtype.kind in "iuf" and page.dtype.itemsize <= 4:
@@ -207,7 +207,9 @@ def decode_picture(
     except ReadError as error:
         yield from [error] * len(planes)
     except (*_FAILURES, Image.DecompressionBombError) as error:
-        yield from [ReadError("The picture is damaged", detail=str(error))] * len(planes)
+        yield from [ReadError("The picture is damaged or cut short", detail=str(error))] * len(
+            planes
+        )
 
 
 def _deep(data: bytes, plane: PlanePlan) -> npt.NDArray[Any] | ReadError:

@@ -196,11 +196,15 @@ class ImportLane(Lane):
         except BaseException as error:  # noqa: BLE001  (arguments that cannot be sent: a bug)
             call.deliver(None, error)
             return
-        result, error = self._listen(call, process, connection, marks)
-        if call.step_cpu_s and isinstance(error, MedviewError) and not isinstance(error, Cancelled):
+        result, failure = self._listen(call, process, connection, marks)
+        if (
+            call.step_cpu_s
+            and isinstance(failure, MedviewError)
+            and not isinstance(failure, Cancelled)
+        ):
             at = int(marks.array[0])
-            error = LostAtError(error.user_text, error.hint, error.detail, at)
-        call.deliver(result, error)
+            failure = LostAtError(failure.user_text, failure.hint, failure.detail, at)
+        call.deliver(result, failure)
 
     def _listen(
         self, call: Call, process: BaseProcess, connection: Connection, marks: SharedArray

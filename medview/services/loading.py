@@ -98,6 +98,7 @@ class Loading:
         self._loads: dict[str, _Load] = {}
         self._thumbnails: dict[str, Picture | None] = {}
         self._scans: list[Scan] = []
+        self._told_at = 0.0
         self.on_first_look: Callable[[Arriving | None], object] = _nothing_with
         self.on_chosen: Callable[[Series, HangingProtocol | None], object] = _nothing
         self.nearest: Callable[[str], int | None] = _nowhere
@@ -153,8 +154,21 @@ class Loading:
 
         # Asked for before the scan, which then has the other worker.
         self._look_first(sources, password)
-        scan = Scan(self._tasks, sources, password, on_done=scanned, on_error=failed)
+        scan = Scan(
+            self._tasks,
+            sources,
+            password,
+            on_done=scanned,
+            on_error=failed,
+            on_progress=self._on_progress,
+        )
         self._scans.append(scan)
+
+    def _on_progress(self) -> None:
+        done, count = self.scanned or (0, 0)
+        if time.monotonic() - self._told_at > _TOLD_EVERY_S:
+            self._told_at = time.monotonic()
+            self._workspace.emit(LoadingChanged("", done / max(1, count)))
 
     def _look_first(self, sources: tuple[Path, ...], password: str) -> None:
         """Show the first image met while the others are still being found."""
@@ -191,7 +205,7 @@ class Loading:
             count = "One file" if len(refused) == 1 else f"{len(refused)} files"
             first = refused[0]
             text = f"{count} could not be read, first {first.path.name}: {first.reason}"
-            self._workspace.notify(Level.WARNING, text, first.hint)
+            self._workspace.notify(Level.WARNING, text, first.hint, "study.problems")
         if not self._show_first(studies):
             self.on_first_look(None)
             self._workspace.notify(Level.WARNING, "There are no pictures in what was opened")

@@ -35,10 +35,15 @@ _SMALLEST, _LARGEST = 16, 250
 _PRIORITY = 4
 
 
+def _nothing() -> None:
+    """Nobody follows the progress."""
+
+
 class Scan:
     """One look through the given paths; `on_done` hears the result, on the owner's thread.
 
     `on_error` hears why there is none: it was cancelled, or the listing or sorting failed.
+    `on_progress` is called as `progress` changes.
     """
 
     def __init__(
@@ -49,11 +54,13 @@ class Scan:
         *,
         on_done: Callable[[ScanResult], object],
         on_error: Callable[[MedviewError], object],
+        on_progress: Callable[[], object] = _nothing,
     ) -> None:
         self._tasks = tasks
         self._password = password
         self._on_done = on_done
         self._on_error = on_error
+        self._on_progress = on_progress
         self._running: set[Task] = set()
         self._survey = Survey((), ())
         self._readings: dict[int, Reading] = {}
@@ -132,6 +139,7 @@ class Scan:
     def _take(self, start: int, stop: int, reading: Reading) -> None:
         self._readings[start] = reading
         self._left -= stop - start
+        self._on_progress()
         self._sort_if_read()
 
     def _narrow(self, start: int, stop: int, error: MedviewError) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from medview.core.arriving import Arriving
 from medview.core.clip import Clip
 from medview.core.study import Study
 from medview.core.volume import Volume
@@ -20,11 +21,25 @@ class Shown:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._of_series: dict[str, str] = {}
-        self.series_uid = ""
+        self._series_uid = ""
+        #: A first image of what is being opened: it hides the series on show, and goes with it.
+        self.preview: Arriving | None = None
+
+    @property
+    def series_uid(self) -> str:
+        """The series on show; "" for none, and while a first image stands for what will come."""
+        return "" if self.preview is not None else self._series_uid
+
+    @series_uid.setter
+    def series_uid(self, uid: str) -> None:
+        self._series_uid = uid
+        self.preview = None
 
     @property
     def study(self) -> Study | None:
         """The study of the series on show; None for none, or when it was closed."""
+        if self.preview is not None:
+            return self.preview.study
         with suppress(KeyError):
             return self._workspace.study_of(self.series_uid)
         return None
@@ -40,8 +55,18 @@ class Shown:
         return self._workspace.clips.get(self._uid)
 
     @property
+    def arriving(self) -> Arriving | None:
+        """What is drawn although not all of it is there; None where all is, or nothing."""
+        if self.preview is not None or self._uid:
+            return self.preview
+        return self._workspace.arriving_of(self._series_uid)
+
+    @property
     def picture(self) -> Volume | None:
         """What is drawn; None while there is nothing."""
+        arriving = self.arriving
+        if arriving is not None:
+            return arriving.volume
         clip = self.clip
         return self.volume if clip is None else clip.pictures
 
@@ -78,11 +103,13 @@ class Shown:
         return changed
 
     def neighbour(self, steps: int) -> str:
-        """The volume or clip that many places on in the series, held to its ends."""
+        """The volume or clip that many places on in the series, held to its ends; "" for none."""
         members = self.members(self.series_uid)
+        if self._uid not in members:
+            return ""
         return members[min(max(members.index(self._uid) + steps, 0), len(members) - 1)]
 
     def place(self) -> tuple[int, int]:
         """Which one of the series it is, counted from 1, and how many there are."""
         members = self.members(self.series_uid)
-        return 1 + members.index(self._uid), len(members)
+        return (1 + members.index(self._uid), len(members)) if self._uid in members else (1, 1)

@@ -121,7 +121,7 @@ class Ours:
         self.workspace.apply(AddSegmentation("1", made, "Ball"))
         self.viewing = Viewing(self.workspace, self.settings)
         self.commands = Registry(self.settings)
-        self.loading = SimpleNamespace(fraction=lambda _uid: None)
+        self.loading = SimpleNamespace(fraction=lambda _uid: None, scanned=None)
         self.tasks = SimpleNamespace(run=lambda function, on_done: on_done(function()))
         services: Any = self
         commands_view.register(self.commands, services)

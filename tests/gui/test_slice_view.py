@@ -81,7 +81,9 @@ class Desk:
         self.workspace.add_volume(Volume("p", "plain", photo, rgb))
         self.viewing = Viewing(self.workspace, self.settings)
         self.commands = Registry(self.settings)
-        self.loading = SimpleNamespace(fraction=lambda _uid: None, load_series=lambda _uid: None)
+        self.loading = SimpleNamespace(
+            fraction=lambda _uid: None, scanned=None, load_series=lambda _uid: None
+        )
         self.asked: list[Any] = []
         self.tasks = SimpleNamespace(run=lambda _function, on_done: self.asked.append(on_done))
         services: Any = self

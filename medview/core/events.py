@@ -107,11 +107,12 @@ class SettingChanged:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something to tell the reader, in the reader's words."""
+    """Something to tell the reader, in the reader's words; `command` is one that shows more."""
 
     level: Level
     text: str
     hint: str = ""
+    command: str = ""
 
 
 Event = (

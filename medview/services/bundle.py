@@ -28,6 +28,7 @@ from medview.services.settings import Settings
 from medview.services.store import Store
 from medview.services.tasks import Tasks
 from medview.services.viewing import Viewing
+from medview.services.watch import Watch
 from medview.services.workspace import Workspace
 
 
@@ -42,6 +43,7 @@ class Services:
     review: ReviewDesk
     viewing: Viewing
     loading: Loading
+    watch: Watch
     objects: Objects
     jobs: Jobs
     catalog: Catalog
@@ -93,6 +95,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         review=review,
         viewing=viewing,
         loading=loading,
+        watch=Watch(workspace, tasks),
         objects=Objects(workspace, tasks, loading, viewing),
         jobs=jobs,
         catalog=models,

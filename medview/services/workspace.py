@@ -245,6 +245,17 @@ class Workspace:
             self.history.focus(study.uid)
             self.emit(StudyOpened(study.uid))
 
+    def note_series(self, uid: str, note: str) -> None:
+        """Add to what is said of a series; KeyError if it is not open."""
+        self._check_quiet()
+        study = self._study_with_series(uid)
+        series = tuple(
+            replace(one, notes=tuple(dict.fromkeys((*one.notes, note)))) if one.uid == uid else one
+            for one in study.series
+        )
+        self._studies[study.uid] = replace(study, series=series)
+        self.emit(ViewChanged())
+
     def close_study(self, uid: str) -> None:
         """Put a study away with its volumes, its work and its history; frees their memory."""
         self._check_quiet()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PyQt6.QtCore import QMimeData, QSize, Qt, QTimer
+from PyQt6.QtCore import QEvent, QMimeData, QSize, Qt, QTimer
 from PyQt6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
 from PyQt6.QtWidgets import QApplication, QDockWidget, QMainWindow, QMessageBox, QTabWidget, QWidget
 
@@ -41,7 +41,7 @@ class MainWindow(QMainWindow):
         self.bridge = Bridge(services, self)
         self._docks: dict[str, QDockWidget] = {}
         self._patient: Patient | None = None
-        self._second_patient_told = False
+        self._known_patients: set[tuple[str, str, str, str]] = set()
         self._was_shown = False
         self.setWindowTitle("medview")
         self.setObjectName("main-window")
@@ -56,6 +56,7 @@ class MainWindow(QMainWindow):
         self.actions_made = Actions(services, self.bridge, self)
         self.setStatusBar(StatusLine(services, self.bridge, self))
         self.toasts = Toasts(services.paths.resources, self.grid)
+        self.toasts.asked.connect(self.bridge.start)
         self.bridge.noticed.connect(self.toasts.show_notice)
         self.bridge.changed.connect(self._on_changed)
         self.resize(self._first_size())
@@ -132,6 +133,13 @@ class MainWindow(QMainWindow):
             self.bridge.noticed.emit(notice)
         offer_restore(self.services, self.bridge, self)
 
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Back at the window: files may have changed meanwhile."""
+        super().changeEvent(event)
+        activation = event is not None and event.type() == QEvent.Type.ActivationChange
+        if activation and self.isActiveWindow():
+            self.services.watch.check()
+
     def _on_changed(self, changes: Changes) -> None:
         if changes.any(ViewChanged):
             self._name_patient()
@@ -154,14 +162,18 @@ class MainWindow(QMainWindow):
             return
         before, self._patient = self._patient, patient
         self.setWindowTitle(f"{patient_line(patient)} — medview" if patient else "medview")
-        if before is None or patient is None or _key(before) == _key(patient):
+        if patient is None:
+            return
+        is_new = _key(patient) not in self._known_patients
+        self._known_patients.add(_key(patient))
+        if before is None or _key(before) == _key(patient):
             return
         if before in [one.patient for one in self.services.workspace.studies.values()]:
-            self._announce(before, patient)
+            self._announce(before, patient, is_new=is_new)
 
-    def _announce(self, before: Patient, patient: Patient) -> None:
-        """Two patients are open: the first time the reader has to say that they know."""
-        if self._second_patient_told:
+    def _announce(self, before: Patient, patient: Patient, *, is_new: bool) -> None:
+        """Two patients are open: of one who comes into view first, the reader has to say so."""
+        if not is_new:
             self.services.tasks.post(
                 lambda: self.services.workspace.notify(
                     Level.WARNING, f"Now showing {patient_line(patient)}"

@@ -11,10 +11,10 @@ from PyQt6.QtWidgets import QFileDialog, QInputDialog, QLineEdit, QMessageBox, Q
 from medview.core.errors import CommandError
 from medview.core.events import Notice
 from medview.core.findings import ReviewState
-from medview.core.study import Study
+from medview.core.study import Problem, ProblemKind, Study
 from medview.reporting.text import to_text
 from medview.services.bundle import Services
-from medview.ui.bridge import Bridge
+from medview.ui.bridge import Bridge, Changes
 from medview.ui.dialogs.export import ExportDialog
 from medview.ui.dialogs.finding import FindingDialog
 from medview.ui.dialogs.reader import ReaderDialog
@@ -40,7 +40,7 @@ class Questions:
         self._bridge = bridge
         self._window = window
         self._problems_seen = 0
-        bridge.noticed.connect(self._on_notice)
+        bridge.changed.connect(self._look_at_problems)
         bridge.asks.update(
             {
                 "study.open_folder": self.open_folder,
@@ -78,12 +78,27 @@ class Questions:
         )
         dialog.open()
 
-    def _on_notice(self, _notice: Notice) -> None:
-        """Where an archive asks for a password, so does the window."""
+    def _look_at_problems(self, _changes: Changes) -> None:
+        """Where an archive asks for a password, or files of two patients are mixed, so it asks."""
         problems = self._services.workspace.problems[self._problems_seen :]
         self._problems_seen = len(self._services.workspace.problems)
-        for path in {problem.path for problem in problems if "password" in problem.reason}:
+        for path in {one.path for one in problems if one.kind is ProblemKind.PASSWORD}:
             self._ask_password(path)
+        mixed = [one for one in problems if one.kind is ProblemKind.PATIENTS]
+        if mixed:
+            self._tell_mixed(mixed[0])
+
+    def _tell_mixed(self, problem: Problem) -> None:
+        """Files of several patients came under one identifier: the reader has to know."""
+        box = QMessageBox(self._window)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.setIcon(QMessageBox.Icon.Warning)
+        box.setWindowTitle("Files of two patients")
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setText(f"{problem.reason}.")
+        box.setInformativeText(f"{problem.hint}.\nFirst seen in {shown(str(problem.path))}")
+        box.setStandardButtons(QMessageBox.StandardButton.Ok)
+        box.open()
 
     def _ask_password(self, path: Path) -> None:
         dialog = QInputDialog(self._window)

@@ -123,8 +123,20 @@ def warnings(shown: Shown, letters: EdgeLetters) -> tuple[str, ...]:
     if shown.series.headers.get("LossyImageCompression", "") == "01":
         ratio = shown.series.headers.get("LossyImageCompressionRatio", "").split("\\")[-1]
         lines.append(f"Lossy compression {ratio}:1" if ratio else "Lossy compression")
+    notes = text.reading_notes(shown.series, [shown.volume])
+    if notes:
+        lines.append(_noted(notes))
     lines.append("Not for diagnosis")
     return tuple(lines)
+
+
+def _noted(notes: Sequence[str]) -> str:
+    """The first of the notes of reading, cut to a line, and how many more there are."""
+    first = notes[0] if len(notes[0]) <= _NOTE_LETTERS else notes[0][:_NOTE_LETTERS] + "…"
+    return f"Note: {first}" + (f" (+{len(notes) - 1})" if len(notes) > 1 else "")
+
+
+_NOTE_LETTERS = 70
 
 
 def ai_notice(segments: Sequence[Segment], *, overlay_shown: bool, any_proposed: bool) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from collections.abc import Iterable
 
 from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QFont, QFontMetrics
 from PyQt6.QtWidgets import QLabel, QWidget
 
 from medview.core.findings import Finding, Laterality, Measurement
-from medview.core.study import Patient
+from medview.core.study import Patient, Series
+from medview.core.volume import Volume
 from medview.reporting.fields import value_text
 from medview.ui import theme
 
@@ -72,6 +74,12 @@ def patient_line(patient: Patient) -> str:
     """Name, ID and birth date: what tells two patients apart."""
     born = date(patient.birth_date) or "unknown"
     return f"{person_name(patient.name)}  ·  ID {shown(patient.id) or 'none'}  ·  born {born}"
+
+
+def reading_notes(series: Series, volumes: Iterable[Volume]) -> tuple[str, ...]:
+    """What reading had to tolerate in a series; that a single slice is one needs no saying."""
+    notes = (*series.notes, *(note for volume in volumes for note in volume.notes))
+    return tuple(dict.fromkeys(shown(one) for one in notes if not one.startswith("A single slice")))
 
 
 def measurement(value: Measurement) -> str:

@@ -8,10 +8,20 @@ from typing import Any
 
 import pytest
 from PyQt6.QtCore import Qt
-from PyQt6.QtWidgets import QCheckBox, QLabel, QTableWidget, QTabWidget, QTreeWidget
+from PyQt6.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QLabel,
+    QMessageBox,
+    QPushButton,
+    QTableWidget,
+    QTabWidget,
+    QTreeWidget,
+)
 
 from medview.core.codes import Code
 from medview.core.errors import ReadError
+from medview.core.events import Level
 from medview.core.models import (
     InputSpec,
     Metric,
@@ -22,7 +32,7 @@ from medview.core.models import (
     Scope,
     Task,
 )
-from medview.core.study import Problem
+from medview.core.study import Problem, ProblemKind, Severity
 from medview.io.request import ExportedFile, ExportedFiles, ExportFormat
 from medview.services.kept import Unfinished
 from medview.services.settings import OPTIONS
@@ -233,8 +243,52 @@ def test_problems_name_file_reason_and_way_out(qtbot: Any) -> None:
     dialog = ProblemsDialog([problem])
     qtbot.addWidget(dialog)
     text = words(dialog)
-    for part in ("IM0001", "The pixels end early", "Copy it again.", "1 refused"):
+    for part in ("IM0001", "The pixels end early", "Copy it again.", "One file could not be read"):
         assert part in text
+
+
+def test_many_files_with_one_trouble_are_one_row_and_all_of_the_text(qtbot: Any) -> None:
+    odd = [
+        Problem(Path(f"/a/IM{n:04}"), "No preamble", Severity.WARNING, "Nothing to do")
+        for n in range(300)
+    ]
+    refused = Problem(Path("/a/<b>evil</b>\u202e"), "The <i>end</i> is missing", hint="Ask again")
+    dialog = ProblemsDialog([*odd, refused])
+    qtbot.addWidget(dialog)
+    tree = dialog.findChild(QTreeWidget)
+    assert tree.topLevelItemCount() == 2
+    assert tree.topLevelItem(0).text(1) == "The <i>end</i> is missing"
+    assert tree.topLevelItem(1).text(0) == "300 files"
+    button = next(one for one in dialog.buttons.buttons() if "Copy" in one.text())
+    button.click()
+    copied = QApplication.clipboard().text()
+    assert copied.count("/a/IM") == 300
+    assert "What to do: Ask again" in copied
+    assert "\u202e" not in copied
+    assert all(one.textFormat() == Qt.TextFormat.PlainText for one in dialog.findChildren(QLabel))
+
+
+def test_a_notice_leads_to_the_report(empty_desk: Desk) -> None:
+    workspace = empty_desk.services.workspace
+    workspace.problems.append(Problem(Path("/a/IM1"), "The file is empty", hint="Ask again"))
+    workspace.notify(Level.WARNING, "One file could not be read", "Ask again", "study.problems")
+    empty_desk.turn()
+    show = next(one for one in empty_desk.window.findChildren(QPushButton) if one.text() == "Show")
+    show.click()
+    assert "The file is empty" in words(empty_desk.dialog(ProblemsDialog))
+
+
+def test_files_of_two_patients_under_one_identifier_stop_the_reader(empty_desk: Desk) -> None:
+    workspace = empty_desk.services.workspace
+    mixed = Problem(
+        Path("/a/IM2"), "Two patients share one study identifier: they are kept apart",
+        Severity.WARNING, "Check which patient it is", ProblemKind.PATIENTS,
+    )  # fmt: skip
+    workspace.problems += [mixed, mixed]
+    workspace.notify(Level.WARNING, "Something to know")
+    box = empty_desk.dialog(QMessageBox)
+    assert "Two patients" in box.text()
+    assert box.isModal()
 
 
 def test_unfinished_work_is_offered_and_restored(

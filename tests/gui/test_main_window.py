@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from PyQt6.QtWidgets import (
 )
 
 from medview.core.events import Level
-from medview.core.study import Patient, Problem
+from medview.core.study import Patient, Problem, ProblemKind
 from medview.services.commands import Command
 from medview.ui import theme
 from medview.ui.application import Run
@@ -276,6 +277,9 @@ def test_a_second_patient_stops_the_reader_once(desk: Desk) -> None:
     desk.run("series.show", series_uid="1.1")
     desk.wait(lambda: any("Now showing DOE, JANE" in text for text in desk.told()))
     assert not desk.dialogs()
+    # A third patient is news again.
+    desk.open(replace(JOHN, id="4712"), uid="3")
+    assert "4712" in desk.dialog(QMessageBox).text()
 
 
 def test_another_study_of_the_same_patient_is_no_news(desk: Desk) -> None:
@@ -438,8 +442,10 @@ def test_an_archive_with_a_password_is_asked_for(
         "open_paths",
         lambda paths, word="": opened.append((paths, word)),
     )
-    problem = Problem(Path("/cd/study.zip"), "The archive asks for a password")
-    empty_desk.services.workspace.open_studies([], [problem])
+    locked = Problem(Path("/cd/study.zip"), "It is locked", kind=ProblemKind.PASSWORD)
+    # A word in a reason is no question.
+    listed = Problem(Path("/cd/list.txt"), "This password list is no image")
+    empty_desk.services.workspace.open_studies([], [listed, locked])
     empty_desk.services.workspace.notify(Level.ERROR, "Nothing readable in study.zip")
     dialog = empty_desk.dialog(QInputDialog)
     assert "study.zip" in dialog.labelText()

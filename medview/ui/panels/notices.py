@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PyQt6.QtCore import QEvent, QObject, Qt, QTimer
-from PyQt6.QtWidgets import QFrame, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+from PyQt6.QtCore import QEvent, QObject, Qt, QTimer, pyqtSignal
+from PyQt6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from medview.core.events import Level, Notice
 from medview.ui import icons, theme
@@ -17,7 +17,12 @@ _WIDTH_PX = 360
 
 
 class Toasts(QWidget):
-    """A stack of notices in the lower left corner of a widget. Nothing waits for them."""
+    """A stack of notices in the lower left corner of a widget. Nothing waits for them.
+
+    `asked` carries the command of a notice whose reader wants to see more.
+    """
+
+    asked = pyqtSignal(str)
 
     def __init__(self, resources: Path, over: QWidget) -> None:
         super().__init__(over)
@@ -80,6 +85,8 @@ class Toast(QFrame):
         words.addWidget(label(shown(notice.text), wrap=True))
         if notice.hint:
             words.addWidget(label(shown(notice.hint), "muted", wrap=True))
+        if notice.command:
+            words.addWidget(self._more(notice.command), 0, Qt.AlignmentFlag.AlignLeft)
         close = QToolButton(self)
         close.setIcon(icons.icon(resources, "close"))
         close.setAccessibleName("Put the notice away")
@@ -94,6 +101,15 @@ class Toast(QFrame):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.leave)
         self._timer.start(_STAY_MS[notice.level])
+
+    def _more(self, command: str) -> QPushButton:
+        """The way to what the notice is about."""
+        more = QPushButton("Show", self)
+        theme.set_role(more, "link")
+        more.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        more.clicked.connect(lambda: self._stack.asked.emit(command))
+        more.clicked.connect(self.leave)
+        return more
 
     def fit(self, width_px: int) -> int:
         """Be as high as the words need at that width; gives the height."""

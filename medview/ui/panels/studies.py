@@ -35,7 +35,7 @@ from medview.core.study import Patient, Series, SeriesKind, Study
 from medview.services.bundle import Services
 from medview.ui import theme
 from medview.ui.bridge import Bridge, Changes
-from medview.ui.text import date, elided, person_name, shown, tip
+from medview.ui.text import date, elided, person_name, reading_notes, shown, tip
 
 #: What is dragged from here onto a view.
 SERIES_MIME = "application/x-medview-series"
@@ -192,6 +192,8 @@ class StudiesPanel(QWidget):
                     current=series.uid == shown_uid,
                     picture=self._pictures.get(series.uid),
                 )
+                notes = reading_notes(series, workspace.volumes_of(series.uid))
+                item.setToolTip(0, tip("\n".join((row.title, row.details, *notes))))
                 if row != item.data(0, _ROLE):
                     words = ", ".join((row.title, row.details, *(text for text, _ in row.badges)))
                     item.setData(0, Qt.ItemDataRole.AccessibleTextRole, words)
@@ -229,6 +231,9 @@ class StudiesPanel(QWidget):
             badges.append(("AI", "proposed"))
         if proposals.get(series.uid):
             badges.append((f"{proposals[series.uid]} to review", "caution"))
+        notes = reading_notes(series, workspace.volumes_of(series.uid))
+        if notes:
+            badges.append(("1 note" if len(notes) == 1 else f"{len(notes)} notes", "caution"))
         return tuple(badges)
 
 

@@ -212,7 +212,7 @@ STREAMS: tuple[Case, ...] = (
               lambda: part10(slice_elements(), _BY_NAME["j2k"].syntax)),
     file_case("C44_two_frames_declared.dcm", "RW", _two_frames_declared),
     file_case("C45_bits_differ.dcm", "R", _bits_differ),
-    file_case("C46_fragments_unended.dcm", "RW", _fragments_unended),
+    file_case("C46_fragments_unended.dcm", "RWL", _fragments_unended),
     file_case("C47_fragment_longer_than_file.dcm", "R", _fragment_longer_than_file),
     file_case("C48_wrong_codec.dcm", "RWL",
               lambda: part10(_BY_NAME["jls"].elements(), _BY_NAME["j2k"].syntax)),

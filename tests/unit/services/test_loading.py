@@ -78,13 +78,13 @@ def test_a_dropped_folder_becomes_a_volume_on_show(bench: Bench, folder: Path) -
     assert shown == series
     assert protocol is not None
     assert protocol.name == "CT"
-    assert heard[0] == StudyOpened(study.uid)
+    assert StudyOpened(study.uid) in heard
     assert VolumeLoaded(volume.uid) in heard
-    fractions = [event.fraction for event in heard if isinstance(event, LoadingChanged)]
+    loading = [event for event in heard if isinstance(event, LoadingChanged)]
+    fractions = [event.fraction for event in loading if event.series_uid]
     assert fractions[0] == 0.0
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
-    assert len(fractions) > 2
     assert bench.work.sources_of(study.uid) == (folder,)
     pictures: list[object] = []
     bench.loading.thumbnail(series.uid, pictures.append)

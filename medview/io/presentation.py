@@ -27,7 +27,6 @@ _KINDS = {"POINT": MarkKind.POINT, "POLYLINE": MarkKind.LINES, "INTERPOLATED": M
 _POINTS = {MarkKind.POINT: 1, MarkKind.CIRCLE: 2, MarkKind.ELLIPSE: 4}
 _LONGEST_TEXT = 1024
 _NO_NUMBERS = "A drawing of the presentation state has places that are no numbers: left out"
-_OUTSIDE = "Drawings of the presentation state reach beyond the image: clipped"
 
 Key = tuple[str, int]
 
@@ -122,15 +121,7 @@ def _look(ds: Dataset, key: Key, whole: Graphics, notes: dict[str, None]) -> Ima
     for item in ds.get("GraphicAnnotationSequence") or ():
         if _applies(item, key):
             marks += _marks(item, notes)
-    if any(_outside(mark) for mark in marks):
-        notes[_OUTSIDE] = None
     return ImageLook(window, area, Graphics(whole.bitmaps, whole.shutter, tuple(marks)))
-
-
-def _outside(mark: Mark) -> bool:
-    """Whether a drawing lies before the first pixel, or beyond all images or all of the view."""
-    low, high = (0.0, 1.0) if mark.on_view else (-0.5, 65535.0)
-    return not all(low <= x <= high for point in mark.points for x in point)
 
 
 def _window(item: Dataset) -> Window | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from medview.core.errors import CommandError
 from medview.core.events import Level
-from medview.core.graphics import Presentation
+from medview.core.graphics import Mark, Presentation
 from medview.core.volume import Volume
 from medview.services.commands import Command, Registry
 
@@ -84,13 +84,24 @@ def _apply(services: Services, volume: Volume, state: Presentation) -> None:
         viewing.flip(plane)
     if half_turn:
         viewing.flip(plane, vertically=True)
-    for note in state.notes:
+    notes = list(state.notes)
+    if look is not None and any(_reaches_out(mark, volume) for mark in look.graphics.marks):
+        notes.append("Drawings of the presentation state reach beyond the image: clipped")
+    for note in notes:
         services.workspace.notify(Level.WARNING, note)
     if state.quarter_turns % 2:
         text = "The presentation state turns the image by a quarter, which is not shown"
         services.workspace.notify(Level.WARNING, text)
     if look is not None and look.area is not None:
         _show_area(services, volume, look.area)
+
+
+def _reaches_out(mark: Mark, volume: Volume) -> bool:
+    """Whether a drawing goes beyond what it is drawn on."""
+    _, rows, columns = volume.geometry.shape
+    low, high = (0.0, (1.0, 1.0)) if mark.on_view else (-0.5, (rows - 0.5, columns - 0.5))
+    return any(not low <= x <= end for place in mark.points
+               for x, end in zip(place, high, strict=True))  # fmt: skip
 
 
 def _show_area(services: Services, volume: Volume, area: tuple[int, int, int, int]) -> None:

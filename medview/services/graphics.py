@@ -100,8 +100,11 @@ class ImageGraphics:
         known = self._own.get(key)
         if known is not None:
             return known
+        try:
+            instance = self._with_graphics(*key[:2])
+        except KeyError:
+            return _NOTHING  # the first look at what is still being opened
         self._own[key] = _NOTHING
-        instance = self._with_graphics(*key[:2])
         if instance is not None:
             keep = partial(self._own.__setitem__, key)
             self._ask("medview.io.overlays:graphics_of", keep, key[0], instance, frame)

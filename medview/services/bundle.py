@@ -14,16 +14,24 @@ from medview.core.paths import Paths
 from medview.inference.catalog import Catalog
 from medview.inference.client import WorkerClient
 from medview.reporting.template import load_templates
-from medview.services import commands_ai, commands_clip, commands_edit, commands_view
+from medview.services import (
+    commands_ai,
+    commands_clip,
+    commands_edit,
+    commands_values,
+    commands_view,
+)
 from medview.services.audit import Audit
 from medview.services.commands import Registry
 from medview.services.export import Export
+from medview.services.graphics import ImageGraphics
 from medview.services.hanging import load_protocols
 from medview.services.history import History
 from medview.services.jobs import Jobs
 from medview.services.loading import Loading
 from medview.services.objects import Objects
 from medview.services.review import ReviewDesk
+from medview.services.scales import Scales
 from medview.services.settings import Settings
 from medview.services.store import Store
 from medview.services.tasks import Tasks
@@ -45,6 +53,8 @@ class Services:
     loading: Loading
     watch: Watch
     objects: Objects
+    graphics: ImageGraphics
+    scales: Scales
     jobs: Jobs
     catalog: Catalog
     tasks: Tasks
@@ -97,6 +107,8 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         loading=loading,
         watch=Watch(workspace, tasks),
         objects=Objects(workspace, tasks, loading, viewing),
+        graphics=ImageGraphics(workspace, tasks),
+        scales=Scales(workspace),
         jobs=jobs,
         catalog=models,
         tasks=tasks,
@@ -113,7 +125,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
 
 def _register(services: Services) -> None:
     registry = services.commands
-    for room in (commands_edit, commands_view, commands_clip, commands_ai):
+    for room in (commands_edit, commands_view, commands_values, commands_clip, commands_ai):
         room.register(registry, services)
     tasks, jobs, loading, store = services.tasks, services.jobs, services.loading, services.store
     registry.add_activity(tasks.pump, lambda: tasks.idle and loading.idle and store.idle)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from medview.core.errors import CommandError
 from medview.core.views import LAYOUTS
-from medview.core.volume import Window
 from medview.imaging.windowing import PRESETS, Preset, find_preset, key_windows
 from medview.services import commands_segment
 from medview.services.commands import Command, Registry
@@ -113,7 +113,10 @@ def _windows(viewing: Viewing) -> tuple[Command, ...]:
             viewing.preset(0)
             return
         try:
-            viewing.set_window(Window(float(center), float(width), "", viewing.window.function))
+            chosen = replace(
+                viewing.window, center=float(center), width=float(width), explanation=""
+            )
+            viewing.set_window(chosen)
         except ValueError as error:
             raise CommandError(f"Not a window: {error}") from error
 

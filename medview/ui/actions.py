@@ -177,6 +177,7 @@ class Actions(QObject):
         layout = viewing.layout.name
         on |= {f"layout.{name}": layout == name for name in ("one", "mpr", "four", "volume")}
         on["view.segments"] = viewing.overlay.shown
+        on["view.overlays"] = self._services.graphics.overlays_shown
         on["view.invert"] = viewing.volume is not None and viewing.inverted
         brush = viewing.toolbox.brush
         on |= {"brush.sphere": brush.sphere, "brush.erase_all": brush.erase_all}

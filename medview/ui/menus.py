@@ -39,6 +39,7 @@ MENUS: tuple[tuple[str, Entries], ...] = (
                     "view.window", "view.full_range", "", "view.window_1", "view.window_2",
                     "view.window_3", "view.window_4", "view.window_5", "view.window_6",
                     "view.window_7", "view.window_8", "view.window_9", "", "view.invert",
+                    "volume.values",
                 ),
             ),
             (
@@ -55,7 +56,8 @@ MENUS: tuple[tuple[str, Entries], ...] = (
                     "", "clip.faster", "clip.slower", "clip.speed", "", "clip.sweep",
                 ),
             ),
-            "", "view.segments", "view.crosshair_lines", "view.text", "", "view.reset",
+            "", "view.segments", "view.overlays", "view.presentation", "view.crosshair_lines",
+            "view.text", "", "view.reset",
         ),
     ),
     (
@@ -105,7 +107,7 @@ TOOLBAR = (
 QUESTIONS = frozenset(
     {
         "study.open_folder", "study.open_files", "finding.edit", "finding.accept_all",
-        "report.sign", "report.export", "reader.change",
+        "report.sign", "report.export", "reader.change", "volume.values", "view.presentation",
     }
 )  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from PyQt6.QtCore import Qt
@@ -53,6 +54,8 @@ class Questions:
                 "report.sign": self.sign,
                 "report.export": self.export,
                 "reader.change": self.reader,
+                "volume.values": self.values,
+                "view.presentation": self.presentation,
             }
         )
 
@@ -129,6 +132,46 @@ class Questions:
         text = f"{len(waiting)} findings of this study wait for a decision."
         more = "They are kept, and come back when the study is opened again."
         self._confirm("Close study", text, more, "Close", close)
+
+    # What values mean, and how they were shown
+
+    def values(self, name: str = "") -> None:
+        """Choose among the scales of the image on show."""
+        volume = self._services.viewing.require_volume()
+        names = self._services.scales.names(volume.uid)
+        if name:
+            self._bridge.run("volume.values", name=name)
+            return
+        self._choose("Values of the image", "Show values as", names, volume.scale_name,
+                     lambda chosen: self._bridge.run("volume.values", name=chosen))  # fmt: skip
+
+    def presentation(self, label: str = "") -> None:
+        """Choose among the presentation states of the image on show, or none."""
+        volume, graphics = self._services.viewing.require_volume(), self._services.graphics
+        states = {f"{n}. {one.label}  {one.description}".strip(): one.uid
+                  for n, one in enumerate(graphics.offered(volume), start=1)}  # fmt: skip
+        if label or graphics.chosen(volume) is not None or len(states) == 1:
+            self._bridge.run("view.presentation", label=label)
+            return
+        self._choose("Presentation state", "Show the image as in", tuple(states), "",
+                     partial(self._take_state, states))  # fmt: skip
+
+    def _take_state(self, states: Mapping[str, str], chosen: str) -> None:
+        self._bridge.run("view.presentation", label=states[chosen])
+
+    def _choose(
+        self, title: str, words: str, names: tuple[str, ...], now: str, then: Callable[[str], None]
+    ) -> None:
+        dialog = QInputDialog(self._window)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setOption(QInputDialog.InputDialogOption.UseListViewForComboBoxItems, on=True)
+        dialog.setWindowTitle(title)
+        dialog.setLabelText(words)
+        dialog.setComboBoxItems([shown(name) for name in names])
+        dialog.setTextValue(shown(now))
+        known = {shown(name): name for name in names}
+        dialog.textValueSelected.connect(lambda text: then(known[text]))
+        dialog.open()
 
     # Findings
 

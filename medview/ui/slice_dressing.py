@@ -64,7 +64,7 @@ def dressing_of(
         plane=port.frame.plane,
         corners=slice_text.corners(shown, amount),
         letters=letters,
-        warnings=slice_text.warnings(shown, letters),
+        warnings=(*graphics_words(services, port), *slice_text.warnings(shown, letters)),
         ai_notice=ai_notice(viewing),
         rulers=_rulers(shown) if amount is not TextAmount.NONE else None,
         crosshair=_crosshair(viewing, port) if lines else (),
@@ -72,6 +72,23 @@ def dressing_of(
         ring=_ring(viewing, port, hover_px),
         is_active=several and viewing.active_plane is slot,
     )
+
+
+def graphics_words(services: Services, port: Viewport) -> tuple[str, ...]:
+    """What of the files' own drawings is offered, in force or hidden, in words."""
+    volume, graphics = services.viewing.volume, services.graphics
+    if volume is None or port.frame.normal != 0:
+        return ()
+    chosen, words = graphics.chosen(volume), []
+    if chosen is not None:
+        words.append(f"As in presentation state {chosen.label}")
+    elif offered := len(graphics.offered(volume)):
+        count = "A presentation state" if offered == 1 else f"{offered} presentation states"
+        words.append(f"{count} of this image: View, Presentation state")
+    over = graphics.of(volume, port.number)
+    if not graphics.overlays_shown and (over.bitmaps or over.marks):
+        words.append("Overlays hidden")
+    return tuple(words)
 
 
 def ai_notice(viewing: Viewing) -> str:

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from PyQt6.QtGui import QImage
 
+from medview.core.graphics import Graphics
 from medview.core.segmentation import Segmentation
 from medview.core.volume import Volume
 from medview.imaging.edit import Patch
+from medview.imaging.masks import graphics_ink, graphics_labels
 from medview.imaging.rendering import (
     Pens,
     Picture,
@@ -20,6 +22,7 @@ from medview.imaging.rendering import (
     label_ink,
     shrink,
 )
+from medview.services.graphics import ImageGraphics
 from medview.services.viewing import Viewing
 from medview.ui.viewport import Viewport
 
@@ -52,8 +55,10 @@ class SlicePicture:
     before they are windowed, and segments keep sharp borders however large a voxel is shown.
     """
 
-    def __init__(self, viewing: Viewing) -> None:
+    def __init__(self, viewing: Viewing, graphics: ImageGraphics) -> None:
         self._viewing = viewing
+        self._graphics = graphics
+        self._laid: tuple[object, npt.NDArray[np.uint16]] = None, np.zeros((1, 1), np.uint16)
         self.pens = Pens()
         self._key: tuple[object, ...] = ()
         self._placed: Placed | None = None
@@ -81,12 +86,32 @@ class SlicePicture:
         size = (port.width_px, port.height_px, ratio)
         patch = preview.patch if preview is not None else None
         place = (volume.uid, port.frame, port.number)
-        key = (*place, *look, *size, stamp, patch, self._inks(), self.pens)
+        over = self._over(volume, port)
+        key = (*place, *look, *size, stamp, patch, self._inks(), over, self.pens)
         if key != self._key or self._placed is None:
             box = left, top, right, bottom
             self._placed = self._draw(volume, port, box, ratio, preview, smooth=smooth)
             self._key = key
         return self._placed
+
+    def _over(self, volume: Volume, port: Viewport) -> tuple[Graphics, bool]:
+        """What lies over the acquired image on show, and whether all of it is drawn."""
+        acquired = port.frame.normal == 0
+        over = self._graphics.of(volume, port.number) if acquired else Graphics()
+        return over, self._graphics.overlays_shown
+
+    def _draw_graphics(
+        self, volume: Volume, port: Viewport, matrix: PixelMatrix, out: Picture
+    ) -> None:
+        """Shutters hide, overlay planes are drawn, both on the pixels of the image."""
+        graphics, overlays = key = self._over(volume, port)
+        if graphics.is_empty:
+            return
+        if self._laid[0] != key:
+            shape = (volume.geometry.shape[1], volume.geometry.shape[2])
+            self._laid = key, graphics_labels(graphics, shape, overlays=overlays)
+        pixels: npt.NDArray[Any] = port.frame.pixels(self._laid[1][None], 0)
+        self.pens.labels(pixels, matrix, graphics_ink(graphics), 1, out)
 
     def _inks(self) -> tuple[object, ...]:
         """What tells one look of the overlay from another, the labels themselves apart."""
@@ -115,6 +140,7 @@ class SlicePicture:
         out = np.empty((max(shape[0], 1), max(shape[1], 1)), dtype=np.uint32)
         matrix = port.pixel_matrix(left, top, ratio)
         self._draw_image(volume, port, matrix, out, smooth=smooth)
+        self._draw_graphics(volume, port, matrix, out)
         for segmentation in self._viewing.overlay.segmentations:
             shown = preview if preview and preview.segmentation_uid == segmentation.uid else None
             self._draw_segments(segmentation, port, matrix, shown, out, max(1, round(ratio)))

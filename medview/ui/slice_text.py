@@ -72,8 +72,8 @@ _RULER_NOTES = {
     Calibration.PATIENT: "",
     Calibration.DETECTOR: "at detector",
     Calibration.MAGNIFIED: "magnification estimated",
-    Calibration.FIDUCIAL: "calibrated by fiducials",
-    Calibration.NONE: "not calibrated",
+    Calibration.FIDUCIAL: "calibrated by fiducial",
+    Calibration.NONE: "px only",
 }
 
 
@@ -213,6 +213,7 @@ def _image_lines(shown: Shown) -> tuple[str, ...]:
     port, window = shown.port, shown.window
     first = _number_line(shown)
     label = f"  {window.explanation}" if window.explanation else ""
+    label = f"  VOI LUT{label}" if window.curve is not None else label
     lines = [first]
     if shown.volume.channels == 1:
         lines.append(f"W {_short(window.width)}  L {_short(window.center)}{label}")

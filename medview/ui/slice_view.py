@@ -23,6 +23,7 @@ from medview.core.views import Plane
 from medview.imaging.rendering import Pens, compiled_pens
 from medview.services.bundle import Services
 from medview.services.toolbox import MouseButton, ToolKind
+from medview.ui.mark_painting import paint_marks
 from medview.ui.slice_dressing import dressing_of
 from medview.ui.slice_overlay import Dresser, paint_message
 from medview.ui.slice_picture import SlicePicture
@@ -151,7 +152,7 @@ class SliceView(QWidget):
         self.port: Viewport | None = None
         self._services = services
         self._viewing = services.viewing
-        self._picture = SlicePicture(services.viewing)
+        self._picture = SlicePicture(services.viewing, services.graphics)
         self._dresser = Dresser()
         self._stamp = 0
         self._stale = True
@@ -272,6 +273,7 @@ class SliceView(QWidget):
         if self.port is None:
             paint_message(painter, area, self.font(), self._message())
             return
+        paint_marks(painter, self._services, self.port)
         dressing = dressing_of(self._services, self.plane, self.port, hover)
         self._dresser.paint(painter, area, self.font(), dressing)
 

@@ -94,7 +94,8 @@ class Volume:
     `geometry.calibration` other than PATIENT: no directions, no anatomy, no AI in millimetres.
     `scales` are other meanings of the values, `scale_name` is the name of this one where there
     are others. `instance_uids` and `frame_numbers` say which picture each slice is, `regions` what
-    the pixels of an ultrasound picture measure.
+    the pixels of an ultrasound picture measure. `empty_slices` are missing or unreadable: what
+    their voxels hold is no image.
     """
 
     uid: str
@@ -115,6 +116,7 @@ class Volume:
     scale_name: str = ""
     scales: tuple[ValueScale, ...] = ()
     regions: tuple[Region, ...] = ()
+    empty_slices: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.voxels.ndim not in (3, 4) or self.voxels.shape[:3] != self.geometry.shape:

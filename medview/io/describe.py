@@ -202,12 +202,18 @@ class _Statistics:
 
 
 def _statistics(volume: Volume) -> _Statistics:
-    """Over all real-world values, plane by plane so that no second copy is made."""
+    """Over all real-world values, plane by plane so that no second copy is made.
+
+    Padding and slices without an image count in the checksum only.
+    """
+    empty = frozenset(volume.empty_slices)
     digest = hashlib.sha256()
     low, high, total, count = math.inf, -math.inf, 0.0, 0
-    for plane in volume.voxels:
+    for k, plane in enumerate(volume.voxels):
         values = volume.value_of(plane)
         digest.update(np.ascontiguousarray(values, dtype="<f4").data)
+        if k in empty:
+            continue
         if volume.padding is not None:
             values = values[~volume.is_padding(plane)]
         finite = values[np.isfinite(values)]

@@ -16,7 +16,15 @@ from medview.core.codes import UNSPECIFIED
 from medview.core.errors import ReadError
 from medview.core.geometry import Calibration
 from medview.core.study import Instance, Problem, Series, Severity
-from medview.io.frames import SLICED, Frame, Place, frames_of, lost_frame, needs_data_set
+from medview.io.frames import (
+    SLICED,
+    Frame,
+    Place,
+    frames_of,
+    lost_frame,
+    needs_data_set,
+    why_unplaced,
+)
 from medview.io.identity import PICTURED, kind_of
 from medview.io.meaning import scale_name_of, scales_of, with_meaning, with_tables
 from medview.io.multiframe import data_sets
@@ -265,9 +273,14 @@ def _unplaced(frames: Sequence[Frame]) -> list[_Draft]:
             stacks.setdefault(key, []).append(frame)
         else:
             drafts.append(_projection(frame))
-    note = "Position, orientation or pixel spacing are missing: shown without millimetres or sides"
-    drafts += [_Draft(tuple(stack), notes=(note,)) for stack in stacks.values()]
+    drafts += [_Draft(tuple(stack), notes=(_unplaced_note(stack),)) for stack in stacks.values()]
     return drafts
+
+
+def _unplaced_note(frames: Sequence[Frame]) -> str:
+    reasons = dict.fromkeys(why_unplaced(frame.values) for frame in frames)
+    why = "; ".join(reason for reason in reasons if reason)
+    return f"Orientation unknown, shown without millimetres or sides: {why}"
 
 
 def _projection(frame: Frame) -> _Draft:

@@ -97,11 +97,34 @@ def place_of(values: Values) -> Place | None:
     spacing = numbers(values, "PixelSpacing")
     if len(position) != 3 or len(spacing) != 2 or not is_orientation(cosines):
         return None
-    if not _SMALLEST_MM < min(spacing) <= max(spacing) < _LARGEST_MM:
+    if not _is_spacing(spacing):
         return None
     if max(abs(x) for x in position) > _FARTHEST_MM:
         return None
     return Place(np.array(position), cosines, (spacing[0], spacing[1]))
+
+
+def why_unplaced(values: Values) -> str:
+    """Which attribute keeps a slice from having a place, in words; "" if it has one."""
+    if place_of(values) is not None:
+        return ""
+    position = numbers(values, "ImagePositionPatient")
+    cosines = numbers(values, "ImageOrientationPatient")
+    spacing = numbers(values, "PixelSpacing")
+    near = len(position) == 3 and max(abs(x) for x in position) <= _FARTHEST_MM
+    stated = {
+        "Image Orientation": ("ImageOrientationPatient", is_orientation(cosines)),
+        "Image Position": ("ImagePositionPatient", near),
+        "Pixel Spacing": ("PixelSpacing", len(spacing) == 2 and _is_spacing(spacing)),
+    }
+    for name, (keyword, good) in stated.items():
+        if not good:
+            return f"{name} {'makes no sense' if values.get(keyword) else 'is missing'}"
+    return "The file does not say where it lies"
+
+
+def _is_spacing(spacing: tuple[float, ...]) -> bool:
+    return _SMALLEST_MM < min(spacing) <= max(spacing) < _LARGEST_MM
 
 
 def lost_frame(instance: Instance, values: Values) -> list[Frame]:

@@ -5,7 +5,7 @@ Light on purpose: no DICOM library is imported here, so services may use it at s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -170,8 +170,18 @@ class LoadedSeries:
     clips: tuple[Clip, ...] = ()
 
 
-def volume_of(plan: VolumePlan, voxels: npt.NDArray[Any], notes: tuple[str, ...] = ()) -> Volume:
-    """The volume whose voxels have been filled; `notes` adds what filling had to tolerate."""
+def volume_of(
+    plan: VolumePlan,
+    voxels: npt.NDArray[Any],
+    notes: tuple[str, ...] = (),
+    lost: Iterable[int] = (),
+) -> Volume:
+    """The volume whose voxels have been filled.
+
+    `notes` adds what filling had to tolerate, `lost` names planes that it could not read; those
+    that the plan knows to be missing count besides.
+    """
+    missing = {k for k, plane in enumerate(plan.planes) if plane.path is None}
     return Volume(
         uid=plan.uid,
         series_uid=plan.series_uid,
@@ -191,6 +201,7 @@ def volume_of(plan: VolumePlan, voxels: npt.NDArray[Any], notes: tuple[str, ...]
         scale_name=plan.scale_name,
         scales=plan.scales,
         regions=plan.regions,
+        empty_slices=tuple(sorted(missing.union(lost))),
     )
 
 

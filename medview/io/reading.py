@@ -93,7 +93,7 @@ def load(series: Series, password: str = "", companions: Sequence[Series] = ()) 
         if one.is_clip:
             clips.append(clip_of(one, voxels, lost))
         else:
-            volumes.append(volume_of(one, voxels, filling.notes))
+            volumes.append(volume_of(one, voxels, filling.notes, lost))
     return LoadedSeries(tuple(volumes), tuple(problems), tuple(clips))
 
 
@@ -103,7 +103,7 @@ def fill_volume(plan: VolumePlan) -> Volume:
     if voxels is None:
         reason = filling.problems[0].reason if filling.problems else "nothing is there"
         raise ReadError(f"No image of the volume can be read: {reason}")
-    return volume_of(plan, voxels, filling.notes)
+    return volume_of(plan, voxels, filling.notes, filling.lost)
 
 
 def _filled(plan: VolumePlan) -> tuple[npt.NDArray[Any] | None, Filling]:

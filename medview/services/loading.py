@@ -402,7 +402,7 @@ class Loading:
             self._workspace.add_clip(clip, hold=shared)
             return
         notes = tuple(dict.fromkeys(problem.reason for problem in arrival.problems))
-        self._workspace.add_volume(volume_of(plan, shared.array, notes), hold=shared)
+        self._workspace.add_volume(volume_of(plan, shared.array, notes, arrival.lost), hold=shared)
 
     def _finish(self, load: _Load) -> None:
         load.is_over = True

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from medview.core.geometry import Calibration
 from medview.core.study import Series
 from medview.core.volume import Volume
+from medview.io.describe import info
 from medview.io.plan import LoadedSeries
 from medview.io.reading import load
 from medview.io.scan import scan
@@ -346,3 +347,35 @@ def test_a_patient_known_in_part_is_the_same_patient(tmp_path: Path) -> None:
     write_projection(tmp_path / "b", who=Who(birth_date=""))
     (study,) = scan([tmp_path]).studies
     assert len(study.series) == 2
+
+
+def test_what_is_missing_counts_in_no_statistics(tmp_path: Path) -> None:
+    """A slice that is not there is drawn empty, and its emptiness is no value of the patient."""
+    warm = replace(SMALL, inside=80)
+    paths = write_ct(tmp_path, warm, CtOptions(missing=(3,)))
+    paths[4].write_bytes(paths[4].read_bytes()[:-200])
+    (volume,) = loaded(tmp_path).volumes
+    assert volume.empty_slices == (3, 5)
+    described = info([tmp_path])["patients"][0]["studies"][0]["series"][0]["volumes"][0]
+    there = [k for k in range(warm.shape[0]) if k not in (3, 5)]
+    assert described["mean"] == pytest.approx(float(warm.values()[there].mean()), rel=1e-6)
+    assert described["min"] == -1000
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "words"),
+    [
+        ("ImageOrientationPatient", None, "Image Orientation is missing"),
+        ("ImageOrientationPatient", [0] * 6, "Image Orientation makes no sense"),
+        ("ImagePositionPatient", None, "Image Position is missing"),
+        ("PixelSpacing", [0, 0], "Pixel Spacing makes no sense"),
+    ],
+)
+def test_what_keeps_a_slice_without_a_place_is_named(
+    tmp_path: Path, keyword: str, value: list[int] | None, words: str
+) -> None:
+    write_ct(tmp_path, SMALL, CtOptions(extra={keyword: value}))
+    (volume,) = loaded(tmp_path).volumes
+    assert volume.geometry.calibration is Calibration.NONE
+    assert "Orientation unknown" in volume.notes[0]
+    assert words in volume.notes[0]

@@ -88,11 +88,11 @@ def _evenly(step_s: float, count: int) -> tuple[float, ...]:
 def _increments(vector_ms: tuple[float, ...], count: int) -> tuple[float, ...]:
     """Times from increments, the first of which belongs to the first frame and counts nothing.
 
-    Some leave it out.
+    Some leave that one out; a vector that lacks another one tells nothing.
     """
     if len(vector_ms) == count:
         vector_ms = vector_ms[1:]
-    elif len(vector_ms) != count - 1:
+    elif len(vector_ms) != count - 1 or not vector_ms or vector_ms[0] <= 0:
         return ()
     return tuple(float(t) / 1000 for t in np.cumsum((0.0, *vector_ms)))
 

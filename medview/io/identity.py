@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from medview.core.study import Patient, SeriesKind
 from medview.io.nuclear import is_moving
+from medview.io.plan import VIDEO_SYNTAXES
 from medview.io.projection import PROJECTIONS
 from medview.io.values import Values
 
@@ -62,7 +63,8 @@ def kind_of(values: Values) -> SeriesKind:
     if values.get("ImagePositionPatient") and values.get("ImageOrientationPatient"):
         return SeriesKind.VOLUME
     frames = values.get("NumberOfFrames", "").strip()
-    several = frames.isdigit() and int(frames) > 1
+    video = values.get("_TransferSyntax") in VIDEO_SYNTAXES
+    several = video or (frames.isdigit() and int(frames) > 1)
     return SeriesKind.CLIP if several else SeriesKind.IMAGES
 
 

@@ -95,7 +95,7 @@ class Volume:
     `scales` are other meanings of the values, `scale_name` is the name of this one where there
     are others. `instance_uids` and `frame_numbers` say which picture each slice is, `regions` what
     the pixels of an ultrasound picture measure. `empty_slices` are missing or unreadable: what
-    their voxels hold is no image.
+    their voxels hold is no image. `label` tells a volume from others at its place.
     """
 
     uid: str
@@ -117,6 +117,7 @@ class Volume:
     scales: tuple[ValueScale, ...] = ()
     regions: tuple[Region, ...] = ()
     empty_slices: tuple[int, ...] = ()
+    label: str = ""
 
     def __post_init__(self) -> None:
         if self.voxels.ndim not in (3, 4) or self.voxels.shape[:3] != self.geometry.shape:

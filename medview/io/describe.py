@@ -140,6 +140,7 @@ def _volume(volume: Volume) -> Json:
         "shape": list(geometry.shape),
         "channels": volume.channels,
         "time_index": volume.time_index,
+        "label": volume.label,
         "spacing_mm": _spacing(geometry),
         "affine_lps": geometry.affine.tolist() if geometry.in_patient_space else None,
         "calibration": geometry.calibration.value,

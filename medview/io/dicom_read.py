@@ -56,6 +56,7 @@ class _Draft:
     calibration: Calibration = Calibration.NONE
     notes: tuple[str, ...] = ()
     time_index: int | None = None
+    label: str = ""
 
 
 def plan_dicom(series: Series, password: str = "", companions: Sequence[Series] = ()) -> SeriesPlan:
@@ -125,7 +126,7 @@ def _placed(frames: Sequence[Frame]) -> list[_Draft]:
         for moment, phase in enumerate(phases):
             members = [group[index] for index in phase.members]
             drafts += [
-                replace(draft, time_index=moment if moments else None)
+                replace(draft, time_index=moment if moments else None, label=phase.label)
                 for draft in _drafts_of(
                     members,
                     positions[list(phase.members)],
@@ -323,6 +324,7 @@ def _volume(draft: _Draft, series: Series, uid: str) -> VolumePlan:
         intercept=scale.intercept,
         real_values=scale.real_values,
         time_index=draft.time_index,
+        label=draft.label,
         quantity=quantity,
         unit=unit,
         windows=(*middle.curves, *windows_of(middle.values)) if scale.trusted else (),

@@ -129,5 +129,6 @@ def _volume(
         slope=1.0 if wide else slope,
         intercept=0.0 if wide else intercept,
         real_values=wide,
+        label="".join(part),
         notes=(*part, *file.notes),
     )

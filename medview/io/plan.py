@@ -107,6 +107,7 @@ class VolumePlan:
     intercept: float = 0.0
     real_values: bool = False
     time_index: int | None = None
+    label: str = ""
     quantity: Code = UNSPECIFIED
     unit: str = "1"
     windows: tuple[Window, ...] = ()
@@ -202,6 +203,7 @@ def volume_of(
         scales=plan.scales,
         regions=plan.regions,
         empty_slices=tuple(sorted(missing.union(lost))),
+        label=plan.label,
     )
 
 

@@ -238,7 +238,10 @@ def _number_line(shown: Shown) -> str:
         return line + rate + slowed + (f"  Clip{several}" if shown.volume_count > 1 else "")
     name = _PLANE_NAMES[shown.port.frame.plane]
     line = f"{name}  {number}/{count}" if name else f"Image {number}/{count}"
-    return line + (f"  Volume{several}" if shown.volume_count > 1 else "")
+    if shown.volume_count < 2:
+        return line
+    told = text.shown(shown.volume.label)[:_NOTE_LETTERS]
+    return line + f"  Volume{several}" + (f": {told}" if told else "")
 
 
 def image_number(volume: Volume, series: Series, port: Viewport) -> tuple[int, int]:

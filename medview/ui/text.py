@@ -77,8 +77,14 @@ def patient_line(patient: Patient) -> str:
 
 
 def reading_notes(series: Series, volumes: Iterable[Volume]) -> tuple[str, ...]:
-    """What reading had to tolerate in a series; that a single slice is one needs no saying."""
-    notes = (*series.notes, *(note for volume in volumes for note in volume.notes))
+    """What reading had to tolerate in a series.
+
+    That a single slice is one needs no saying, nor what tells volumes at one place apart.
+    """
+    notes = list(series.notes)
+    for volume in volumes:
+        ordinary = (volume.label, *(n for n in volume.notes if volume.label and "told apart" in n))
+        notes += [note for note in volume.notes if note not in ordinary]
     return tuple(dict.fromkeys(shown(one) for one in notes if not one.startswith("A single slice")))
 
 

@@ -24,6 +24,7 @@ from medview.imaging.windowing import lookup_table
 from medview.services import commands_view
 from medview.services.commands import Registry
 from medview.services.edits import AddSegmentation
+from medview.services.graphics import ImageGraphics
 from medview.services.settings import Settings
 from medview.services.toolbox import ToolKind
 from medview.services.viewing import Viewing
@@ -86,6 +87,8 @@ class Desk:
         )
         self.asked: list[Any] = []
         self.tasks = SimpleNamespace(run=lambda _function, on_done: self.asked.append(on_done))
+        tasks: Any = self.tasks
+        self.graphics = ImageGraphics(self.workspace, tasks)
         services: Any = self
         commands_view.register(self.commands, services)
 
@@ -312,7 +315,7 @@ def test_images_without_a_side_say_so(desk: Desk, qtbot: Any) -> None:
     worn = dressing(view)
     assert "Orientation unknown" in worn.warnings
     assert worn.rulers is not None
-    assert (worn.rulers.across.unit, worn.rulers.across.note) == ("px", "not calibrated")
+    assert (worn.rulers.across.unit, worn.rulers.across.note) == ("px", "px only")
     mouse(view, QEvent.Type.MouseMove, (200.0, 150.0), NONE)
     assert words_of(desk, view).bottom_left[-1].startswith("RGB 10 200 30   row ")
 

@@ -5,6 +5,7 @@ Light on purpose: `io` and its libraries are imported in the worker only.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -54,6 +55,9 @@ class Order:
     marked: bool = False
 
 
+#: Cycles are looked for after so many new things.
+_CYCLES_AFTER = 100_000
+
 #: Two numbers that a worker shares with its lane: the step it is at, and how often it said so.
 MARK_SHAPE = (2,)
 
@@ -73,6 +77,10 @@ def serve(connection: Connection, terms: Terms, mark: SharedArrayName) -> None:
         # A module that cannot be imported says why when it is called.
         with suppress(ImportError):
             importlib.import_module(module)
+    # Thousands of small things live for the length of one call: looking for cycles among them, and
+    # among what the libraries hold, again and again would take as long as reading.
+    gc.freeze()
+    gc.set_threshold(_CYCLES_AFTER)
     with suppress(EOFError, OSError), SharedArray.attach(mark) as marks:
         step = _stepper(marks)
         while True:

@@ -217,6 +217,8 @@ def _image_lines(shown: Shown) -> tuple[str, ...]:
     lines = [first]
     if shown.volume.channels == 1:
         lines.append(f"W {_short(window.width)}  L {_short(window.center)}{label}")
+    if shown.volume_count > 1:
+        lines.append(shown.volume.label[:_NOTE_LETTERS])
     lines.append(f"Zoom {port.state.zoom * 100:.0f} %")
     lines.append(_place_line(shown.series, port))
     if shown.hover_lps_mm is not None:
@@ -238,10 +240,7 @@ def _number_line(shown: Shown) -> str:
         return line + rate + slowed + (f"  Clip{several}" if shown.volume_count > 1 else "")
     name = _PLANE_NAMES[shown.port.frame.plane]
     line = f"{name}  {number}/{count}" if name else f"Image {number}/{count}"
-    if shown.volume_count < 2:
-        return line
-    told = text.shown(shown.volume.label)[:_NOTE_LETTERS]
-    return line + f"  Volume{several}" + (f": {told}" if told else "")
+    return line + (f"  Volume{several}" if shown.volume_count > 1 else "")
 
 
 def image_number(volume: Volume, series: Series, port: Viewport) -> tuple[int, int]:

@@ -90,7 +90,7 @@ def _look_at(
     if study is None:
         return None
     volumes = plan(study.series[0], password).volumes
-    one = one_plane(volumes[0]) if volumes else None
+    one = one_plane(volumes[0], first_frame=True) if volumes else None
     if one is None or (one.planes[0].offset < 0 and source.size > _LARGEST):
         return None
     return FirstLook(study, one, fill_volume(one).voxels)

@@ -114,9 +114,9 @@ def _filled(plan: VolumePlan) -> tuple[npt.NDArray[Any] | None, Filling]:
     return (None if len(filling.lost) == plan.shape[0] else voxels), filling
 
 
-def one_plane(whole: VolumePlan) -> VolumePlan | None:
-    """The plane in the middle of a volume, or the first picture of a clip, where it lies."""
-    number = 0 if whole.is_clip else whole.shape[0] // 2
+def one_plane(whole: VolumePlan, *, first_frame: bool = False) -> VolumePlan | None:
+    """The plane in the middle of a volume or clip, where it lies; of a clip the first if asked."""
+    number = 0 if first_frame and whole.is_clip else whole.shape[0] // 2
     if whole.planes[number].path is None:
         return None
     affine = [list(line) for line in whole.affine]

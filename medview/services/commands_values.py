@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medview.core.errors import CommandError
 from medview.core.events import Level
 from medview.core.graphics import Mark, Presentation
 from medview.core.volume import Volume
@@ -44,8 +43,6 @@ def _graphics(services: Services) -> tuple[Command, ...]:
     def choose(label: str = "") -> None:
         volume = viewing.require_volume()
         states = graphics.offered(volume)
-        if not states:
-            raise CommandError("No presentation state of this study speaks of this image")
         chosen = graphics.chosen(volume)
         # Without a label: the newest, and the image as it was when one is in force.
         wanted = label or ("" if chosen is not None else states[0].uid)

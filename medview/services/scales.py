@@ -34,13 +34,8 @@ class Scales:
         self._workspace.add_volume(volume)
 
     def following(self, volume_uid: str) -> str:
-        """The scale after the one in force; CommandError where there is only one."""
+        """The scale after the one in force; after the last comes the first."""
         names = self.names(volume_uid)
-        if len(names) == 1:
-            raise CommandError(
-                "The values of this image have one meaning only",
-                "PET with dose and weight, and real-world value maps, offer others.",
-            )
         now = self._workspace.volumes[volume_uid].scale_name
         return names[(names.index(now) + 1) % len(names)]
 

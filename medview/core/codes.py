@@ -51,6 +51,20 @@ PROBABILITY = Code("122157", "DCM", "Probability")
 ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")
 SUV_BW = Code("126401", "DCM", "SUVbw")
 SUV = Code("126400", "DCM", "Standardized Uptake Value")
+SUV_LBM = Code("126402", "DCM", "SUVlbm")
+SUV_BSA = Code("126403", "DCM", "SUVbsa")
+SUV_IBW = Code("126404", "DCM", "SUVibw")
+SUV_LBM_JANMA = Code("126405", "DCM", "SUVlbm(Janma)")
+SUV_LBM_JAMES = Code("126406", "DCM", "SUVlbm(James128)")
+#: What uptake is called by its unit.
+SUV_OF_UNIT = {
+    "g/ml{SUVbw}": SUV_BW,
+    "g/ml{SUVlbm}": SUV_LBM,
+    "g/ml{SUVlbm(Janma)}": SUV_LBM_JANMA,
+    "g/ml{SUVlbm(James128)}": SUV_LBM_JAMES,
+    "g/ml{SUVibw}": SUV_IBW,
+    "cm2/ml{SUVbsa}": SUV_BSA,
+}
 ACTIVITY = Code("110821", "DCM", "Nuclear Medicine Tomographic Activity")
 SIGNAL = Code("110852", "DCM", "MR signal intensity")
 ABSORBED_DOSE = Code("128513", "DCM", "Absorbed Dose")

@@ -139,14 +139,15 @@ class Volume:
         return scaled.astype(np.float32)
 
     def values(self) -> npt.NDArray[np.float32]:
-        """Real-world values of the whole volume, a float32 copy unless voxels are that already."""
-        if self.voxels.dtype == np.float32 and self.slope == 1 and self.intercept == 0:
-            return self.voxels
-        result = self.voxels.astype(np.float32)
-        if self.slope != 1:
-            result *= np.float32(self.slope)
-        if self.intercept != 0:
-            result += np.float32(self.intercept)
+        """Real-world values of the whole volume, a float32 copy unless voxels are that already.
+
+        Bit for bit those of `value_of`.
+        """
+        if self.slope == 1 and self.intercept == 0:
+            return self.voxels.astype(np.float32, copy=False)
+        result = np.empty(self.voxels.shape, dtype=np.float32)
+        for plane, stored in zip(result, self.voxels, strict=True):
+            plane[...] = self.value_of(stored)
         return result
 
     def on_scale(self, name: str) -> Volume:

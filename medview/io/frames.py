@@ -133,7 +133,9 @@ def lost_frame(instance: Instance, values: Values) -> list[Frame]:
     return [] if place is None else [Frame(instance, values, None, place)]
 
 
-_TABLES = ("ModalityLUTSequence", "VOILUTSequence", "RealWorldValueMappingSequence")
+#: Sequences whose content the scan did not keep, and which matter for values and lengths.
+_TABLES = ("ModalityLUTSequence", "VOILUTSequence", "RealWorldValueMappingSequence",
+           "SequenceOfUltrasoundRegions")  # fmt: skip
 
 
 def needs_data_set(values: Values) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from pydicom.dataset import Dataset
 
-from medview.core.codes import ACTIVITY, SUV, UNSPECIFIED
+from medview.core.codes import ACTIVITY, SUV, SUV_OF_UNIT, UNSPECIFIED
 from medview.core.errors import ReadError
 from medview.core.study import Series
 from medview.core.volume import ValueScale
@@ -94,7 +94,8 @@ def _uptake(frames: Sequence[Frame], password: str) -> Uptake | None:
 
 def _with_uptake(frames: Sequence[Frame], readable: Sequence[Frame], uptake: Uptake) -> list[Frame]:
     offered = tuple(
-        ValueScale(name, unit, SUV, ratio) for (name, unit), ratio in uptake.ratios.items()
+        ValueScale(name, unit, SUV_OF_UNIT.get(unit, SUV), ratio)
+        for (name, unit), ratio in uptake.ratios.items()
     )
     factors = dict(zip(map(id, readable), uptake.factors, strict=False))
     result = []

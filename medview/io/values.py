@@ -16,7 +16,9 @@ from medview.core.codes import (
     ATTENUATION,
     SIGNAL,
     SUV,
+    SUV_BSA,
     SUV_BW,
+    SUV_OF_UNIT,
     UNSPECIFIED,
     Code,
 )
@@ -216,9 +218,9 @@ def meaning_of(values: Values) -> tuple[Code, str, tuple[str, ...]]:
         units = values.get("Units", "")
         if units == "GML":
             unit = _SUV_UNITS.get(values.get("SUVType", ""), "1")
-            return (SUV_BW if unit == "g/ml{SUVbw}" else SUV), unit, ()
+            return SUV_OF_UNIT.get(unit, SUV), unit, ()
         unit = _PET_UNITS.get(units, "1")
-        quantity = {"BQML": ACTIVITY, "CM2ML": SUV, "HU": ATTENUATION}.get(units, UNSPECIFIED)
+        quantity = {"BQML": ACTIVITY, "CM2ML": SUV_BSA, "HU": ATTENUATION}.get(units, UNSPECIFIED)
         return quantity, unit, ()
     if kind in _LUT_UNITS:
         return UNSPECIFIED, _LUT_UNITS[kind], ()

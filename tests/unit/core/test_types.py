@@ -351,3 +351,13 @@ def test_hanging_protocols_pick_by_weight_and_requirement() -> None:
         match((mr,), study)
     with pytest.raises(ValueError, match="operator"):
         Rule("Modality", "is", "CT")
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.1, -2.5, 1e-7])
+@pytest.mark.parametrize("kind", [np.int16, np.uint8, np.float32, np.int32])
+def test_values_of_a_volume_are_those_of_its_voxels_bit_for_bit(slope: float, kind: type) -> None:
+    stored = np.arange(24).reshape(2, 3, 4).astype(kind)
+    volume = Volume("v", "s", Geometry((2, 3, 4), np.eye(4)), stored, slope, 0.3)
+    formula = (stored.astype(np.float64) * slope + 0.3).astype(np.float32)
+    np.testing.assert_array_equal(volume.values(), formula)
+    np.testing.assert_array_equal(volume.value_of(stored), formula)

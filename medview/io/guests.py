@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
+from nibabel.brikhead import AFNIImage
+from nibabel.ecat import EcatImage
 from nibabel.filebasedimages import ImageFileError
+from nibabel.freesurfer.mghformat import MGHImage
+from nibabel.minc1 import Minc1Image
+from nibabel.openers import ImageOpener
+from nibabel.parrec import PARRECImage
 
 from medview.core.errors import ReadError
 from medview.core.geometry import Calibration, lps_from_ras, reorder_kji
@@ -24,7 +30,14 @@ _FAILURES = (ImageFileError, ValueError, KeyError, IndexError, TypeError, Attrib
              EOFError, ArithmeticError, MemoryError, ImportError, RuntimeError,
              AssertionError)  # fmt: skip
 _AGAIN = "Get the file again from its source"
+_KINDS: Mapping[str, Any] = MappingProxyType({
+    ".mgh": MGHImage, ".mgz": MGHImage, ".par": PARRECImage,
+    ".mnc": Minc1Image, ".head": AFNIImage,
+    ".v": EcatImage,
+})  # fmt: skip
 _MOST_VOXELS = 1 << 30
+#: Above this many voxels a file must have a byte for every so many of them; headers have few.
+_BIG_VOXELS, _BEYOND_BELIEF = 1 << 28, 200
 #: Extensions of files that hold the voxels of a header beside them.
 _VOXELS = {".par": (".rec",), ".head": (".brik", ".brik.gz")}
 
@@ -36,16 +49,16 @@ def plan_guest(series: Series, password: str = "") -> SeriesPlan:
     if instance.member:
         raise ReadError("This format is not read inside archives", "Unpack the archive first")
     _check_companions(instance.path)
-    with _refusing():
-        image = _loaded(instance.path)
+    with _opened(instance.path) as image:
         shape = tuple(int(n) for n in image.shape)
         affine = np.array(image.affine, dtype=np.float64)
-        _let_go(image)
-    if not 2 <= len(shape) <= 5 or min(shape) < 1 or np.prod(shape, dtype=float) > _MOST_VOXELS:
+        placed = _is_placed(image, affine)
+    size = np.prod(shape, dtype=float)
+    beyond = size > max(_BIG_VOXELS, _BEYOND_BELIEF * instance.path.stat().st_size)
+    if not 2 <= len(shape) <= 5 or min(shape) < 1 or size > _MOST_VOXELS or beyond:
         raise ReadError("The file claims a size that no image has", _AGAIN)
     columns, rows, slices = (*shape, 1)[:3]
     form = PixelFormat("guest", rows, columns, "<f4")
-    placed = _is_placed(image, affine)
     grid = reorder_kji(lps_from_ras(affine)) if placed else np.eye(4)
     count = int(np.prod(shape[3:], dtype=np.int64))
     volumes = [
@@ -69,21 +82,25 @@ def plan_guest(series: Series, password: str = "") -> SeriesPlan:
     return SeriesPlan(series.uid, tuple(volumes))
 
 
-def _loaded(path: Path) -> Any:
-    # nibabel does not know ECAT by its name or beginning.
-    return nibabel.ecat.load(path) if path.suffix.lower() == ".v" else nibabel.load(path)
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The image in a file, open for as long as its values are wanted.
 
-
-def _let_go(image: Any) -> None:
-    """Close what nibabel leaves open: the .REC of PAR/REC."""
-    close = getattr(getattr(image.dataobj, "file_like", None), "close", None)
-    if close is not None:
-        close()
+    nibabel leaves the files that it opens itself to the collector of garbage.
+    """
+    kind = _KINDS[path.suffix.lower()]
+    with _refusing(), ExitStack() as stack:
+        files = kind.filespec_to_file_map(str(path))
+        for part in ("image", "header"):
+            own = part in files and (part == "image" or kind is EcatImage)
+            if own:
+                files[part].fileobj = stack.enter_context(ImageOpener(files[part].filename))
+        yield kind.from_file_map(files)
 
 
 def _is_placed(image: Any, affine: npt.NDArray[np.float64]) -> bool:
     """Whether the file says how it lies. ECAT names sides in a way that nibabel does not follow."""
-    if isinstance(image, nibabel.ecat.EcatImage):
+    if isinstance(image, EcatImage):
         return False
     good = image.header.get("goodRASFlag", 1) if hasattr(image.header, "get") else 1
     return bool(int(good) and np.isfinite(affine).all() and abs(np.linalg.det(affine)) > 1e-9)
@@ -95,10 +112,8 @@ def guest_pictures(planes: Sequence[PlanePlan]) -> Iterator[npt.NDArray[Any] | R
     if path is None:
         raise ReadError("The file is no longer there")
     try:
-        with _refusing():
-            image = _loaded(path)
+        with _opened(path) as image:
             values = np.asarray(image.dataobj, dtype=np.float32)
-            _let_go(image)
     except ReadError as error:
         yield from [error] * len(planes)
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +71,7 @@ class StudiesPanel(QWidget):
         self._services = services
         self._bridge = bridge
         self._items: dict[str, QTreeWidgetItem] = {}
+        self._details: dict[str, str] = {}
         self._pictures: dict[str, QPixmap | None] = {}
         self._tree = _Tree(self)
         self._tree.setItemDelegate(_Delegate(self._tree))
@@ -119,6 +120,7 @@ class StudiesPanel(QWidget):
     def _rebuild(self) -> None:
         self._tree.clear()
         self._items = {}
+        self._details = {}
         patients: dict[tuple[str, str, str, str], QTreeWidgetItem] = {}
         for study in self._services.workspace.studies.values():
             person = study.patient
@@ -153,8 +155,9 @@ class StudiesPanel(QWidget):
         patient.addChild(item)
         for series in sorted(study.series, key=_series_order):
             row = QTreeWidgetItem([shown(series.description) or series.modality])
-            row.setData(0, _ROLE, _Row(series.uid, row.text(0), _details(series)))
-            row.setToolTip(0, tip(f"{row.text(0)}\n{_details(series)}"))
+            self._details[series.uid] = details = _details(series)
+            row.setData(0, _ROLE, _Row(series.uid, row.text(0), details))
+            row.setToolTip(0, tip(f"{row.text(0)}\n{details}"))
             flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
             drag = Qt.ItemFlag.ItemIsDragEnabled if series.kind.is_shown else Qt.ItemFlag(0)
             row.setFlags(flags | drag)
@@ -170,7 +173,10 @@ class StudiesPanel(QWidget):
 
         def came(picture: npt.NDArray[np.uint8] | None) -> None:
             self._pictures[series_uid] = None if picture is None else _pixmap(picture)
-            self._refresh()
+            item = self._items.get(series_uid)
+            row = None if item is None else item.data(0, _ROLE)
+            if item is not None and isinstance(row, _Row):
+                item.setData(0, _ROLE, replace(row, picture=self._pictures[series_uid]))
 
         self._services.loading.thumbnail(series_uid, came)
 
@@ -181,28 +187,34 @@ class StudiesPanel(QWidget):
             proposals = self._count_proposals(study)
             for series in study.series:
                 item = self._items.get(series.uid)
-                if item is None:
-                    continue
-                row = _Row(
-                    series.uid,
-                    item.text(0),
-                    _details(series),
-                    self._badges(series, proposals),
-                    self._services.loading.fraction(series.uid),
-                    current=series.uid == shown_uid,
-                    picture=self._pictures.get(series.uid),
-                )
-                notes = reading_notes(series, workspace.volumes_of(series.uid))
-                item.setToolTip(0, tip("\n".join((row.title, row.details, *notes))))
-                if row != item.data(0, _ROLE):
-                    words = ", ".join((row.title, row.details, *(text for text, _ in row.badges)))
-                    item.setData(0, Qt.ItemDataRole.AccessibleTextRole, words)
-                    item.setData(0, _ROLE, row)
+                if item is not None:
+                    self._refresh_row(item, series, proposals, current=series.uid == shown_uid)
         count = len(workspace.problems)
         self._problems.setVisible(count > 0)
         self._problems.setText(
             "1 reading problem …" if count == 1 else f"{count} reading problems …"
         )
+
+    def _refresh_row(
+        self, item: QTreeWidgetItem, series: Series, proposals: dict[str, int], *, current: bool
+    ) -> None:
+        """What one series shows; a row that says the same as before is left alone."""
+        row = _Row(
+            series.uid,
+            item.text(0),
+            self._details[series.uid],
+            self._badges(series, proposals),
+            self._services.loading.fraction(series.uid),
+            current=current,
+            picture=self._pictures.get(series.uid),
+        )
+        if row == item.data(0, _ROLE):
+            return
+        notes = reading_notes(series, self._services.workspace.volumes_of(series.uid))
+        item.setToolTip(0, tip("\n".join((row.title, row.details, *notes))))
+        words = ", ".join((row.title, row.details, *(text for text, _ in row.badges)))
+        item.setData(0, Qt.ItemDataRole.AccessibleTextRole, words)
+        item.setData(0, _ROLE, row)
 
     def _count_proposals(self, study: Study) -> dict[str, int]:
         """Open proposals by the series they lie on."""

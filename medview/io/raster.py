@@ -130,10 +130,7 @@ def _deep_page(data: bytes) -> npt.NDArray[Any]:
     ReadError where it is damaged, too large, or of a kind that is not shown.
     """
     try:
-        directory = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-        stream = io.BytesIO(data)
-        stream.seek(directory.next)
-        directory.load(stream)
+        directory = _directory(data)
         columns, rows = int(directory[256]), int(directory[257])
         if rows * columns > min(_MAX_PIXELS, 2000 * len(data)):
             raise ReadError(f"A picture of {columns} x {rows} pixels is too large to be shown")
@@ -145,6 +142,17 @@ def _deep_page(data: bytes) -> npt.NDArray[Any]:
     if page.ndim == 2 and page.dtype.kind in "iuf" and page.dtype.itemsize <= 4:
         return page
     raise ReadError("Pictures of this kind are not known", detail=f"{page.dtype} {page.shape}")
+
+
+def _directory(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """The tags of the first page of a TIFF."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        directory = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        stream = io.BytesIO(data)
+        stream.seek(directory.next)
+        directory.load(stream)
+        return directory
 
 
 def _check_whole(data: bytes) -> None:

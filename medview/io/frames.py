@@ -21,7 +21,7 @@ from medview.io.plan import VIDEO_SYNTAXES, PixelFormat
 from medview.io.real_world import Mapping
 from medview.io.stacking import is_orientation
 from medview.io.values import NATIVE, Values, numbers, pixel_format
-from medview.io.video_files import survey_dicom, times_of
+from medview.io.video_files import shortfall, survey_dicom, times_of
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 #: SOP classes of pictures that are shadows or photographs: headers may carry positions, but a
@@ -243,8 +243,7 @@ def _video(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) -
         times = times_of(found)[: form.frames]
         clip = replace(clip, times_s=times)
         tolerated = tuple(text for text in tolerated if text != UNTIMED)
-    if stated > found.count:
-        tolerated += (f"{found.count} of {stated} frames are in the file",)
+    tolerated += shortfall(found, stated)
     return replace(clip, offset=-1, notes=(*clip.notes, *found.notes), tolerated=tolerated)
 
 

@@ -8,7 +8,6 @@ it spoils, and no frame that leans on a spoiled one is shown.
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,12 +28,14 @@ from medview.core.errors import ReadError
 
 Pixels = npt.NDArray[np.uint8]
 
-#: Larger pictures, longer clips, more memory than this are refused before anything is decoded.
-MAX_PIXELS = 1 << 26
+#: Larger pictures and longer clips than this are refused before anything is decoded; of clips that
+#: would take more memory the beginning is shown.
+MAX_PIXELS = 1 << 25
 MAX_FRAMES = 100_000
-MAX_BYTES = 4 << 30
+MAX_BYTES = 2 << 30
 _AGAIN = "Get the video again from its source"
 _CONVERT = "Cut it, or save it smaller, and open it again"
+_GREY, _OPAQUE = ("gray", "mono"), 255
 _BROKEN = "The video is damaged here"
 #: GIF: a delay of zero means "as browsers do it", a tenth of a second; any other is taken as it is.
 _OPTIONS = {"min_delay": "1", "default_delay": "10", "ignore_loop": "1"}
@@ -88,7 +89,8 @@ class Survey:
     `shape` is (rows, columns[, 3]) as shown, turned where the stream says so; `pixel_width` in
     heights of a pixel. `ticks` are the presentation times of whole frames in order, in units of
     `tick_s` seconds; without `has_times` nothing says how long they are. `declared` is how many
-    frames the container speaks of, 0 if it does not say.
+    frames the container speaks of, 0 if it does not say; `left_out` how many whole ones there is no
+    memory for, at the end.
     """
 
     shape: tuple[int, ...]
@@ -97,17 +99,13 @@ class Survey:
     tick_s: float
     has_times: bool
     declared: int
+    left_out: int = 0
     notes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
         """Whole frames."""
         return len(self.ticks)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory for all decoded frames."""
-        return self.count * math.prod(self.shape)
 
     @property
     def times_s(self) -> tuple[float, ...]:
@@ -126,23 +124,16 @@ def survey(data: bytes, container: str) -> Survey:
         aspect = float(stream.sample_aspect_ratio or 1)
     first = _first_frame(data, container)
     shape = _picture_of(first).shape
-    found = Survey(
+    return Survey(
         shape=shape,
         pixel_width=1 / aspect if _is_turned(first) else aspect,
         ticks=packets.ticks,
         tick_s=packets.tick_s,
         has_times=packets.has_times,
         declared=packets.declared,
+        left_out=packets.left_out,
         notes=notes,
     )
-    if found.nbytes > MAX_BYTES:
-        rows, columns = shape[:2]
-        raise ReadError(
-            f"The video has {found.count:,} frames of {columns} x {rows}: "
-            f"it would need {found.nbytes / 1e9:.1f} GB of memory",
-            _CONVERT,
-        )
-    return found
 
 
 def pictures(
@@ -220,11 +211,10 @@ class _Packets:
     has_times: bool
     has_stamps: bool
     declared: int
+    left_out: int
 
 
 def _packets_of(source: InputContainer, stream: VideoStream) -> _Packets:
-    pixels = max(1, stream.codec_context.width * stream.codec_context.height)
-    most = min(MAX_FRAMES, MAX_BYTES // pixels)
     stamps: list[int | None] = []
     slots: list[int | None] = []
     hidden = 0
@@ -234,20 +224,31 @@ def _packets_of(source: InputContainer, stream: VideoStream) -> _Packets:
             continue
         stamps.append(packet.pts)
         slots.append(packet.dts)
-        if len(stamps) > most:
-            raise ReadError(f"The video has more than {most:,} frames", _CONVERT)
+        if len(stamps) > MAX_FRAMES:
+            raise ReadError(f"The video has more than {MAX_FRAMES:,} frames", _CONVERT)
     if not stamps:
         raise ReadError("The video holds no whole frame", _AGAIN)
     declared = max(0, stream.frames - hidden)
+    fitting = MAX_BYTES // _frame_bytes(stream)
+    left_out = max(0, len(stamps) - fitting)
     # Without times of showing, those of decoding are the same moments, given in another order.
     for ticks, has_stamps in ((stamps, True), (slots, False)):
         known = {tick for tick in ticks if tick is not None}
         if len(known) == len(ticks):
             tick_s = float(stream.time_base or 0)
-            return _Packets(tuple(sorted(known)), tick_s, True, has_stamps, declared)
+            shown = tuple(sorted(known)[:fitting])
+            return _Packets(shown, tick_s, True, has_stamps, declared, left_out)
     rate = float(stream.average_rate or 0)
     step_s = 1 / rate if rate > 0 else 0.0
-    return _Packets(tuple(range(len(stamps))), step_s, False, False, declared)
+    counted = tuple(range(min(len(stamps), fitting)))
+    return _Packets(counted, step_s, False, False, declared, left_out)
+
+
+def _frame_bytes(stream: VideoStream) -> int:
+    """Memory for a decoded frame."""
+    context = stream.codec_context
+    grey = (context.pix_fmt or "").startswith(_GREY)
+    return max(1, context.width * context.height * (1 if grey else 3))
 
 
 def _whole_packets(source: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
@@ -315,11 +316,13 @@ def _picture_of(frame: VideoFrame) -> Pixels:
     """A frame as it is meant to be seen: grey, or RGB over black, turned upright."""
     kind = frame.format
     pixels: npt.NDArray[Any]
-    if kind.name.startswith(("gray", "mono")):
+    if kind.name.startswith(_GREY):
         pixels = frame.to_ndarray(format="gray")
     elif any(part.is_alpha for part in kind.components) or kind.name == "pal8":
-        layers = frame.to_ndarray(format="rgba").astype(np.uint16)
-        pixels = (layers[..., :3] * layers[..., 3:] + 127) // 255
+        layers = frame.to_ndarray(format="rgba")
+        pixels, alpha = layers[..., :3], layers[..., 3:]
+        if alpha.min() < _OPAQUE:
+            pixels = (pixels.astype(np.uint16) * alpha + 127) // _OPAQUE
     else:
         pixels = frame.to_ndarray(format="rgb24")
     return _upright(pixels.astype(np.uint8, copy=False), frame)

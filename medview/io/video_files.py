@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -36,11 +37,7 @@ def plan_video(series: Series, password: str = "") -> SeriesPlan:
     if entry is None:
         raise ReadError("The file is no longer there")
     found = survey(entry.data, container_of(entry.data[:_HEAD]))
-    tolerated = []
-    if found.declared > found.count:
-        tolerated.append(
-            f"{found.count} of {found.declared} frames are whole: the file was cut off"
-        )
+    tolerated = list(shortfall(found, found.declared))
     if not all(found.times_s[1:]):
         tolerated.append(_UNTIMED)
     rows, columns = found.shape[:2]
@@ -62,6 +59,21 @@ def plan_video(series: Series, password: str = "") -> SeriesPlan:
     shown = instance.path / instance.member if instance.member else instance.path
     problems = tuple(Problem(shown, one, Severity.WARNING, _AGAIN) for one in tolerated)
     return SeriesPlan(series.uid, (volume,), problems)
+
+
+def shortfall(found: Survey, stated: int) -> tuple[str, ...]:
+    """What to say where not all frames that are stated can be shown."""
+    total = found.count + found.left_out
+    notes = []
+    if found.left_out:
+        gigabytes = total * math.prod(found.shape) / 1e9
+        notes.append(
+            f"The first {found.count:,} of {total:,} frames are shown: "
+            f"all of them would need {gigabytes:.1f} GB of memory"
+        )
+    if stated > total:
+        notes.append(f"{total:,} of {stated:,} frames are in the file")
+    return tuple(notes)
 
 
 def times_of(found: Survey) -> tuple[float, ...]:

@@ -249,10 +249,15 @@ def test_too_many_frames_are_refused_before_they_are_decoded(
         survey(encoded(moving()), "mov")
 
 
-def test_what_would_fill_the_memory_is_refused_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "MAX_BYTES", 12 * 48 * 64 * 3 - 1)
-    with pytest.raises(ReadError, match="12 frames of 64 x 48"):
-        survey(encoded(moving()), "mov")
+def test_of_what_would_fill_the_memory_the_beginning_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video, "MAX_BYTES", 8 * 48 * 64 * 3 - 1)
+    clip = opened(encoded(moving()), tmp_path / "a.mp4")
+    assert np.array_equal(clip.frames, moving()[:7])
+    assert clip.notes[0].startswith("The first 7 of 12 frames are shown")
+    (problem,) = info([tmp_path / "a.mp4"])["problems"]
+    assert problem["severity"] == "warning"
 
 
 def test_huge_pictures_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

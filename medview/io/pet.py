@@ -95,9 +95,7 @@ def _uptake(ds: Dataset, frames: Sequence[Values], units: str) -> Uptake:
     if units == "CNTS":
         notes.append("Activity by the scanner's own factor (7053,1009)")
     if injection.only_time and scan.decay is not suv.Decay.ADMIN:
-        notes.append(
-            "The injection's day is not given: taken as the last such time before the scan"
-        )
+        notes.append("The day of the injection is not given: the last such time before the scan")
     return Uptake(factors, _ratios(person), tuple(notes))
 
 

@@ -29,6 +29,7 @@ class PixelSize:
 
 
 _UNKNOWN = "No pixel size: lengths are in pixels"
+_UNCHECKED = "The pixel size of the picture is not calibrated: lengths are in pixels"
 #: Secondary captures: pictures of pictures, whose spacing counts only where it was calibrated.
 _CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
 
@@ -58,8 +59,10 @@ def pixel_size(values: Values) -> PixelSize:
 
 def _unknown(values: Values) -> PixelSize:
     """No size, but perhaps a shape: Pixel Aspect Ratio is vertical to horizontal (C.7.6.3.1.7)."""
-    ratio = _pair(values, "PixelAspectRatio") or (1.0, 1.0)
-    return PixelSize(ratio[0] / ratio[1], 1.0, Calibration.NONE, (_UNKNOWN,))
+    spacing = _pair(values, "PixelSpacing")
+    ratio = _pair(values, "PixelAspectRatio") or spacing or (1.0, 1.0)
+    note = _UNKNOWN if spacing is None else _UNCHECKED
+    return PixelSize(ratio[0] / ratio[1], 1.0, Calibration.NONE, (note,))
 
 
 def _at_detector(imager: tuple[float, float], values: Values) -> PixelSize:

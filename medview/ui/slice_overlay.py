@@ -266,6 +266,8 @@ class Dresser:
     ) -> tuple[QPointF, QPixmap]:
         length = ruler.length(room_px)
         words = ruler.label(length) + (f"  {ruler.note}" if ruler.note else "")
+        if ruler.note.startswith(ruler.unit):
+            words = f"{length:g} {ruler.note}"
         color = _CAUTION if ruler.note else _TEXT
         made = self._block(_Block(((words, color),), font, ratio))
         # Under the scale at the left edge: beside the one at the bottom stand other words.

@@ -216,7 +216,9 @@ def _image_lines(shown: Shown) -> tuple[str, ...]:
     label = f"  VOI LUT{label}" if window.curve is not None else label
     lines = [first]
     if shown.volume.channels == 1:
-        lines.append(f"W {_short(window.width)}  L {_short(window.center)}{label}")
+        unit = UNIT_TEXT.get(shown.volume.unit, shown.volume.unit) if shown.volume.scales else ""
+        ends = f"W {_short(window.width)}  L {_short(window.center)}  {unit}".rstrip()
+        lines.append(ends + label)
     if shown.volume_count > 1:
         lines.append(shown.volume.label[:_NOTE_LETTERS])
     lines.append(f"Zoom {port.state.zoom * 100:.0f} %")

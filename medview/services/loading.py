@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -139,10 +139,17 @@ class Loading:
         sources = tuple(path.absolute() for path in paths)
 
         def scanned(result: ScanResult) -> None:
+            self._workspace.open_studies((), result.problems)
+            open_next(result, iter(result.studies))
+
+        def open_next(result: ScanResult, waiting: Iterator[Study]) -> None:
+            """One study in a turn: forty at once would hold up the window."""
+            study = next(waiting, None)
+            if study is not None:
+                self._workspace.open_studies((study,), sources=sources, password=password)
+                self._tasks.post(lambda: open_next(result, waiting))
+                return
             self._scans.remove(scan)
-            self._workspace.open_studies(
-                result.studies, result.problems, sources=sources, password=password
-            )
             self._opened(sources, result.studies, result.problems)
             on_done(result.studies)
 

@@ -100,9 +100,7 @@ class Look:
         return float(x), float(y), float(z)
 
 
-def fresh_look(
-    volume: Volume, sibling: Look | None = None, sample: Volume | None = None
-) -> Look:
+def fresh_look(volume: Volume, sibling: Look | None = None, sample: Volume | None = None) -> Look:
     """How a volume is shown at first: its own window, everything in view.
 
     A volume on the same grid as its `sibling` (the next of a series over time) takes over

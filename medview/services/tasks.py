@@ -27,6 +27,9 @@ ROOMS = ("medview.io.",)
 #: What they import while nobody waits yet.
 PRELOAD = ("medview.io.scan", "medview.io.reading")
 
+#: The owner is kept from other things no longer than this, if no single callback takes longer.
+_PUMP_S = 0.02
+
 Callback = Callable[[Any], object]
 ErrorCallback = Callable[[MedviewError], object]
 
@@ -195,9 +198,16 @@ class Tasks:
                 self._arrived.wait(timeout_s)
 
     def pump(self) -> int:
-        """Run the callbacks of everything that ended, on this thread; gives how many."""
+        """Run the callbacks of everything that ended, on this thread; gives how many.
+
+        After a while it stops and wakes the owner again, which has other things to do as well.
+        """
         count = 0
+        end = time.monotonic() + _PUMP_S
         for _ in range(self._inbox.qsize()):
+            if time.monotonic() > end:
+                self.on_wake()
+                break
             try:
                 callback = self._inbox.get_nowait()
             except queue.Empty:

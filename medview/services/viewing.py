@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from medview.core.arriving import Arriving
 from medview.core.clip import Clip
 from medview.core.errors import CommandError
 from medview.core.events import StudyClosed, ViewChanged
@@ -86,7 +87,7 @@ class Viewing:
         """Show a series, as it was left the last time; KeyError if it is not open."""
         self.workspace.study_of(series_uid)
         if series_uid != self.shown.series_uid:
-            self.shown.series_uid = series_uid
+            self.shown.series_uid = series_uid  # this ends a preview too
             self._maximised = None
             self._changed()
 
@@ -99,6 +100,27 @@ class Viewing:
             self._layout = _layout(protocol.layout)
         self.show_series(series.uid)
 
+    def preview(self, first: Arriving | None) -> None:
+        """Show the first image of what is being opened, until a series of it is shown, or None."""
+        if first is not self.shown.preview:
+            self.shown.preview = first
+            self._changed()
+
+    def is_there(self, plane: Plane) -> bool:
+        """Whether the slice of a plane can be drawn: not if a part of it is still to be read."""
+        arriving = self.shown.arriving
+        if arriving is None:
+            return True
+        frame = self.frame(plane)
+        return frame.normal == 0 and bool(arriving.there[self.slice_number(plane)])
+
+    def plane_on_show(self, volume_uid: str) -> int | None:
+        """The plane, along the first axis, of a volume that is looked at; None if it is not."""
+        picture = self.picture
+        if picture is None or picture.uid != volume_uid:
+            return None
+        return int(picture.geometry.to_index(self.crosshair_lps_mm)[0] + 0.5)
+
     def show_volume(self, uid: str) -> None:
         """Show one volume or clip of a series; KeyError if it is not loaded."""
         if self.shown.choose(uid):
@@ -107,7 +129,9 @@ class Viewing:
     def step_volume(self, steps: int) -> None:
         """Go on in a series of several volumes (over time, by echo) or clips, held to its ends."""
         self.require_picture()
-        self.show_volume(self.shown.neighbour(steps))
+        neighbour = self.shown.neighbour(steps)
+        if neighbour:
+            self.show_volume(neighbour)
 
     # Planes
 
@@ -312,21 +336,24 @@ class Viewing:
         return volume
 
     def require_picture(self) -> Volume:
-        """What is drawn; CommandError while there is nothing."""
-        return self.require_volume() if self.clip is None else self.clip.pictures
+        """What is drawn, be it all there or not; CommandError while there is nothing."""
+        picture = self.picture
+        return self.require_volume() if picture is None else picture
 
     def _look(self) -> Look:
         volume = self.require_picture()
         look = self._looks.get(volume.uid)
         if look is None or look.volume is not volume:
             series = [o for o in self._looks.values() if o.volume.series_uid == volume.series_uid]
-            look = fresh_look(volume, series[-1] if series else None)
+            arriving = self.shown.arriving
+            sample = None if arriving is None else arriving.sample()
+            look = fresh_look(volume, series[-1] if series else None, sample)
             self._looks[volume.uid] = look
         return look
 
     def _forget(self, _event: StudyClosed) -> None:
         """Keep nothing of volumes that are gone: it would keep their memory."""
-        there = {*self.workspace.volumes, *self.workspace.clips}
+        there = {*self.workspace.volumes, *self.workspace.clips, *self.workspace.arriving}
         for uid in self._looks.keys() - there:
             del self._looks[uid]
 

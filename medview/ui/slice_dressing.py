@@ -32,11 +32,13 @@ def shown_in(services: Services, port: Viewport, hover_px: Place | None) -> Show
     """What a view shows, with the study that the volume itself belongs to."""
     workspace, viewing = services.workspace, services.viewing
     volume = viewing.require_picture()
-    study = workspace.study_of(volume.uid)
+    arriving = viewing.shown.arriving
+    study = workspace.study_of(volume.uid) if arriving is None else arriving.study
+    series = study.find_series(volume.series_uid) if arriving is None else arriving.series
     place, count = viewing.shown.place()
     return Shown(
         study=study,
-        series=study.find_series(volume.series_uid),
+        series=series,
         volume=volume,
         port=port,
         window=viewing.window,
@@ -64,7 +66,11 @@ def dressing_of(
         plane=port.frame.plane,
         corners=slice_text.corners(shown, amount),
         letters=letters,
-        warnings=(*graphics_words(services, port), *slice_text.warnings(shown, letters)),
+        warnings=(
+            *graphics_words(services, port),
+            *slice_text.warnings(shown, letters),
+            *_progress(services),
+        ),
         ai_notice=ai_notice(viewing),
         rulers=_rulers(shown) if amount is not TextAmount.NONE else None,
         crosshair=_crosshair(viewing, port) if lines else (),
@@ -72,6 +78,16 @@ def dressing_of(
         ring=_ring(viewing, port, hover_px),
         is_active=several and viewing.active_plane is slot,
     )
+
+
+def _progress(services: Services) -> tuple[str, ...]:
+    """That not all of what is shown is there yet."""
+    arriving = services.viewing.shown.arriving
+    if arriving is None:
+        return ()
+    if arriving is services.viewing.shown.preview:
+        return ("First image: " + slice_text.reading_words(services.loading.scanned),)
+    return (slice_text.loading_words(arriving.fraction),)
 
 
 def graphics_words(services: Services, port: Viewport) -> tuple[str, ...]:

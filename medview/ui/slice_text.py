@@ -130,6 +130,18 @@ def warnings(shown: Shown, letters: EdgeLetters) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def loading_words(fraction: float) -> str:
+    """How much of a series is there."""
+    return f"Loading {fraction * 100:.0f} %"
+
+
+def reading_words(scanned: tuple[int, int] | None) -> str:
+    """How many files of how many were looked at."""
+    if scanned is None or not scanned[1]:
+        return "Reading files"
+    return f"Reading {scanned[0]:,} of {scanned[1]:,} files"
+
+
 def _noted(notes: Sequence[str]) -> str:
     """The first of the notes of reading, cut to a line, and how many more there are."""
     first = notes[0] if len(notes[0]) <= _NOTE_LETTERS else notes[0][:_NOTE_LETTERS] + "…"

@@ -27,6 +27,7 @@ from medview.ui.mark_painting import paint_marks
 from medview.ui.slice_dressing import dressing_of
 from medview.ui.slice_overlay import Dresser, paint_message
 from medview.ui.slice_picture import SlicePicture
+from medview.ui.slice_text import loading_words, reading_words
 from medview.ui.tools.brush_tool import BrushTool
 from medview.ui.tools.crosshair_tool import CrosshairTool
 from medview.ui.tools.pan_tool import PanTool
@@ -229,6 +230,8 @@ class SliceView(QWidget):
             or size.height() < 2
         ):
             return None
+        if not viewing.is_there(self.plane):
+            return None
         return Viewport(
             viewing.frame(self.plane),
             viewing.view(self.plane),
@@ -281,7 +284,10 @@ class SliceView(QWidget):
         uid = self._viewing.series_uid
         fraction = self._services.loading.fraction(uid) if uid else None
         if fraction is not None:
-            return (f"Loading {fraction * 100:.0f} %",)
+            return (loading_words(fraction),)
+        scanned = self._services.loading.scanned
+        if scanned is not None and not uid:
+            return (reading_words(scanned),)
         if uid:
             return ("This series has no pictures to show",)
         return _DROP_WORDS

@@ -83,12 +83,14 @@ class ViewGrid(QStackedWidget):
             self.volume_view.close_scene()
 
     def _on_changed(self, changes: Changes) -> None:
-        if changes.any(ViewChanged, VolumeLoaded, ClipLoaded, StudyOpened, StudyClosed, LoadingChanged):
+        if changes.any(
+            ViewChanged, VolumeLoaded, ClipLoaded, StudyOpened, StudyClosed, LoadingChanged
+        ):
             self._refresh()
 
     def _refresh(self) -> None:
         services = self._services
-        has_series = bool(services.viewing.series_uid)
+        has_series = bool(services.viewing.series_uid) or services.viewing.picture is not None
         self.setCurrentWidget(self._page if has_series else self._welcome)
         rows = services.viewing.layout.rows
         if has_series and rows != self._rows:

@@ -112,7 +112,7 @@ def test_what_is_no_image_is_told_with_its_reason(bench: Bench, tmp_path: Path) 
 
 def test_a_series_asked_for_twice_is_loaded_once(bench: Bench, folder: Path) -> None:
     bench.loading.open_paths([folder])
-    bench.settle(lambda: bool(bench.work.studies))
+    bench.settle(lambda: bench.loading.scanned is None)
     (series,) = next(iter(bench.work.studies.values())).series
     came: list[tuple[Volume, ...]] = []
     bench.loading.load_series(series.uid, came.append)
@@ -129,7 +129,7 @@ def test_a_series_asked_for_twice_is_loaded_once(bench: Bench, folder: Path) -> 
 
 def test_cancelling_and_closing_leave_nothing(bench: Bench, folder: Path) -> None:
     bench.loading.open_paths([folder])
-    bench.settle(lambda: bool(bench.work.studies))
+    bench.settle(lambda: bench.loading.scanned is None)
     (study,) = bench.work.studies.values()
     errors: list[MedviewError] = []
     bench.loading.load_series(study.series[0].uid, on_error=errors.append)
@@ -146,7 +146,7 @@ def test_cancelling_and_closing_leave_nothing(bench: Bench, folder: Path) -> Non
 def test_files_that_went_away_are_told(bench: Bench, folder: Path) -> None:
     bench.loading._protocols = ()
     bench.loading.open_paths([folder])
-    bench.settle(lambda: bool(bench.work.studies))
+    bench.settle(lambda: bench.loading.scanned is None)
     (study,) = bench.work.studies.values()
     bench.loading.cancel(study.series[0].uid)
     for file in folder.iterdir():
@@ -167,7 +167,7 @@ def test_where_the_first_study_is_broken_the_next_is_shown(
     chosen: list[str] = []
     bench.loading.on_chosen = lambda series, _protocol: chosen.append(series.uid)
     bench.loading.open_paths([tmp_path / "more"])
-    bench.settle(lambda: bool(bench.work.studies))
+    bench.settle(lambda: bench.loading.scanned is None)
     first, second = bench.work.studies.values()
     bench.loading.cancel(first.series[0].uid)
     for instance in first.series[0].instances:

@@ -86,7 +86,7 @@ def _progress(services: Services) -> tuple[str, ...]:
     if arriving is None:
         return ()
     if arriving is services.viewing.shown.preview:
-        return ("First image: " + slice_text.reading_words(services.loading.scanned),)
+        return ("First image", slice_text.reading_words(services.loading.scanned))
     return (slice_text.loading_words(arriving.fraction),)
 
 

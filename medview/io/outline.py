@@ -9,6 +9,8 @@ from typing import Any
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.valuerep import PersonName
 
 from medview.core.outline import Line, Outline
 from medview.core.study import Instance, Series, SeriesKind
@@ -267,9 +269,9 @@ def _text(value: Any) -> str:
     """A value as one line of text without control characters; numbers in a row up to twelve."""
     if value is None:
         return ""
-    if type(value).__name__ == "PersonName":
-        return person(str(value))
-    if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
+    if isinstance(value, PersonName):
+        return _text(person(str(value)))
+    if isinstance(value, (list, tuple, MultiValue)):
         shown = [_text(part) for part in value[:12]]
         return ", ".join(shown) + (", ..." if len(value) > 12 else "")
     text = str(value).strip(" \0")[:_LONGEST]

@@ -7,10 +7,8 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import highdicom
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
@@ -23,6 +21,7 @@ from medview.io.reading import fill, load, load_segmentations, plan
 from medview.io.scan import scan
 from tests.helpers.dicom_phantoms import CtOptions, ct_datasets, uid, write_ct, write_enhanced
 from tests.helpers.phantoms import PLANES, Phantom, oblique
+from tests.helpers.seg_objects import segmentation_object
 
 SMALL = Phantom(shape=(7, 20, 16), radius_mm=5)
 
@@ -64,39 +63,6 @@ def test_planning_decodes_nothing(tmp_path: Path) -> None:
     for path in paths:
         path.unlink()
     assert plan(study.series[0]).volumes[0].shape == SMALL.shape
-
-
-def segmentation_object(
-    datasets: list[Dataset], masks: np.ndarray, folder: Path, kind: str = "BINARY"
-) -> None:
-    """A SEG written by highdicom: masks (slices, rows, columns, segments)."""
-    segments = [
-        highdicom.seg.SegmentDescription(
-            segment_number=n + 1,
-            segment_label=f"Part {n + 1}",
-            segmented_property_category=codes.SCT.Organ,
-            segmented_property_type=codes.SCT.Liver,
-            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.MANUAL,
-            display_color=highdicom.color.CIELabColor.from_rgb(200, 30, 90),
-        )
-        for n in range(masks.shape[3])
-    ]
-    seg = highdicom.seg.Segmentation(
-        source_images=datasets,
-        pixel_array=masks,
-        segmentation_type=highdicom.seg.SegmentationTypeValues[kind],
-        segment_descriptions=segments,
-        series_instance_uid=uid("seg series"),
-        series_number=50,
-        sop_instance_uid=uid("seg"),
-        instance_number=1,
-        manufacturer="tests",
-        manufacturer_model_name="tests",
-        software_versions="1",
-        device_serial_number="1",
-        content_creator_name="Painter^Pat",
-    )
-    seg.save_as(folder / "seg.dcm")
 
 
 @pytest.mark.parametrize("plane", [*PLANES.values(), oblique(25, 70)])

@@ -1,0 +1,156 @@
+"""Series that are no pictures: segments go onto their own images only, the rest is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from medview.core.events import Level
+from medview.core.outline import Outline
+from medview.core.study import Series, SeriesKind
+from medview.services.loading import Loading
+from medview.services.objects import Objects
+from medview.services.settings import Settings
+from medview.services.tasks import Tasks
+from medview.services.viewing import Viewing
+from medview.services.workspace import Workspace
+from tests.helpers.dicom_phantoms import CtOptions, Who, ct_datasets, uid, write_ct
+from tests.helpers.phantoms import Phantom
+from tests.helpers.seg_objects import segmentation_object
+
+SMALL = Phantom(shape=(7, 20, 16), radius_mm=5)
+
+
+@dataclass
+class Bench:
+    work: Workspace
+    tasks: Tasks
+    loading: Loading
+    viewing: Viewing
+    objects: Objects
+
+    def settle(self) -> None:
+        """Wait until nothing is under way."""
+        end = time.monotonic() + 60
+        while not (self.loading.idle and self.tasks.idle):
+            assert time.monotonic() < end, "never came to rest"
+            self.tasks.wait(0.05)
+            self.tasks.pump()
+
+    def open(self, folder: Path) -> None:
+        """Open a folder and show what it holds."""
+        self.loading.open_paths([folder])
+        self.settle()
+
+    def show(self, kind: SeriesKind) -> Series:
+        """Open the only series of a kind."""
+        found = [one for s in self.work.studies.values() for one in s.series if one.kind is kind]
+        (series,) = found
+        self.objects.open(series.uid)
+        self.settle()
+        return series
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    settings = Settings(None)
+    work, tasks = Workspace(settings), Tasks(import_workers=1)
+    loading, viewing = Loading(work, tasks), Viewing(work, settings)
+    yield Bench(work, tasks, loading, viewing, Objects(work, tasks, loading, viewing))
+    for uid in list(work.studies):
+        work.close_study(uid)
+    tasks.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A CT and a SEG on it."""
+    write_ct(tmp_path, SMALL)
+    segmentation_object(ct_datasets(SMALL), SMALL.sphere()[..., None], tmp_path)
+    return tmp_path
+
+
+def change(path: Path, **attributes: str) -> None:
+    """Change attributes of a file."""
+    ds = dcmread(path)
+    for keyword, value in attributes.items():
+        setattr(ds, keyword, value)
+    ds.save_as(path)
+
+
+def test_segments_go_onto_their_images_once(bench: Bench, folder: Path) -> None:
+    bench.open(folder)
+    for _ in range(2):
+        bench.show(SeriesKind.SEGMENTATION)
+        (found,) = bench.work.segmentations.values()
+        assert np.array_equal(found.labels == 1, SMALL.sphere())
+        assert bench.viewing.volume is bench.work.volumes[found.volume_uid]
+    bench.work.history.undo()
+    assert not bench.work.segmentations
+
+
+def test_segments_without_their_images_are_told(bench: Bench, folder: Path) -> None:
+    for path in folder.glob("ct*"):
+        path.unlink()
+    told: list[tuple[Series, Outline]] = []
+    bench.objects.on_outline = lambda series, outline: told.append((series, outline))
+    bench.open(folder)
+    series = bench.show(SeriesKind.SEGMENTATION)
+    assert not bench.work.segmentations
+    assert "not open" in bench.work.notices[-1].text
+    ((one, outline),) = told
+    assert one.uid == series.uid
+    assert outline.title == "Segmentation"
+    assert any(line.name == "Part 1" for line in outline.lines)
+
+
+def test_segments_on_images_that_are_not_there(bench: Bench, folder: Path) -> None:
+    """Another series under the same identifier, without any of the images that are named."""
+    for path in folder.glob("ct*"):
+        ds = dcmread(path)
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = uid(path.name, "other")
+        ds.save_as(path)
+    bench.open(folder)
+    bench.show(SeriesKind.SEGMENTATION)
+    assert not bench.work.segmentations
+    assert any("not open" in notice.text for notice in bench.work.notices)
+
+
+def test_segments_of_another_frame_of_reference_are_refused(bench: Bench, folder: Path) -> None:
+    change(folder / "seg.dcm", FrameOfReferenceUID="1.2.3.4.5")
+    bench.open(folder)
+    bench.show(SeriesKind.SEGMENTATION)
+    assert not bench.work.segmentations
+    notice = bench.work.notices[-1]
+    assert notice.level is Level.ERROR
+    assert "frame of reference" in notice.text
+
+
+def test_segments_of_another_patient_are_refused(bench: Bench, folder: Path) -> None:
+    change(folder / "seg.dcm", PatientID="SOMEBODY-ELSE", PatientName="Else^Somebody")
+    bench.open(folder)
+    bench.show(SeriesKind.SEGMENTATION)
+    assert not bench.work.segmentations
+    notice = bench.work.notices[-1]
+    assert notice.level is Level.ERROR
+    assert "another patient" in notice.text
+
+
+def test_any_series_can_be_described(bench: Bench, tmp_path: Path) -> None:
+    write_ct(tmp_path, SMALL, CtOptions(who=Who(patient_name="<b>Bold</b>^\x07Bell")))
+    told: list[Outline] = []
+    bench.objects.on_outline = lambda _, outline: told.append(outline)
+    bench.open(tmp_path)
+    (study,) = bench.work.studies.values()
+    bench.objects.describe(study.series[0].uid)
+    bench.settle()
+    (outline,) = told
+    texts = {line.name: line.text for line in outline.lines}
+    assert texts["Patient's Name"] == "<b>Bold</b>,  Bell"
+    assert texts["Patient ID"] == "PHANTOM-1"

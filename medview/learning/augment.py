@@ -8,6 +8,8 @@ from torch.nn import functional
 
 from medview.learning.config import AugmentConfig
 
+_LINEAR = {2: "bilinear", 3: "trilinear"}
+
 
 def random_patches(
     pairs: Sequence[tuple[torch.Tensor, torch.Tensor]],
@@ -15,14 +17,19 @@ def random_patches(
     config: AugmentConfig,
     generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give a batch of changed patches: (N, 1, x, y, z) float32 and (N, 1, x, y, z) int64.
+    """Give a batch of changed patches: (N, C, *patch) float32 and (N, 1, *patch) int64.
 
-    Every image (x, y, z) may have a size of its own; outside of it the label is background and
-    the image is, by chance, its own edge or its own minimum, as crops of real scans end both ways.
+    Images (C, *sides), or without the channel, may each have a size of their own, in two or three
+    dimensions; labels are (*sides). Outside of it the label is background and the image is, by
+    chance, its own edge or its own minimum, as crops of real scans end both ways.
     """
-    moved = [_sample(image, label, patch, config, generator) for image, label in pairs]
-    changed = [_change_intensity(image, config, generator) for image, _ in moved]
-    return torch.stack(changed), torch.stack([label for _, label in moved])
+    images, labels = [], []
+    for image, label in pairs:
+        channels = image if image.ndim > len(patch) else image[None]
+        grid = random_grid(label.shape, patch, config, generator)
+        images.append(changed(sampled(channels, grid, generator), config, generator))
+        labels.append(sampled_labels(label, grid))
+    return torch.stack(images), torch.stack(labels)
 
 
 def _uniform(generator: torch.Generator, low: float, high: float) -> float:
@@ -33,18 +40,23 @@ def _chance(generator: torch.Generator, probability: float) -> bool:
     return torch.rand((), generator=generator).item() < probability
 
 
-def random_matrix(config: AugmentConfig, generator: torch.Generator) -> torch.Tensor:
-    """Give a 3x3 matrix, patch offset to image offset: rotation about each axis, scale, mirror."""
-    matrix = torch.eye(3)
-    for axis in range(3):
+def random_matrix(
+    config: AugmentConfig, generator: torch.Generator, dimensions: int = 3
+) -> torch.Tensor:
+    """Give a square matrix, patch offset to image offset: rotation, scale, mirror.
+
+    In three dimensions about each axis in turn.
+    """
+    matrix = torch.eye(dimensions)
+    for axis in range(3 if dimensions == 3 else 1):
         angle = math.radians(_uniform(generator, -config.rotate_deg, config.rotate_deg))
-        first, second = (axis + 1) % 3, (axis + 2) % 3
-        turn = torch.eye(3)
+        first, second = (axis + 1) % dimensions, (axis + 2) % dimensions
+        turn = torch.eye(dimensions)
         turn[first, first] = turn[second, second] = math.cos(angle)
         turn[first, second], turn[second, first] = -math.sin(angle), math.sin(angle)
         matrix = turn @ matrix
     common = _uniform(generator, -config.scale, config.scale)
-    for axis in range(3):
+    for axis in range(dimensions):
         own = _uniform(generator, -config.scale, config.scale)
         matrix[:, axis] *= 1.0 + 0.7 * common + 0.3 * own
     for axis in config.flip:
@@ -53,58 +65,73 @@ def random_matrix(config: AugmentConfig, generator: torch.Generator) -> torch.Te
     return matrix
 
 
-def _coordinates(
-    size: Sequence[int],
+def random_centre(
+    sides: Sequence[int],
+    patch: Sequence[int],
+    config: AugmentConfig,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Give where in the image the middle of the patch comes to lie, in voxels."""
+    centre = torch.tensor([(n - 1) / 2 for n in sides])
+    for axis, (side, wanted) in enumerate(zip(sides, patch, strict=True)):
+        reach = config.translate_mm + max(0.0, (side - wanted) / 2)
+        centre[axis] += _uniform(generator, -reach, reach)
+    return centre
+
+
+def random_grid(
+    sides: Sequence[int],
     patch: tuple[int, ...],
     config: AugmentConfig,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Give where each voxel of the patch lies in the image, in voxels: (x, y, z, 3)."""
+    """Give where each voxel of the patch lies in an image of `sides`, in voxels: (*patch, d)."""
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in patch]
     offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    centre = torch.tensor([(n - 1) / 2 for n in size])
-    for axis in range(3):
-        reach = config.translate_mm + max(0.0, (size[axis] - patch[axis]) / 2)
-        centre[axis] += _uniform(generator, -reach, reach)
-    coordinates = offsets @ random_matrix(config, generator).T + centre
+    centre = random_centre(sides, patch, config, generator)
+    coordinates = offsets @ random_matrix(config, generator, len(patch)).T + centre
     if config.elastic_mm > 0 and _chance(generator, 0.5):
         knots = [max(3, n // 10) for n in patch]
-        coarse = torch.randn((1, 3, *knots), generator=generator)
+        if len(patch) == 2:
+            knots = [max(3, n // 32) for n in patch]
+        coarse = torch.randn((1, len(patch), *knots), generator=generator)
         coarse *= _uniform(generator, 0.0, config.elastic_mm)
         smooth = functional.interpolate(
-            coarse, size=list(patch), mode="trilinear", align_corners=True
+            coarse, size=list(patch), mode=_LINEAR[len(patch)], align_corners=True
         )
-        coordinates = coordinates + smooth[0].permute(1, 2, 3, 0)
+        coordinates = coordinates + smooth[0].movedim(0, -1)
     return coordinates
 
 
-def _sample(
-    image: torch.Tensor,
-    label: torch.Tensor,
-    patch: tuple[int, ...],
-    config: AugmentConfig,
-    generator: torch.Generator,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    coordinates = _coordinates(image.shape, patch, config, generator)
-    sizes = torch.tensor(image.shape, dtype=torch.float32)
-    grid = (2.0 * coordinates / (sizes - 1.0).clamp(min=1.0) - 1.0).flip(-1)[None]
+def sampled(image: torch.Tensor, grid: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Give an image (C, *sides) at the places of a grid: (C, *patch), linearly."""
     floor = image.min()
     edge = "border" if _chance(generator, 0.5) else "zeros"
-    values = functional.grid_sample(
-        (image - floor)[None, None], grid, padding_mode=edge, align_corners=True
-    )
+    return _at(image - floor, grid, edge) + floor
+
+
+def sampled_maps(maps: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+    """Give maps (C, *sides) at the places of a grid: (C, *patch), linearly, 0 outside."""
+    return _at(maps, grid, "zeros")
+
+
+def sampled_labels(label: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+    """Give a label map (*sides) at the places of a grid: (1, *patch), the largest share."""
     classes = int(label.max().item())
-    masks = torch.stack([(label == number).float() for number in range(1, classes + 1)])
-    shares = functional.grid_sample(masks[None], grid, padding_mode="zeros", align_corners=True)
-    background = 1.0 - shares.sum(dim=1, keepdim=True)
-    chosen = torch.cat([background, shares], dim=1).argmax(dim=1)
-    return values[0] + floor, chosen
+    masks = torch.stack([(label == number).float() for number in range(1, classes + 1)] or [label])
+    shares = _at(masks.float(), grid, "zeros")
+    background = 1.0 - shares.sum(dim=0, keepdim=True)
+    return torch.cat([background, shares]).argmax(dim=0, keepdim=True)
 
 
-def _change_intensity(
-    image: torch.Tensor, config: AugmentConfig, generator: torch.Generator
-) -> torch.Tensor:
-    """Change one normalised patch (1, x, y, z) and normalise what came out."""
+def _at(image: torch.Tensor, grid: torch.Tensor, edge: str) -> torch.Tensor:
+    sizes = torch.tensor(image.shape[1:], dtype=torch.float32)
+    places = (2.0 * grid / (sizes - 1.0).clamp(min=1.0) - 1.0).flip(-1)[None]
+    return functional.grid_sample(image[None], places, padding_mode=edge, align_corners=True)[0]
+
+
+def changed(image: torch.Tensor, config: AugmentConfig, generator: torch.Generator) -> torch.Tensor:
+    """Change the intensities of one normalised patch (C, *patch), and normalise what came out."""
     if config.coarsen > 1.0 and _chance(generator, 0.3):
         image = _coarsen(image, config.coarsen, generator)
     if config.clip > 0 and _chance(generator, 0.3):
@@ -117,26 +144,59 @@ def _change_intensity(
         exponent = math.exp(_uniform(generator, *map(math.log, config.gamma)))
         image = ((image - low) / spread) ** exponent
         image = (image - image.mean()) / image.std().clamp(min=1e-6)
+    if config.colour > 0 and _chance(generator, 0.5):
+        image = _tint(image, config.colour, generator)
     if config.bias > 0 and _chance(generator, 0.5):
         image = _shade(image, config.bias, generator)
     if config.noise > 0 and _chance(generator, 0.5):
         amount = _uniform(generator, 0.0, config.noise)
         image = image + amount * torch.randn(image.shape, generator=generator)
-    return (image - image.mean()) / image.std().clamp(min=1e-6)
+    image = (image - image.mean()) / image.std().clamp(min=1e-6)
+    if config.erase > 0 and _chance(generator, 0.5):
+        image = _erase(image, config.erase, generator)
+    return image
 
 
 def _coarsen(image: torch.Tensor, largest: float, generator: torch.Generator) -> torch.Tensor:
     small = [max(4, round(n / _uniform(generator, 1.0, largest))) for n in image.shape[1:]]
-    coarse = functional.interpolate(image[None], size=small, mode="trilinear", align_corners=True)
+    mode = _LINEAR[image.ndim - 1]
+    coarse = functional.interpolate(image[None], size=small, mode=mode, align_corners=True)
     return functional.interpolate(
-        coarse, size=list(image.shape[1:]), mode="trilinear", align_corners=True
+        coarse, size=list(image.shape[1:]), mode=mode, align_corners=True
     )[0]
 
 
 def _shade(image: torch.Tensor, largest: float, generator: torch.Generator) -> torch.Tensor:
-    knots = torch.randn((1, 1, 3, 3, 3), generator=generator) * _uniform(generator, 0.0, largest)
+    dimensions = image.ndim - 1
+    knots = torch.randn((1, 1, *(3,) * dimensions), generator=generator)
     field = functional.interpolate(
-        knots, size=list(image.shape[1:]), mode="trilinear", align_corners=True
+        knots * _uniform(generator, 0.0, largest),
+        size=list(image.shape[1:]),
+        mode=_LINEAR[dimensions],
+        align_corners=True,
     )[0]
     low = image.min()
     return (image - low) * field.exp() + low
+
+
+def _tint(image: torch.Tensor, largest: float, generator: torch.Generator) -> torch.Tensor:
+    """Brighten and shift every channel by itself, and mix a little of each into the others."""
+    channels = image.shape[0]
+    gains = torch.exp(largest * (2 * torch.rand(channels, generator=generator) - 1))
+    shifts = largest * (2 * torch.rand(channels, generator=generator) - 1)
+    stirred = torch.randn((channels, channels), generator=generator)
+    mix = torch.eye(channels) + 0.3 * largest * stirred
+    flat = mix @ (gains[:, None] * image.flatten(1) + shifts[:, None])
+    return flat.view_as(image)
+
+
+def _erase(image: torch.Tensor, largest: float, generator: torch.Generator) -> torch.Tensor:
+    """Blank a box whose sides are up to this share of the patch (DeVries, arXiv:1708.04552)."""
+    place: list[slice] = []
+    for side in image.shape[1:]:
+        width = max(1, round(side * _uniform(generator, 0.2 * largest, largest)))
+        start = int(_uniform(generator, 0, side - width))
+        place.append(slice(start, start + width))
+    image = image.clone()
+    image[(slice(None), *place)] = 0.0
+    return image

@@ -16,14 +16,20 @@ class DataConfig:
     """Which cases to learn from and how they are cut.
 
     `folds` = 0 takes the splits of the index; otherwise the patients of train and val are dealt
-    into that many folds and number `fold` validates. `patch` is in voxels of `spacing_mm`.
+    into that many folds and number `fold` validates; -1: every fold in turn, and the model is all
+    of them together. `only` limits what is trained on to rows of the index with these words in a
+    column. `patch` is in voxels of `spacing_mm`, or in pixels of a picture (rows, columns) that is
+    scaled to fit into `size_px` first (empty: as it is); `channels` is 1 for grey, 3 for colour.
     """
 
     folder: str
     folds: int = 0
     fold: int = 0
     cache: bool = True
+    only: dict[str, Any] = field(default_factory=dict)
     patch: tuple[int, ...] = (32, 48, 40)
+    size_px: tuple[int, ...] = ()
+    channels: int = 1
     spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
     intensity: dict[str, Any] = field(
         default_factory=lambda: {
@@ -45,10 +51,14 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The loss by name; `class_weights` has one number per class, background first."""
+    """The loss by name; `class_weights` has one number per class, background first.
+
+    `smoothing` is the share of doubt put into class labels.
+    """
 
     name: str = "dice_ce"
     class_weights: tuple[float, ...] = ()
+    smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,9 @@ class AugmentConfig:
     `scale` is a fraction, `translate_mm` and `elastic_mm` are in voxels of the training spacing
     (1 mm for whole millimetres), `flip` lists array axes, `noise` is in standard deviations of
     the normalised image, `coarsen` is the largest factor of lost resolution, `bias` the largest
-    log-amplitude of a slow shading, `clip` the largest share of the range cut from each end.
+    log-amplitude of a slow shading, `clip` the largest share of the range cut from each end,
+    `colour` the largest log-gain of a single channel, `erase` the largest share of a side that is
+    blanked, `mixup` the parameter of the mixture of two pictures (Zhang, arXiv:1710.09412).
     """
 
     rotate_deg: float = 15.0
@@ -92,6 +104,9 @@ class AugmentConfig:
     bias: float = 0.0
     coarsen: float = 1.0
     clip: float = 0.0
+    colour: float = 0.0
+    erase: float = 0.0
+    mixup: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -206,7 +221,10 @@ def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
 
 _CHOICES = types.MappingProxyType(
     {
-        "loss.name": ("cross_entropy", "mse", "dice", "dice_ce", "focal"),
+        "loss.name": (
+            *("cross_entropy", "mse", "focal", "dice", "dice_ce"),
+            *("box", "depth"),
+        ),
         "optimiser.name": ("sgd", "adam", "adamw"),
         "schedule.name": ("constant", "cosine", "one_cycle", "poly"),
         "run.amp": ("auto", "on", "off"),
@@ -221,11 +239,15 @@ def _check_values(config: TrainConfig, problems: list[str]) -> None:
         if value not in choices:
             problems.append(f"{where} must be one of {', '.join(choices)}, not {value!r}")
     rules = {
-        "data.patch must be three whole numbers above zero": len(config.data.patch) == 3
+        "data.patch must be two or three whole numbers above zero": len(config.data.patch) in {2, 3}
         and min(config.data.patch) > 0,
+        "data.size_px must be empty or two whole numbers above zero": not config.data.size_px
+        or (len(config.data.size_px) == 2 and min(config.data.size_px) > 0),
+        "data.channels must be 1 or 3": config.data.channels in {1, 3},
         "data.spacing_mm must be three numbers above zero": len(config.data.spacing_mm) == 3
         and min(config.data.spacing_mm) > 0,
-        "data.fold must be below data.folds": 0 <= config.data.fold < max(config.data.folds, 1),
+        "data.fold must be below data.folds": -1 <= config.data.fold < max(config.data.folds, 1)
+        and (config.data.fold >= 0 or config.data.folds > 0),
         "data.folds must be 0 or at least 2": config.data.folds == 0 or config.data.folds > 1,
         "optimiser.lr must be above zero": config.optimiser.lr > 0,
         "schedule.epochs must be above zero": config.schedule.epochs > 0,

@@ -1,49 +1,36 @@
 """`python -m medview.learning.evaluate MODEL_DIR DATA_DIR --out FILE.json`: measure a model."""
 
 import argparse
+import csv
 import json
 import logging
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from medview.core.errors import MedviewError, ModelError, ReadError
-from medview.imaging.intensity import normalise
-from medview.inference.engines.network import (
-    keeps_largest,
-    label_map,
-    load_network,
-    predict,
-    read_flips,
-    read_metadata,
-)
-from medview.learning.data import (
-    SPLITS,
-    Case,
-    Dataset,
-    Scan,
-    load_scans,
-    open_dataset,
-    resize,
-    to_spacing,
-)
-from medview.learning.metrics import (
-    bootstrap_interval,
-    dice_score,
-    hausdorff95_mm,
-    relative_volume_error,
-)
+from medview.inference.engines.network import load_trained, read_metadata
+from medview.inference.networks.ensemble import Ensemble
+from medview.learning.checks import read_all
+from medview.learning.data import SPLITS, Case, Dataset
+from medview.learning.layouts import open_dataset
+from medview.learning.metrics import bootstrap_intervals
+from medview.learning.pictures import image_sha256
+from medview.learning.tasks.choice import make_task
+from medview.learning.tasks.task import Scored, Task, recipe_of_model
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+
+#: The file of a model folder that says which images it learned from, and without which.
+SPLIT_FILE = Path("docs") / "split.csv"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,34 +59,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 def evaluate(
     model: Path, dataset: Dataset, *, split: str | None = None, device: str = "auto"
 ) -> Row:
-    """Score a segmentation model on labelled cases; gives what the evaluation file holds.
+    """Score a model on labelled cases; gives what the evaluation file holds.
 
-    Without `split` the test cases count, or the validation cases where there is no test. Each
-    case is normalised and asked as a whole, mirrored views averaged, as in a reading.
+    Without `split` the test cases count, or the validation cases where there is no test. Every
+    case is asked as a whole, mirrored views averaged, as in a reading. A model made of one member
+    for each fold of its data lets only that member judge an image of those data that had not
+    learned from it; `out_of_fold` counts these cases.
     """
-    metadata = read_metadata(model)
-    if dataset.task != "segmentation":
-        raise ReadError(f"Data sets for {dataset.task} cannot be scored.")
+    judge = open_judge(model, dataset, choose_device(device))
     chosen = split or ("test" if dataset.of("test") else "val")
     cases = dataset.of(chosen)
     if not cases:
         raise ReadError(f"The data set has no case in the split {chosen}.")
-    _check_classes(metadata, dataset)
-    network = load_network(model, choose_device(device))
-    scans = load_scans(cases, len(dataset.classes))
-    rows = []
-    for number, (case, scan) in enumerate(zip(cases, scans, strict=True), start=1):
-        answer = segment(network, scan, metadata)
-        rows.append(score(case, scan, answer, dataset.classes))
+    examples = read_all(judge.task, cases)
+    scored = []
+    for number, (case, example) in enumerate(zip(cases, examples, strict=True), start=1):
+        scored.append(judge.score(case, example))
         log.info("%d/%d %s", number, len(cases), case.id)
     return {
-        "model": metadata["medview"]["id"],
-        "version": metadata["version"],
+        "model": judge.metadata["medview"]["id"],
+        "version": judge.metadata["version"],
         "task": dataset.task,
         "split": chosen,
-        "count": len(rows),
-        "metrics": summarise(rows, [case.patient for case in cases]),
-        "cases": rows,
+        "count": len(scored),
+        "out_of_fold": sum(judge.member_for(case) is not None for case in cases),
+        "metrics": summarise(judge.task, scored),
+        "cases": [
+            {"id": one.case.id, "patient": one.case.patient, **one.numbers} for one in scored
+        ],
     }
 
 
@@ -113,54 +100,93 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
+@dataclass(frozen=True)
+class Judge:
+    """A model folder ready to be measured; `held_out` names by image the member that may judge."""
+
+    metadata: Row
+    task: Task
+    network: nn.Module
+    members: tuple[nn.Module, ...]
+    member_tasks: tuple[Task, ...]
+    held_out: dict[str, int]
+
+    def member_for(self, case: Case) -> int | None:
+        """Give the number of the member that never saw this image of the model's own data."""
+        return self.held_out.get(image_sha256(case)) if self.members else None
+
+    def score(self, case: Case, example: Any) -> Scored:
+        """Ask about one case and compare."""
+        number = self.member_for(case)
+        network, task = self.network, self.task
+        if number is not None:
+            network, task = self.members[number], self.member_tasks[number]
+        return task.score(case, example, task.answer(network, example), thorough=True)
+
+
+def open_judge(model: Path, dataset: Dataset, device: str) -> Judge:
+    """Load a model folder to measure it on a data set; ModelError if they do not fit together."""
+    metadata = read_metadata(model)
+    own = metadata["medview"]
+    if own["engine"] != dataset.task:
+        raise ModelError(f"The model does {own['engine']}, the data set is for {dataset.task}.")
+    orientation = own["preprocess"].get("orientation")
+    if orientation not in {"RAS", None}:
+        raise ModelError("Only models in the orientation RAS can be measured.")
+    _check_classes(metadata, dataset)
+    recipe = recipe_of_model(metadata, dataset.classes)
+    task = make_task(dataset.task, recipe)
+    network = load_trained(model, device)
+    members = tuple(network.members) if isinstance(network, Ensemble) else ()
+    temperatures = own.get("member_temperatures") or [recipe.temperature] * len(members)
+    return Judge(
+        metadata,
+        task,
+        network,
+        members,
+        tuple(
+            make_task(dataset.task, replace(recipe, temperature=float(value)))
+            for value in temperatures
+        ),
+        read_held_out(model),
+    )
+
+
+def read_held_out(model: Path) -> dict[str, int]:
+    """Give for every image of the model's data, by SHA-256, the fold that left it out."""
+    path = model / SPLIT_FILE
+    if not path.is_file():
+        return {}
+    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    return {row["image_sha256"]: int(row["fold"]) for row in rows if row.get("fold")}
+
+
 def _check_classes(metadata: Row, dataset: Dataset) -> None:
-    outputs = {output["index"] for output in metadata["medview"]["outputs"]} - {0}
+    own = metadata["medview"]
+    if own.get("classes"):
+        strange = set(dataset.classes) - set(own["classes"])
+        if strange:
+            raise ModelError(f"The model does not know {', '.join(sorted(strange))}.")
+        return
+    outputs = {output["index"] for output in own["outputs"]} - {0}
     if outputs != set(range(1, len(dataset.classes) + 1)):
         raise ModelError(
             f"The model names {len(outputs)} structures, the data set {len(dataset.classes)}."
         )
 
 
-def segment(network: nn.Module, scan: Scan, metadata: Row) -> npt.NDArray[np.uint8]:
-    """Give the label map of one scan on its own grid."""
-    preprocess = metadata["medview"]["preprocess"]
-    if preprocess["orientation"] != "RAS":
-        raise ModelError("Only models in the orientation RAS can be measured.")
-    image = to_spacing(scan.image, scan.spacing_mm, preprocess["spacing_mm"])
-    crop = normalise(image, preprocess["intensity"])
-    probabilities = predict(network, crop, read_flips(metadata))
-    on_grid = np.stack([resize(channel, scan.image.shape) for channel in probabilities])
-    return label_map(on_grid, keep_largest=keeps_largest(metadata))
-
-
-def score(case: Case, scan: Scan, answer: npt.NDArray[np.uint8], classes: Sequence[str]) -> Row:
-    """Compare one label map with the truth; distances in mm, the volume error as a share.
-
-    A structure that was missed altogether is as far off as the field of view is wide.
-    """
-    farthest = math.dist((0.0, 0.0, 0.0), np.multiply(scan.label.shape, scan.spacing_mm))
-    row: Row = {"id": case.id, "patient": case.patient}
-    for number, name in enumerate(classes, start=1):
-        mine, truth = answer == number, scan.label == number
-        row[f"dice_{name}"] = dice_score(mine, truth)
-        distance = hausdorff95_mm(mine, truth, scan.spacing_mm)
-        row[f"hd95_mm_{name}"] = min(distance, farthest)
-    row["volume_error"] = relative_volume_error(answer > 0, scan.label > 0)
-    return row
-
-
-def summarise(rows: Sequence[Row], patients: Sequence[str]) -> dict[str, Row]:
-    """Give the mean of every score (the median of the volume error) with its interval."""
-    metrics: dict[str, Row] = {}
-    for name in rows[0]:
-        if name in {"id", "patient"}:
-            continue
-        values = [row[name] for row in rows]
-        middle = np.median if name == "volume_error" else np.mean
-        key = "volume_error_median" if name == "volume_error" else name
-        interval = bootstrap_interval(values, patients, middle)
-        metrics[key] = {"value": float(middle(values)), "ci95": list(interval)}
-    return metrics
+def summarise(task: Task, scored: Sequence[Scored]) -> dict[str, Row]:
+    """Give every figure with its interval; figures that cannot be told here are left out."""
+    figures = task.figures(scored)
+    intervals = bootstrap_intervals(
+        [one.case.patient for one in scored],
+        lambda chosen: task.figures([scored[number] for number in chosen]),
+    )
+    return {
+        name: {"value": value, "ci95": list(intervals[name])}
+        for name, value in figures.items()
+        if math.isfinite(value)
+    }
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ import hashlib
 import json
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import monai
@@ -16,7 +17,9 @@ import torch
 from torch import nn
 
 from medview.core.errors import ReadError
+from medview.inference.networks.centres import STRIDE
 from medview.learning.config import TrainConfig
+from medview.learning.tasks.task import Recipe
 
 _NEEDED = (
     "name", "version", "description", "intended_use", "authors", "licence", "licence_file",
@@ -50,38 +53,73 @@ def load_card(path: Path) -> Card:
     return Card(path.parent, entries)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a model folder is written from, beside the weights and the card.
+
+    `temperatures` has that of the whole model first, then those of its members; empty for none.
+    """
+
+    config: TrainConfig
+    recipe: Recipe
+    task: str
+    temperatures: tuple[float, ...] = ()
+
+
 def export_model(
-    network: nn.Module,
-    config: TrainConfig,
+    networks: Sequence[nn.Module],
+    trained: Trained,
     card: Card,
     sources: Mapping[str, Path],
     folder: Path,
 ) -> None:
     """Write the model folder: metadata, inference configuration, float16 weights, licence.
 
-    `sources` (training configuration and card, by new name) are kept in `configs`, so the folder
-    says how it was made. README and figures follow when the model has been measured.
+    Several networks, of one kind, become the members of one. `sources` (training configuration
+    and card, by new name) are kept in `configs`, so the folder says how it was made. README and
+    figures follow when the model has been measured.
     """
     for name in ("configs", "models", "docs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     weights = folder / "models" / "model.safetensors"
-    tensors = {
-        name: value.detach().cpu().half().contiguous()
-        for name, value in network.state_dict().items()
-    }
-    content = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    content = safetensors.torch.save(_tensors(networks), metadata={"format": "pt"})
     weights.write_bytes(content)
+    network = _network_block(trained.config, len(networks))
     digest = hashlib.sha256(content).hexdigest()
-    described = metadata(config, card, digest)
-    own = described["medview"]
+    described = metadata(trained, card, network, digest)
     _write_json(folder / "configs" / "metadata.json", described)
-    _write_json(
-        folder / "configs" / "inference.json",
-        inference_config(config, keep_largest=own["keep_largest"]),
-    )
+    own = described["medview"]
+    if len(trained.recipe.patch) == 3:
+        _write_json(
+            folder / "configs" / "inference.json",
+            inference_config(trained.config, keep_largest=own["keep_largest"]),
+        )
     for name, source in sources.items():
         _copy(source, folder / "configs" / name)
     _copy(card.folder / card["licence_file"], folder / "LICENSE")
+
+
+def _tensors(networks: Sequence[nn.Module]) -> dict[str, torch.Tensor]:
+    """Give all weights by name, numbers in half precision; members of several by their place."""
+    tensors = {}
+    for number, network in enumerate(networks):
+        before = f"members.{number}." if len(networks) > 1 else ""
+        for name, value in network.state_dict().items():
+            kept = value.detach().cpu()
+            tensors[before + name] = (
+                kept.half() if kept.dtype.is_floating_point else kept
+            ).contiguous()
+    return tensors
+
+
+def _network_block(config: TrainConfig, members: int) -> dict[str, Any]:
+    network, arguments = config.network.class_name, config.network.args
+    if members == 1:
+        return {"class": network, "args": arguments}
+    return {
+        "class": "medview.inference.networks.ensemble.Ensemble",
+        "args": {"network": network, "arguments": arguments, "count": members},
+    }
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -93,28 +131,30 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def metadata(config: TrainConfig, card: Card, sha256: str) -> dict[str, Any]:
+def metadata(
+    trained: Trained, card: Card, network: Mapping[str, Any], sha256: str
+) -> dict[str, Any]:
     """Give MONAI's metadata with the medview block."""
-    outputs = [{"index": 0, "label": "background"}, *card["outputs"]]
+    recipe = trained.recipe
+    outputs = list(card["outputs"])
+    if trained.task == "segmentation":
+        outputs.insert(0, {"index": 0, "label": "background"})
     names = {str(output["index"]): output["label"] for output in outputs}
     image = {
         "type": "image",
-        "format": "magnitude",
+        "format": "magnitude" if recipe.channels == 1 else "rgb",
         "modality": card["scope"]["modality"][0],
-        "num_channels": 1,
-        "spatial_shape": list(config.data.patch),
+        "num_channels": recipe.channels,
+        "spatial_shape": list(recipe.patch),
         "dtype": "float32",
         "value_range": [],
-        "is_patch_data": True,
-        "channel_def": {"0": "image"},
+        "is_patch_data": trained.task != "classification",
+        "channel_def": {str(n): "image" for n in range(recipe.channels)}
+        if recipe.channels == 1
+        else {"0": "red", "1": "green", "2": "blue"},
     }
-    answer = {
-        **image,
-        "format": "segmentation",
-        "num_channels": len(outputs),
-        "value_range": [0, 1],
-        "channel_def": names,
-    }
+    answer = {**image, **_answer_format(trained, names)}
+    volumes = len(recipe.patch) == 3
     return {
         "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/"
         "0.8.1/meta_schema_20240725.json",
@@ -130,37 +170,78 @@ def metadata(config: TrainConfig, card: Card, sha256: str) -> dict[str, Any]:
         "authors": card["authors"],
         "copyright": card["authors"],
         "data_source": card["data_source"],
-        "data_type": "nifti",
-        "image_classes": "one channel, normalised as medview.preprocess.intensity says",
+        "data_type": "nifti" if volumes else "pictures",
+        "image_classes": "normalised as medview.preprocess.intensity says",
         "label_classes": ", ".join(f"{index}: {name}" for index, name in names.items()),
-        "pred_classes": f"{len(outputs)} channels of probabilities, background first",
+        "pred_classes": _PREDICTED[trained.task],
         "eval_metrics": {},
         "intended_use": card["intended_use"],
         "references": card["references"],
         "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": answer}},
-        "medview": _own_block(config, card, sha256),
+        "medview": _own_block(trained, card, network, sha256),
     }
 
 
-def _own_block(config: TrainConfig, card: Card, sha256: str) -> dict[str, Any]:
-    data = config.data
+_PREDICTED = MappingProxyType(
+    {
+        "segmentation": "one channel of logits a class, background first",
+        "classification": "one logit a class",
+        "detection": "logits of a middle by class, then logarithms of how far the box reaches up, "
+        "left, down and right in pixels, in cells of 4 x 4 pixels",
+        "instances": "logits of the foreground and of the depth within an object",
+    }
+)
+
+
+def _answer_format(trained: Trained, names: Mapping[str, str]) -> dict[str, Any]:
+    """Give what MONAI's metadata says of the answer."""
+    patch = list(trained.recipe.patch)
+    match trained.task:
+        case "segmentation":
+            form, channels, shape = "segmentation", dict(names), patch
+        case "classification":
+            form, shape = "probabilities", []
+            channels = {str(n): name for n, name in enumerate(trained.recipe.classes)}
+        case "detection":
+            form, shape = "boxes", [side // STRIDE for side in patch]
+            ways = ["up", "left", "down", "right"]
+            named = [*trained.recipe.classes, *ways]
+            channels = {str(n): name for n, name in enumerate(named)}
+        case _:
+            form, shape, channels = "instances", patch, {"0": "foreground", "1": "depth"}
     return {
+        "format": form,
+        "num_channels": len(channels),
+        "spatial_shape": shape,
+        "value_range": [0, 1] if form == "segmentation" else [],
+        "channel_def": channels,
+    }
+
+
+def _own_block(
+    trained: Trained, card: Card, network: Mapping[str, Any], sha256: str
+) -> dict[str, Any]:
+    recipe, config = trained.recipe, trained.config
+    volumes = len(recipe.patch) == 3
+    flat = {"size_px": list(recipe.size_px), "channels": recipe.channels}
+    block = {
         "id": config.export.id,
-        "engine": "segmentation",
-        "network": {"class": config.network.class_name, "args": config.network.args},
+        "engine": trained.task,
+        "network": network,
         "weights": {"file": "models/model.safetensors", "sha256": sha256},
         "preprocess": {
-            "orientation": "RAS",
-            "spacing_mm": list(data.spacing_mm),
-            "intensity": data.intensity,
+            "orientation": "RAS" if volumes else None,
+            "spacing_mm": list(recipe.spacing_mm) if volumes else None,
+            "intensity": recipe.intensity,
             "localise": card.entries.get("localise"),
+            **({} if volumes else flat),
         },
-        "patch": list(data.patch),
-        "flips": list(config.augment.flip),
-        "keep_largest": card.entries.get("keep_largest", False),
+        "patch": list(recipe.patch),
+        "flips": list(recipe.flips),
+        "keep_largest": recipe.keep_largest,
         "outputs": card["outputs"],
-        "threshold": None,
-        "temperature": None,
+        "threshold": card.entries.get("threshold"),
+        "temperature": trained.temperatures[0] if trained.temperatures else None,
         "scope": card["scope"],
         "limits": card["limits"],
         "licence": card["licence"],
@@ -168,6 +249,11 @@ def _own_block(config: TrainConfig, card: Card, sha256: str) -> dict[str, Any]:
         "metrics": "docs/metrics.json",
         "train_command": "medview train configs/train.toml --out DIR",
     }
+    if not volumes:
+        block |= {"classes": list(recipe.classes), "decoding": dict(recipe.decoding)}
+    if len(trained.temperatures) > 2:
+        block["member_temperatures"] = list(trained.temperatures[1:])
+    return block
 
 
 def inference_config(config: TrainConfig, *, keep_largest: bool) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import logging
 import math
 import os
 import time
@@ -13,29 +12,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from medview.core.errors import ModelError, ReadError
-from medview.imaging.intensity import normalise
-from medview.inference.engines.network import build_network, load_weights, predict
-from medview.inference.networks.windows import Windowed
+from medview.inference.engines.network import load_weights
+from medview.inference.networks.building import build_network
 from medview.learning import parallel
-from medview.learning.augment import random_patches
 from medview.learning.config import TrainConfig
-from medview.learning.data import Case, load_scan, to_spacing
-from medview.learning.losses import Loss, make_loss
-from medview.learning.metrics import dice_score
+from medview.learning.data import Case
 from medview.learning.optimise import Average, learning_rate_factor, make_optimiser
-
-log = logging.getLogger(__name__)
+from medview.learning.tasks.task import Scored, Task
 
 CHECKPOINT = "checkpoint.pt"
 CURVES = "curves.csv"
 
 Row = dict[str, float]
-Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass
@@ -51,7 +43,7 @@ class TrainingState:
 
 
 class Trainer:
-    """Trains one segmentation network; `device` and mixed precision come from outside.
+    """Trains one network for one task; `device` and mixed precision come from outside.
 
     Every epoch draws its random numbers from (seed, epoch), so a run that was stopped and resumed
     gives the same curve as one that was not.
@@ -60,27 +52,24 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
+        task: Task,
         train: Sequence[Case],
         val: Sequence[Case],
-        classes: tuple[str, ...],
         device: str,
     ) -> None:
         if not train:
             raise ReadError("There is no case to train on.")
         self.config = config
-        self.classes = classes
+        self.task = task
         self.device = torch.device(device)
         self.train = train
         self.val = val
-        self._kept: dict[str, Pair] = {}
-        self.loss: Loss = make_loss(config.loss.name, config.loss.class_weights)
-        if isinstance(self.loss, nn.Module):
-            self.loss.to(self.device)
+        self._kept: dict[str, Any] = {}
         torch.manual_seed(config.run.seed)
         network = build_network(config.network.class_name, config.network.args)
         if config.network.weights:
             load_weights(network, Path(config.network.weights))
-        _refuse_misfit(network, config.data.patch, len(classes))
+        task.check_network(network)
         network.to(self.device)
         self.state = TrainingState(
             network, Average(network, config.run.ema), make_optimiser(network, config.optimiser)
@@ -116,11 +105,11 @@ class Trainer:
 
     def _exhausted(self) -> bool:
         """Tell whether the validation has not improved for `early_stop` epochs (0: never)."""
-        patience = self.config.run.early_stop
-        scored = [row for row in self.state.history if "val_dice" in row]
+        patience, watched = self.config.run.early_stop, f"val_{self.task.watched}"
+        scored = [row for row in self.state.history if watched in row]
         if not patience or not scored:
             return False
-        best = max(scored, key=lambda row: row["val_dice"])
+        best = max(scored, key=lambda row: row[watched])
         return self.state.epoch - best["epoch"] >= patience
 
     def _epoch(self) -> Row:
@@ -137,20 +126,21 @@ class Trainer:
         summed, rate = 0.0, 0.0
         for number, chunk in enumerate(chunks, start=1):
             own = chunk[parallel.rank() :: parallel.count()]
-            pairs = [self._pair(self.train[i]) for i in own]
-            images, labels = random_patches(pairs, config.data.patch, config.augment, generator)
-            summed += self._backward(images, labels) * len(own)
+            prepared = [self._prepared(self.train[i]) for i in own]
+            images, target = self.task.batch(prepared, generator)
+            summed += self._backward(images, target) * len(own)
             if number % config.run.accumulate == 0 or number == len(chunks):
                 rate = self._step(state.epoch + number / len(chunks))
         loss = parallel.total(torch.tensor(summed, dtype=torch.float64)).item() / len(order)
         return {"epoch": state.epoch + 1, "lr": rate, "train_loss": loss}
 
-    def _backward(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+    def _backward(self, images: torch.Tensor, target: Any) -> float:
         images = images.to(self.device)
-        labels = labels.to(self.device)
+        if isinstance(target, torch.Tensor):
+            target = target.to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
-            logits = self.state.network(images)
-        loss = self.loss(logits.float(), labels)
+            answer = self.state.network(images)
+        loss = self.task.loss(answer.float(), target)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ModelError(
@@ -175,31 +165,31 @@ class Trainer:
         return rate
 
     def _validate(self) -> Row:
-        network = Windowed(self.state.average.network, self.config.data.patch)
-        sums = torch.zeros(len(self.classes), dtype=torch.float64)
+        network, task = self.state.average.network, self.task
+        own: list[Scored] = []
         for case in self.val[parallel.rank() :: parallel.count()]:
-            image, label = self._pair(case)
-            answer = predict(network, image.numpy(), self.config.augment.flip).argmax(axis=0)
-            truth = label.numpy()
-            for number in range(len(self.classes)):
-                sums[number] += dice_score(answer == number + 1, truth == number + 1)
-        means = (parallel.total(sums) / len(self.val)).tolist()
-        row = {f"val_dice_{name}": value for name, value in zip(self.classes, means, strict=True)}
-        return {"val_dice": sum(means) / len(means), **row}
+            example = self._read(case)
+            answer = task.answer(network, example)
+            own.append(task.score(case, example, answer, thorough=False))
+        figures = task.figures(parallel.gathered(own))
+        named = {f"val_{name}": value for name, value in figures.items()}
+        return {f"val_{task.watched}": task.headline(figures), **named}
 
-    def _pair(self, case: Case) -> Pair:
-        """Give image and label as the network wants them, read once if they are kept."""
-        if case.id in self._kept:
-            return self._kept[case.id]
-        data = self.config.data
-        scan = load_scan(case, len(self.classes))
-        image = to_spacing(scan.image, scan.spacing_mm, data.spacing_mm)
-        label = to_spacing(scan.label, scan.spacing_mm, data.spacing_mm, nearest=True)
-        values = torch.from_numpy(normalise(image, data.intensity))
-        pair = values, torch.from_numpy(label.astype(np.int64))
-        if data.cache:
-            self._kept[case.id] = pair
-        return pair
+    def _read(self, case: Case) -> Any:
+        """Give a case as it was read, once if they are kept."""
+        return self._keep(f"read {case.id}", lambda: self.task.read(case))
+
+    def _prepared(self, case: Case) -> Any:
+        """Give a case as batches are made of it, once if they are kept."""
+        return self._keep(f"made {case.id}", lambda: self.task.prepare(self.task.read(case)))
+
+    def _keep(self, name: str, make: Callable[[], Any]) -> Any:
+        if name in self._kept:
+            return self._kept[name]
+        made = make()
+        if self.config.data.cache:
+            self._kept[name] = made
+        return made
 
     def save(self, folder: Path) -> None:
         """Write checkpoint and curves so that a kill at any moment leaves the old or the new."""
@@ -236,24 +226,6 @@ class Trainer:
         state.optimiser.load_state_dict(content["optimiser"])
         state.epoch, state.step = content["epoch"], content["step"]
         state.history = content["history"]
-
-
-def _refuse_misfit(network: nn.Module, patch: tuple[int, ...], classes: int) -> None:
-    """Ask the network about one empty patch before a run is begun."""
-    try:
-        with torch.inference_mode():
-            given = tuple(network(torch.zeros(1, 1, *patch)).shape)
-    except (RuntimeError, ValueError) as error:
-        raise ReadError(
-            f"The network does not take patches of {' x '.join(map(str, patch))}.",
-            hint=f"It divides every side by {getattr(network, 'divisor', 1)}.",
-            detail=str(error),
-        ) from error
-    if given != (1, classes + 1, *patch):
-        raise ReadError(
-            f"The network gives {given[1]} channels; the data set needs {classes + 1}.",
-            hint="Set network.args.out_channels to the number of classes and one for background.",
-        )
 
 
 def _read_checkpoint(folder: Path) -> dict[str, Any]:

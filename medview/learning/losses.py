@@ -57,3 +57,48 @@ def make_loss(name: str, class_weights: Sequence[float] = ()) -> Loss:
         case _:
             raise ValueError(f"unknown loss {name!r}")
     return loss
+
+
+def make_class_loss(name: str, class_weights: Sequence[float] = (), smoothing: float = 0.0) -> Loss:
+    """Build the loss for logits (N, C) and probabilities of each class (N, C).
+
+    `smoothing` mixes that share of equal probabilities into the target (Szegedy et al.,
+    arXiv:1512.00567). mse is the Brier score; focal weighs each picture by how wrong it still is.
+    """
+    if name not in {"cross_entropy", "mse", "focal"}:
+        raise ValueError(f"unknown loss for classes {name!r}")
+    weight = torch.tensor(class_weights) if class_weights else None
+
+    def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        truth = (1 - smoothing) * target + smoothing / target.shape[1]
+        if name == "mse":
+            return (logits.softmax(dim=1) - truth).square().mean()
+        log_probability = logits.log_softmax(dim=1)
+        each = -truth * log_probability
+        if name == "focal":
+            each = each * (1 - log_probability.exp()).square()
+        if weight is not None:
+            each = each * weight.to(each.device)
+        return each.sum(dim=1).mean()
+
+    return loss
+
+
+def depth_loss(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Give the loss of logits of foreground and depth (N, 2, ...) under three maps (N, 3, ...).
+
+    Foreground: cross-entropy, ten times as strong where the third map says that two objects
+    nearly touch, and Dice. Depth: cross-entropy with the depth as a probability, which is least
+    where they agree, and the absolute difference within objects.
+    """
+    inside, depth, border = target[:, 0], target[:, 1], target[:, 2]
+    entropy = nn.functional.binary_cross_entropy_with_logits(
+        answer[:, 0], inside, weight=1 + 9 * border
+    )
+    found = answer[:, 0].sigmoid()
+    dice = 1 - (2 * (found * inside).sum() + 1) / (found.sum() + inside.sum() + 1)
+    shaped = nn.functional.binary_cross_entropy_with_logits(
+        answer[:, 1], depth, weight=1 + 2 * inside
+    )
+    distance = (answer[:, 1].sigmoid() - depth).abs() * inside
+    return entropy + dice + shaped + distance.sum() / inside.sum().clamp(min=1)

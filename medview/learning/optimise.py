@@ -50,7 +50,7 @@ def learning_rate_factor(config: ScheduleConfig, epoch: float) -> float:
 
 
 class Average:
-    """The exponential moving average of a network's weights; early steps count more."""
+    """The exponential moving average of a network's weights and norms; early steps count more."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network).eval()
@@ -64,4 +64,7 @@ class Average:
         for mean, value in zip(self.network.parameters(), network.parameters(), strict=True):
             mean.lerp_(value, 1.0 - decay)
         for kept, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
-            kept.copy_(buffer)
+            if buffer.dtype.is_floating_point:
+                kept.lerp_(buffer, 1.0 - decay)
+            else:
+                kept.copy_(buffer)

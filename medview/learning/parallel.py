@@ -9,9 +9,10 @@ import os
 import socket
 import sys
 import tempfile
+import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn
@@ -21,6 +22,8 @@ from torch.multiprocessing.spawn import ProcessExitedException, spawn
 from medview.core.errors import MedviewError, ModelError, ReadError
 
 _ERROR = ".error"
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -38,6 +41,21 @@ def total(values: torch.Tensor) -> torch.Tensor:
     if count() > 1:
         distributed.all_reduce(values)
     return values
+
+
+def gathered(own: list[T]) -> list[T]:
+    """Give the items of all processes, in an order that does not depend on how many there are.
+
+    Process number r of n is taken to hold items r, r + n, r + 2n and so on.
+    """
+    if count() == 1:
+        return own
+    parts: list[Any] = [None] * count()
+    distributed.all_gather_object(parts, own)
+    every = [None] * sum(len(part) for part in parts)
+    for number, part in enumerate(parts):
+        every[number :: count()] = part
+    return typing.cast("list[T]", every)
 
 
 def average_gradients(network: nn.Module) -> None:

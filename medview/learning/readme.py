@@ -8,6 +8,24 @@ _TITLES = {
     "dice": "Dice",
     "hd95": "95 % Hausdorff distance (mm)",
     "volume": "volume error, median (share of the true volume)",
+    "auroc": "area under the ROC curve",
+    "auprc": "area under the precision-recall curve",
+    "accuracy": "accuracy (the most probable class)",
+    "ece": "expected calibration error, 10 bins",
+    "sensitivity": "sensitivity at 90 % specificity",
+    "map50": "mean average precision at overlap 0.5",
+    "ap50": "average precision at overlap 0.5,",
+    "count": "error of the count,",
+    "f1": "F1 of objects at overlap 0.5",
+    "pq": "panoptic quality",
+    "sq": "mean overlap of matched objects",
+}
+_WHOLE = {
+    "map50_95": "mean average precision, overlaps 0.5 to 0.95",
+    "f1_iou50": "F1 of objects at overlap 0.5",
+    "sensitivity_at_spec90": "sensitivity at 90 % specificity",
+    "volume_error_median": "volume error, median (share of the true volume)",
+    "count_error_median": "error of the count, median (share of the true count)",
 }
 
 
@@ -61,30 +79,51 @@ def _words(values: list[Any]) -> str:
 
 
 def _table(result: dict[str, Any]) -> str:
+    judged = result.get("out_of_fold", 0)
+    held_out = (
+        f" {judged} of them were judged by the one member of the model that had not learned from "
+        "them (out of fold), at a temperature found without them; the model is the mean of all "
+        "members."
+        if judged
+        else ""
+    )
     lines = [
         f"{result['count']} cases of the split `{result['split']}`; in brackets the 95 % interval "
-        "from drawing patients anew (bootstrap).",
+        f"from drawing patients anew (bootstrap).{held_out}",
         "",
         "| figure | value |",
         "|---|---|",
     ]
     for name, entry in result["metrics"].items():
         kind, _, rest = name.partition("_")
-        part = rest.removeprefix("mm_") if kind != "volume" else ""
+        part = rest.removeprefix("mm_").removeprefix("error_").replace("_", " ")
         low, high = entry["ci95"]
-        title = f"{_TITLES.get(kind, kind)} {part}".strip()
+        title = _WHOLE.get(name) or f"{_TITLES.get(kind, kind)} {part}".strip()
         lines.append(f"| {title} | {entry['value']:.3f} [{low:.3f}, {high:.3f}] |")
     return "\n".join(lines)
 
 
 def _how(own: dict[str, Any]) -> str:
-    preprocess = own["preprocess"]
+    preprocess, network = own["preprocess"], own["network"]
+    members = network["args"].get("count", 1) if network["class"].endswith(".Ensemble") else 1
+    name = network["args"]["network"] if members > 1 else network["class"]
+    many = f"The mean of {members} networks `{name}`" if members > 1 else f"`{name}`"
+    mirrored = f", mirrored along the axes {own['flips']} and averaged" if own["flips"] else ""
+    trained = f"Trained by `{own['train_command']}`."
+    if len(own["patch"]) == 2:
+        size = " x ".join(map(str, preprocess["size_px"]))
+        scaled = f"scaled to fit into {size} pixels" if size else "in their own pixels"
+        colour = "in colour" if preprocess["channels"] == 3 else "in grey"
+        return (
+            f"{many} on pictures {colour}, {scaled}, normalised by "
+            f"{json.dumps(preprocess['intensity'])}{mirrored}. {trained}"
+        )
     spacing = " x ".join(f"{value:g}" for value in preprocess["spacing_mm"])
     return (
-        f"`{own['network']['class']}` on crops in {preprocess['orientation']} order at {spacing} "
+        f"{many} on crops in {preprocess['orientation']} order at {spacing} "
         f"mm, normalised by {json.dumps(preprocess['intensity'])}, in windows of "
-        f"{' x '.join(map(str, own['patch']))} voxels, mirrored along the axes {own['flips']} and "
-        "averaged. `python -m monai.bundle run --config_file configs/inference.json "
+        f"{' x '.join(map(str, own['patch']))} voxels{mirrored}. "
+        "`python -m monai.bundle run --config_file configs/inference.json "
         "--bundle_root . --dataset_dir CROPS` does the same with MONAI (medview must be "
-        f"installed). Trained by `{own['train_command']}`."
+        f"installed). {trained}"
     )

@@ -4,20 +4,30 @@ import argparse
 import dataclasses
 import functools
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 
-from medview.core.errors import MedviewError, ModelError, ReadError
+from medview.core.errors import MedviewError, ModelError
 from medview.learning import parallel
+from medview.learning.checks import find_near_copies, write_split
 from medview.learning.config import TrainConfig, load_config
-from medview.learning.data import Dataset, load_scans, open_dataset, with_folds
-from medview.learning.evaluate import evaluate
-from medview.learning.export import export_model, load_card
-from medview.learning.loop import Trainer, trained_network
+from medview.learning.data import Case, Dataset, with_folds, without_copies
+from medview.learning.evaluate import SPLIT_FILE, evaluate
+from medview.learning.export import Trained, export_model, load_card
+from medview.learning.layouts import open_dataset
+from medview.learning.loop import CHECKPOINT, Trainer, trained_network
+from medview.learning.metrics import best_temperature
 from medview.learning.readme import write_measured
+from medview.learning.tasks.choice import make_task
+from medview.learning.tasks.task import Recipe, Task, recipe_of_config
 
 log = logging.getLogger(__name__)
 
@@ -41,42 +51,137 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Job:
+    """One network to train: everything a process of its own must know."""
+
+    config: TrainConfig
+    task: str
+    recipe: Recipe
+    cases: tuple[Case, ...]
+    out: Path
+
+    def make_task(self) -> Task:
+        """Give the task with the losses and changes of the configuration."""
+        return make_task(self.task, self.recipe, self.config.loss, self.config.augment)
+
+    def of(self, split: str) -> tuple[Case, ...]:
+        """Give the cases of one split; those to learn from as `data.only` limits them."""
+        chosen = tuple(case for case in self.cases if case.split == split)
+        if split != "train":
+            return chosen
+        only: dict[str, Any] = self.config.data.only
+        return tuple(
+            case
+            for case in chosen
+            if all(case.tags.get(column) in words for column, words in only.items())
+        )
+
+
 def _train(path: Path, out: Path, *, resume: bool) -> None:
     """Train as the file `path` says; data and card are checked in full before the first step.
 
-    `out` gets checkpoint and curves, and, when the configuration names an export, the model
-    folder with its figures.
+    `out` gets checkpoint and curves (of every fold in a folder of its own, where all folds are
+    asked for), and, when the configuration names an export, the model folder with its figures.
     """
     config = load_config(path)
     card = load_card(Path(config.export.card)) if config.export.id else None
     dataset = open_dataset(Path(config.data.folder))
-    if dataset.task != "segmentation":
-        raise ReadError(f"Data sets for {dataset.task} cannot be learned from.")
-    cases = with_folds(dataset.cases, config.data.folds, config.data.fold, config.run.seed)
-    dataset = dataclasses.replace(dataset, cases=cases)
-    load_scans([*dataset.of("train"), *dataset.of("val")], len(dataset.classes))
-    work = functools.partial(run_epochs, resume=resume)
-    parallel.run(work, (config, dataset, out), config.run.processes)
+    recipe = recipe_of_config(config, dataset.classes, card.entries if card else {})
+    jobs = plan(config, dataset, recipe, out)
+    for job in jobs:
+        work = functools.partial(run_epochs, resume=resume and (len(jobs) == 1 or _begun(job.out)))
+        parallel.run(work, (job,), config.run.processes)
+    write_split(out / "split.csv", [job.cases for job in jobs])
     if card is None:
         return
     folder = out / config.export.id
     sources = {"train.toml": path, "card.toml": Path(config.export.card)}
-    export_model(trained_network(config, out), config, card, sources, folder)
-    if dataset.of("val"):
-        write_measured(folder, evaluate(folder, dataset, split="val"), card["note"])
+    networks = [trained_network(config, job.out) for job in jobs]
+    temperatures = calibrate(jobs, networks)
+    trained = Trained(config, recipe, dataset.task, temperatures)
+    export_model(networks, trained, card, sources, folder)
+    shutil.copyfile(out / "split.csv", folder / SPLIT_FILE)
+    measured = dataclasses.replace(
+        dataset,
+        cases=jobs[0].cases
+        if len(jobs) == 1
+        else tuple(case for case in dataset.cases if case.split != "test"),
+    )
+    split = "val" if len(jobs) == 1 else "all"
+    if measured.of(split):
+        write_measured(folder, evaluate(folder, measured, split=split), card["note"])
 
 
-def run_epochs(config: TrainConfig, dataset: Dataset, out: Path, *, resume: bool) -> None:
+def _begun(out: Path) -> bool:
+    return (out / CHECKPOINT).is_file()
+
+
+def plan(config: TrainConfig, dataset: Dataset, recipe: Recipe, out: Path) -> list[Job]:
+    """Check the data and give what is to be trained: one network, or one for every fold.
+
+    Images that are nearly copies never lie on both sides: in folds they go together, else the
+    copy is not learned from.
+    """
+    job = Job(config, dataset.task, recipe, dataset.cases, out)
+    copies = find_near_copies(job.make_task(), dataset.cases)
+    if copies:
+        named = ", ".join(f"{one} = {other}" for one, other in copies)
+        log.warning("nearly the same image: %s", named)
+    data = config.data
+    if data.folds == 0:
+        cases, gone = without_copies(dataset.cases, copies)
+        if gone:
+            log.warning("not learned from, as another split has the image: %s", ", ".join(gone))
+        return [dataclasses.replace(job, cases=cases)]
+    patient = {case.id: case.patient for case in dataset.cases}
+    alike = [(patient[one], patient[other]) for one, other in copies]
+    folds = range(data.folds) if data.fold < 0 else [data.fold]
+    return [
+        dataclasses.replace(
+            job,
+            cases=with_folds(dataset.cases, data.folds, fold, config.run.seed, alike),
+            out=out / f"fold-{fold}" if data.fold < 0 else out,
+        )
+        for fold in folds
+    ]
+
+
+def calibrate(jobs: Sequence[Job], networks: Sequence[nn.Module]) -> tuple[float, ...]:
+    """Give the temperature of the whole model and of each of its members, for classes; else none.
+
+    From what each network says of the cases it never saw. A member is judged at a temperature
+    found without these cases: from the other folds, where there are any.
+    """
+    if jobs[0].task != "classification":
+        return ()
+    truths, logits = [], []
+    for job, network in zip(jobs, networks, strict=True):
+        task, cases = job.make_task(), job.of("val")
+        found = [task.answer(network, task.read(case)) for case in cases]
+        truths.append(np.array([job.recipe.classes.index(case.answer) for case in cases], int))
+        logits.append(np.array(found).reshape(len(cases), len(job.recipe.classes)))
+    parts = list(range(len(jobs)))
+    chosen = [parts, *([other for other in parts if other != part] or [part] for part in parts)]
+    return tuple(
+        best_temperature(
+            np.concatenate([truths[i] for i in some]), np.concatenate([logits[i] for i in some])
+        )
+        for some in chosen
+    )
+
+
+def run_epochs(job: Job, *, resume: bool) -> None:
     """Do the epochs, in each of the processes that share the work; the first one speaks."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    train_cases, val_cases = dataset.of("train"), dataset.of("val")
-    trainer = Trainer(config, train_cases, val_cases, dataset.classes, device)
+    train_cases, val_cases = job.of("train"), job.of("val")
+    trainer = Trainer(job.config, job.make_task(), train_cases, val_cases, device)
     if resume:
-        trainer.resume(out)
+        trainer.resume(job.out)
     report = log.info if parallel.rank() == 0 else log.debug
     report("%d cases to train on, %d to validate, %s", len(train_cases), len(val_cases), device)
-    trainer.run(out, report)
+    trainer.run(job.out, report)
 
 
 if __name__ == "__main__":

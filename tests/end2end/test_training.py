@@ -12,7 +12,8 @@ import pytest
 
 from medview.imaging.intensity import normalise
 from medview.inference.engines.network import label_map, load_network, predict
-from medview.learning.data import load_scan, open_dataset
+from medview.learning.layouts import open_dataset
+from medview.learning.scans import load_scan
 from tests.helpers.training import write_card, write_config, write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,7 +1,6 @@
 """A model folder's network: loaded with its checksum checked, and asked about one crop."""
 
 import hashlib
-import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +15,8 @@ from torch import nn
 from medview.core.errors import ModelError
 from medview.imaging.crops import largest_piece
 from medview.inference.networks.averaging import FlipAverage
+from medview.inference.networks.building import build_network
 from medview.inference.networks.windows import Windowed
-
-_OUR_NETWORKS = "medview.inference.networks."
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
@@ -47,26 +45,17 @@ def keeps_largest(metadata: dict[str, Any]) -> bool:
     return bool(metadata["medview"].get("keep_largest", False))
 
 
-def build_network(class_name: str, arguments: dict[str, Any]) -> nn.Module:
-    """Make one of our own networks by name; names outside `medview.inference.networks` refused."""
-    if not class_name.startswith(_OUR_NETWORKS):
-        raise ModelError(f"The network {class_name} is not one of medview's own.")
-    module_name, _, name = class_name.rpartition(".")
-    try:
-        network = getattr(importlib.import_module(module_name), name)(**arguments)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"The network {class_name} cannot be built as the model asks.", detail=repr(error)
-        ) from error
-    if not isinstance(network, nn.Module):
-        raise ModelError(f"{class_name} is not a network.")
-    return network
-
-
 def load_network(folder: Path, device: str = "cpu") -> nn.Module:
-    """Build the network of a model folder in float32, in evaluation mode, on `device`.
+    """Give the network of a model folder for images of any size, in windows of its `patch`.
 
-    It takes images of any size, in windows of the model's `patch`.
+    Refuses as `load_trained` does.
+    """
+    patch = read_metadata(folder)["medview"]["patch"]
+    return Windowed(load_trained(folder, device), patch).eval().to(device)
+
+
+def load_trained(folder: Path, device: str = "cpu") -> nn.Module:
+    """Build the network of a model folder in float32, in evaluation mode, on `device`.
 
     Refuses with ModelError: weights whose SHA-256 is not the one the metadata states, weights
     that do not fit the network, a network that is not ours. No code of the folder is run.
@@ -86,7 +75,7 @@ def load_network(folder: Path, device: str = "cpu") -> nn.Module:
             hint="Install the model again.",
         )
     _put_weights(network, content, folder.name)
-    return Windowed(network, block["patch"]).eval().to(device)
+    return network.eval().to(device)
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -6,19 +6,34 @@ import torch
 from torch import nn
 
 
-class FlipAverage(nn.Module):
-    """Class probabilities of a segmentation network, averaged over mirrored inputs.
+class FlipMean(nn.Module):
+    """The mean answer of a network to an input and its mirrored copies.
 
-    `flips` lists spatial axes, 0 to 2, each giving one mirrored view beside the input itself;
-    (N, C, x, y, z) to (N, classes, x, y, z).
+    `flips` lists spatial axes, from 0, each giving one mirrored view beside the input itself.
+    Maps (N, C, x, y...) are mirrored back first; answers without a place (N, C) are as they are.
     """
 
     def __init__(self, network: nn.Module, flips: Sequence[int] = ()) -> None:
         super().__init__()
         self.network = network
+        self.divisor = int(getattr(network, "divisor", 1))
         self.views: list[list[int]] = [[], *([axis + 2] for axis in flips)]
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Give the mean of the probabilities, each mirrored back."""
-        answers = [self.network(image.flip(axes)).softmax(dim=1).flip(axes) for axes in self.views]
+        """Give the mean of what comes back."""
+        answers = []
+        for axes in self.views:
+            answer = self.network(image.flip(axes))
+            answers.append(answer.flip(axes) if answer.ndim == image.ndim else answer)
         return torch.stack(answers).mean(dim=0)
+
+
+class FlipAverage(FlipMean):
+    """Class probabilities of a segmentation network, averaged over mirrored inputs.
+
+    (N, C, x, y...) to (N, classes, x, y...).
+    """
+
+    def __init__(self, network: nn.Module, flips: Sequence[int] = ()) -> None:
+        super().__init__(nn.Sequential(network, nn.Softmax(dim=1)), flips)
+        self.divisor = int(getattr(network, "divisor", 1))

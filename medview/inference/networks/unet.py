@@ -1,25 +1,57 @@
 """Residual U-Nets in plain torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import nn
 
+_CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_NORMS: dict[tuple[str, int], Callable[..., nn.Module]] = {
+    ("instance", 2): nn.InstanceNorm2d,
+    ("instance", 3): nn.InstanceNorm3d,
+    ("batch", 2): nn.BatchNorm2d,
+    ("batch", 3): nn.BatchNorm3d,
+}
+
+
+class _Parts:
+    """The layers of a U-Net in a number of dimensions, with one kind of norm."""
+
+    def __init__(self, dimensions: int, norm: str) -> None:
+        if (norm, dimensions) not in _NORMS:
+            raise ValueError(f"norm must be instance or batch, not {norm!r}")
+        self.plain = _CONVOLUTIONS[dimensions]
+        self.transposed = _TRANSPOSED[dimensions]
+        self._norm = _NORMS[norm, dimensions]
+
+    def norm(self, channels: int) -> nn.Module:
+        """A norm with a scale and shift of its own for every channel."""
+        return self._norm(channels, affine=True)
+
+    def convolution(self, in_channels: int, out_channels: int) -> nn.Sequential:
+        """A 3x3 convolution, norm and leaky ReLU on the same grid."""
+        return nn.Sequential(
+            self.plain(in_channels, out_channels, 3, padding=1, bias=False),
+            self.norm(out_channels),
+            nn.LeakyReLU(0.01, inplace=True),
+        )
+
 
 class _ResidualBlock(nn.Module):
-    """Two normalised 3x3x3 convolutions beside a short cut; the first may halve the grid."""
+    """Two normalised 3x3 convolutions beside a short cut; the first may halve the grid."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+    def __init__(self, parts: _Parts, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride, padding=1, bias=False)
-        self.norm1 = nn.InstanceNorm3d(out_channels, affine=True)
-        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.norm2 = nn.InstanceNorm3d(out_channels, affine=True)
+        self.conv1 = parts.plain(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.norm1 = parts.norm(out_channels)
+        self.conv2 = parts.plain(out_channels, out_channels, 3, padding=1, bias=False)
+        self.norm2 = parts.norm(out_channels)
         self.act = nn.LeakyReLU(0.01, inplace=True)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
-            self.shortcut = nn.Conv3d(in_channels, out_channels, 1, stride)
+            self.shortcut = parts.plain(in_channels, out_channels, 1, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = self.act(self.norm1(self.conv1(x)))
@@ -27,16 +59,8 @@ class _ResidualBlock(nn.Module):
         return out
 
 
-def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False),
-        nn.InstanceNorm3d(out_channels, affine=True),
-        nn.LeakyReLU(0.01, inplace=True),
-    )
-
-
-class UNet3d(nn.Module):
-    """Residual 3D U-Net with instance norm; (N, C, x, y, z) to logits (N, classes, x, y, z).
+class _UNet(nn.Module):
+    """A residual U-Net in two or three dimensions.
 
     The full grid is touched by one convolution going in and one coming out, which keeps it quick
     on a processor; skip connections add. Each level halves the grid, so every side of the input
@@ -45,26 +69,25 @@ class UNet3d(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: int = 1,
-        out_channels: int = 2,
-        widths: Sequence[int] = (16, 32, 64, 192),
+        self, parts: _Parts, in_channels: int, out_channels: int, widths: Sequence[int]
     ) -> None:
         super().__init__()
         if len(widths) < 2:
             raise ValueError("a U-Net needs at least two levels")
         self.divisor = 2 ** (len(widths) - 1)
-        self.stem = _convolution(in_channels, widths[0])
+        self.stem = parts.convolution(in_channels, widths[0])
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
         self.merge = nn.ModuleList()
         for level, (narrow, wide) in enumerate(pairwise(widths)):
-            self.down.append(_ResidualBlock(narrow, wide, stride=2))
-            self.up.append(nn.ConvTranspose3d(wide, narrow, 2, 2))
+            self.down.append(_ResidualBlock(parts, narrow, wide, stride=2))
+            self.up.append(parts.transposed(wide, narrow, 2, 2))
             self.merge.append(
-                _ResidualBlock(narrow, narrow) if level else _convolution(narrow, narrow)
+                _ResidualBlock(parts, narrow, narrow)
+                if level
+                else parts.convolution(narrow, narrow)
             )
-        self.head = nn.Conv3d(widths[0], out_channels, 1)
+        self.head = parts.plain(widths[0], out_channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Give logits on the grid of the input."""
@@ -77,3 +100,29 @@ class UNet3d(nn.Module):
             x = merge(up(x) + skips.pop())
         logits: torch.Tensor = self.head(x)
         return logits
+
+
+class UNet3d(_UNet):
+    """Residual 3D U-Net; (N, C, x, y, z) to logits (N, classes, x, y, z)."""
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 2,
+        widths: Sequence[int] = (16, 32, 64, 192),
+        norm: str = "instance",
+    ) -> None:
+        super().__init__(_Parts(3, norm), in_channels, out_channels, widths)
+
+
+class UNet2d(_UNet):
+    """Residual 2D U-Net; (N, C, rows, columns) to logits (N, classes, rows, columns)."""
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 2,
+        widths: Sequence[int] = (16, 32, 64, 128, 192),
+        norm: str = "instance",
+    ) -> None:
+        super().__init__(_Parts(2, norm), in_channels, out_channels, widths)

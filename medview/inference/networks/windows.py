@@ -20,7 +20,7 @@ class Windowed(nn.Module):
     windows of just that size, spread evenly from end to end, logits averaged where they meet.
     A larger image is asked as a whole: windows would show the structure in pieces. Sides that the
     network cannot divide are continued by their own edge.
-    (N, C, x, y, z) to (N, classes, x, y, z).
+    (N, C, x, y...) to (N, classes, x, y...).
     """
 
     def __init__(self, network: nn.Module, patch: Sequence[int]) -> None:
@@ -35,7 +35,7 @@ class Windowed(nn.Module):
         sides = [math.ceil(size / divisor) * divisor for size in sizes]
         near = all(n < _NEAR * side for n, side in zip(sizes, self.patch, strict=True))
         window = [min(pair) for pair in zip(sides, self.patch, strict=True)] if near else sides
-        image = _continued(image, window)
+        image = continued(image, window)
         starts = [_starts(size, side) for size, side in zip(image.shape[2:], window, strict=True)]
         places: list[tuple[EllipsisType | slice, ...]] = [
             (..., *(slice(start, start + side) for start, side in zip(corner, window, strict=True)))
@@ -47,8 +47,7 @@ class Windowed(nn.Module):
         for place, logits in zip(places, answers, strict=True):
             total[place] += logits
             count[place] += 1
-        x, y, z = sizes
-        answer: torch.Tensor = (total / count)[..., :x, :y, :z]
+        answer: torch.Tensor = (total / count)[(..., *(slice(0, size) for size in sizes))]
         return answer
 
 
@@ -58,9 +57,10 @@ def _starts(size: int, window: int) -> list[int]:
     return [round(i * (size - window) / max(count - 1, 1)) for i in range(count)]
 
 
-def _continued(image: torch.Tensor, window: Sequence[int]) -> torch.Tensor:
-    missing = [max(0, side - size) for side, size in zip(window, image.shape[2:], strict=True)]
+def continued(image: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:
+    """Give (N, C, x, y...) of at least these sides: what is missing at the ends is their edge."""
+    missing = [max(0, side - size) for side, size in zip(sides, image.shape[2:], strict=True)]
     if not any(missing):
         return image
-    x, y, z = missing
-    return nn.functional.pad(image, (0, z, 0, y, 0, x), mode="replicate")
+    after = [number for short in reversed(missing) for number in (0, short)]
+    return nn.functional.pad(image, after, mode="replicate")

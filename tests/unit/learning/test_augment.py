@@ -1,9 +1,10 @@
 """Random changes: what is turned off changes nothing, image and label move together."""
 
 import numpy as np
+import pytest
 import torch
 
-from medview.learning.augment import random_matrix, random_patches
+from medview.learning.augment import changed, random_matrix, random_patches
 from medview.learning.config import AugmentConfig
 
 STILL = AugmentConfig(
@@ -69,3 +70,41 @@ def test_the_same_seed_gives_the_same_patches():
     again = random_patches([pair()], (8, 8, 8), AugmentConfig(), torch.Generator().manual_seed(5))
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
+
+
+def test_flat_pictures_keep_their_channels_and_move_as_one():
+    config = AugmentConfig(rotate_deg=180, scale=0.2, flip=(0, 1), elastic_mm=2.0, noise=0)
+    label = torch.zeros((40, 50), dtype=torch.int64)
+    label[10:25, 12:40] = 1
+    image = torch.stack([label.float(), 2 * label.float(), 1 - label.float()])
+    still = AugmentConfig(**{**vars(config), "gamma": (1.0, 1.0), "clip": 0})
+    images, labels = random_patches(
+        [(image, label)] * 6, (48, 48), still, torch.Generator().manual_seed(0)
+    )
+    assert images.shape == (6, 3, 48, 48)
+    assert labels.shape == (6, 1, 48, 48)
+    # The first two channels are multiples of each other before as after; bright is still label.
+    for picture, mask in zip(images, labels, strict=True):
+        inside, outside = picture[0][mask[0] == 1], picture[0][mask[0] == 0]
+        assert inside.median() > outside.max() - 0.6 * (inside.max() - outside.min())
+        assert inside.mean() > outside.mean() + 0.5
+
+
+def test_a_turn_in_the_plane_is_a_rotation():
+    config = AugmentConfig(rotate_deg=90, scale=0, flip=())
+    matrix = random_matrix(config, torch.Generator().manual_seed(4), 2)
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(2))
+    assert torch.det(matrix).item() == pytest.approx(1.0)
+
+
+def test_tinted_erased_and_mixed_pictures_stay_pictures():
+    config = AugmentConfig(colour=0.4, erase=0.5)
+    image = torch.randn((3, 30, 40), generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    blanked = 0
+    for _ in range(20):
+        out = changed(image, config, generator)
+        assert out.shape == image.shape
+        assert torch.isfinite(out).all()
+        blanked += bool((out == 0).all(dim=0).any())
+    assert 3 <= blanked <= 17  # by chance, half of the time

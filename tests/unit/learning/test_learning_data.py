@@ -9,8 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medview.core.errors import ReadError
-from medview.learning.data import Case, load_scan, load_scans, open_dataset, to_spacing, with_folds
+from medview.learning.checks import read_all
+from medview.learning.config import AugmentConfig, LossConfig
+from medview.learning.data import Case, with_folds
+from medview.learning.layouts import open_dataset
+from medview.learning.scans import load_scan, to_spacing
+from medview.learning.tasks.task import Recipe
+from medview.learning.tasks.volumes import VolumeSegmentation
 from tests.helpers.training import write_dataset, write_pair
+
+
+def two_classes() -> VolumeSegmentation:
+    recipe = Recipe(classes=("large", "small"), patch=(16, 16, 16))
+    return VolumeSegmentation(recipe, LossConfig(), AugmentConfig())
 
 
 def test_declared_data_set(tmp_path):
@@ -19,7 +30,7 @@ def test_declared_data_set(tmp_path):
     assert len(dataset.of("train")) == 6
     assert len(dataset.of("val")) == 4
     assert len(dataset.of("all")) == 10
-    assert len(load_scans(dataset.cases, 2)) == 10
+    assert len(read_all(two_classes(), dataset.cases)) == 10
 
 
 def test_pairs_with_an_index_are_known_without_a_declaration(tmp_path):
@@ -92,7 +103,7 @@ def test_all_bad_cases_are_named_at_once(tmp_path):
     broken = np.full((20, 20, 20), np.nan, np.float32)
     nibabel.save(nibabel.Nifti1Image(broken, np.eye(4)), tmp_path / "images/ball_21.nii.gz")
     with pytest.raises(ReadError) as error:
-        load_scans(dataset.cases, 2)
+        read_all(two_classes(), dataset.cases)
     text = error.value.user_text
     for words in (
         "6 of 10",

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from medview.learning.config import OptimiserConfig, ScheduleConfig
-from medview.learning.losses import make_loss
+from medview.learning.losses import depth_loss, make_class_loss, make_loss
 from medview.learning.optimise import Average, learning_rate_factor, make_optimiser
 
 LOGITS = torch.randn((2, 3, 4, 4, 4), generator=torch.Generator().manual_seed(0))
@@ -125,3 +125,51 @@ def test_average_follows_its_recurrence():
         decay = min(0.5, (1 + step) / (10 + step))
         mean = decay * mean + (1 - decay) * step
     assert average.network.weight.item() == pytest.approx(mean, rel=1e-5)
+
+
+FLAT_LOGITS = torch.randn((5, 3), generator=torch.Generator().manual_seed(2))
+MIXED = torch.rand((5, 3), generator=torch.Generator().manual_seed(3)).softmax(1)
+
+
+def test_class_losses_by_their_formulas():
+    p = FLAT_LOGITS.softmax(1)
+    entropy = -(MIXED * p.log()).sum(1).mean()
+    loss = make_class_loss("cross_entropy")(FLAT_LOGITS, MIXED)
+    assert loss.item() == pytest.approx(entropy.item(), rel=1e-5)
+    brier = make_class_loss("mse")(FLAT_LOGITS, MIXED)
+    assert brier.item() == pytest.approx(((p - MIXED) ** 2).mean().item(), rel=1e-5)
+    focal = -(MIXED * (1 - p) ** 2 * p.log()).sum(1).mean()
+    loss = make_class_loss("focal")(FLAT_LOGITS, MIXED)
+    assert loss.item() == pytest.approx(focal.item(), rel=1e-5)
+    weighted = -(MIXED * torch.tensor([1.0, 2.0, 3.0]) * p.log()).sum(1).mean()
+    loss = make_class_loss("cross_entropy", (1.0, 2.0, 3.0))(FLAT_LOGITS, MIXED)
+    assert loss.item() == pytest.approx(weighted.item(), rel=1e-5)
+
+
+def test_smoothing_is_what_torch_does_with_labels():
+    numbers = torch.tensor([0, 2, 1, 1, 0])
+    truth = nn.functional.one_hot(numbers, 3).float()
+    loss = make_class_loss("cross_entropy", smoothing=0.1)(FLAT_LOGITS, truth)
+    expected = nn.functional.cross_entropy(FLAT_LOGITS, numbers, label_smoothing=0.1)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_depth_loss_is_least_for_the_truth_and_minds_near_borders():
+    inside = torch.zeros(1, 8, 8)
+    inside[:, 2:6, 2:6] = 1
+    depth = 0.6 * inside
+    border = torch.zeros(1, 8, 8)
+    border[:, 2, 2] = 1
+    target = torch.stack([inside, depth, border], dim=1)
+
+    def loss(inside_too: torch.Tensor, depth_too: torch.Tensor) -> float:
+        maps = torch.stack([inside_too, depth_too], dim=1).clamp(0.001, 0.999)
+        return depth_loss(maps.logit(), target).item()
+
+    best = loss(inside, depth)
+    shallow = loss(inside, 0.3 * inside)
+    at_border, elsewhere = inside.clone(), inside.clone()
+    at_border[:, 2, 2] = 0
+    elsewhere[:, 5, 5] = 0
+    assert best < shallow
+    assert best < loss(elsewhere, depth) < loss(at_border, depth)

@@ -8,8 +8,10 @@ import torch
 
 from medview.core.errors import ModelError, ReadError
 from medview.learning.config import TrainConfig, load_config
-from medview.learning.data import open_dataset
+from medview.learning.layouts import open_dataset
 from medview.learning.loop import CHECKPOINT, CURVES, Trainer, trained_network
+from medview.learning.tasks.choice import make_task
+from medview.learning.tasks.task import Task, recipe_of_config
 from tests.helpers.training import write_config, write_dataset
 
 
@@ -18,11 +20,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("balls"))
 
 
+def task_of(config: TrainConfig) -> Task:
+    recipe = recipe_of_config(config, ("large", "small"), {})
+    return make_task("segmentation", recipe, config.loss, config.augment)
+
+
 def make(folder: Path, where: Path, **changes: object) -> tuple[TrainConfig, Trainer]:
     config = load_config(write_config(where / "train.toml", folder, **changes))
     dataset = open_dataset(folder)
-    names = dataset.classes
-    return config, Trainer(config, dataset.of("train"), dataset.of("val"), names, "cpu")
+    return config, Trainer(config, task_of(config), dataset.of("train"), dataset.of("val"), "cpu")
 
 
 def ignore(line: str) -> None:
@@ -113,7 +119,7 @@ def test_a_run_that_diverges_stops(folder, tmp_path):
 def test_no_case_to_train_on_is_refused(folder, tmp_path):
     config = load_config(write_config(tmp_path / "a.toml", folder))
     with pytest.raises(ReadError, match="no case"):
-        Trainer(config, [], [], ("large", "small"), "cpu")
+        Trainer(config, task_of(config), [], [], "cpu")
 
 
 @pytest.mark.parametrize(
@@ -129,5 +135,6 @@ def test_a_network_that_does_not_fit_is_refused_before_the_first_step(
     path = write_config(tmp_path / "a.toml", folder)
     path.write_text(path.read_text().replace(before, after))
     cases = open_dataset(folder).of("train")
+    config = load_config(path)
     with pytest.raises(ReadError, match=words):
-        Trainer(load_config(path), cases, [], ("large", "small"), "cpu")
+        Trainer(config, task_of(config), cases, [], "cpu")

@@ -13,18 +13,20 @@ from medview.core.errors import ModelError, ReadError
 from medview.imaging.intensity import normalise
 from medview.inference.catalog import load_card as load_model_card
 from medview.inference.engines.network import (
-    build_network,
     label_map,
     load_network,
     predict,
     read_metadata,
 )
+from medview.inference.networks.building import build_network
 from medview.inference.networks.unet import UNet3d
 from medview.learning.config import TrainConfig, load_config
-from medview.learning.data import load_scan, open_dataset
 from medview.learning.evaluate import evaluate, main
-from medview.learning.export import export_model, load_card
+from medview.learning.export import Trained, export_model, load_card
+from medview.learning.layouts import open_dataset
 from medview.learning.readme import write_measured
+from medview.learning.scans import load_scan
+from medview.learning.tasks.task import recipe_of_config
 from tests.helpers.training import write_card, write_config, write_dataset
 
 
@@ -35,9 +37,11 @@ def write_model(folder: Path, data: Path) -> tuple[TrainConfig, UNet3d]:
     config = load_config(path)
     torch.manual_seed(0)
     network = UNet3d(**config.network.args).eval()
-    card = write_card(folder)
-    sources = {"train.toml": path, "card.toml": card}
-    export_model(network, config, load_card(card), sources, folder / "balls")
+    card = load_card(write_card(folder))
+    recipe = recipe_of_config(config, ("large", "small"), card.entries)
+    trained = Trained(config, recipe, "segmentation")
+    sources = {"train.toml": path, "card.toml": folder / "card.toml"}
+    export_model([network], trained, card, sources, folder / "balls")
     return config, network
 
 

@@ -1,0 +1,114 @@
+"""Flat pictures as networks want them, and what the answers mean on the picture."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from medview.imaging.intensity import normalise
+from medview.inference.networks.centres import STRIDE
+from medview.inference.networks.windows import continued
+
+FloatImage = npt.NDArray[np.float32]
+
+
+def fitted_shape(shape: Sequence[int], size_px: Sequence[int]) -> tuple[int, int]:
+    """Give rows and columns of a picture scaled to just fit into `size_px`, its aspect kept.
+
+    An empty `size_px` leaves the picture as it is.
+    """
+    rows, columns = shape[0], shape[1]
+    if not size_px:
+        return rows, columns
+    factor = min(size_px[0] / rows, size_px[1] / columns)
+    return max(1, round(rows * factor)), max(1, round(columns * factor))
+
+
+def resized(image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Give (C, rows, columns) on another grid, linearly, fine detail averaged when it shrinks."""
+    if tuple(image.shape[1:]) == tuple(shape):
+        return image
+    return functional.interpolate(
+        image[None], size=list(shape), mode="bilinear", align_corners=False, antialias=True
+    )[0]
+
+
+def to_input(
+    picture: npt.NDArray[Any],
+    channels: int,
+    size_px: Sequence[int],
+    intensity: Mapping[str, object],
+) -> torch.Tensor:
+    """Give a picture, (rows, columns) or (rows, columns, 3), as (channels, rows, columns).
+
+    A grey picture for a colour network is repeated; a colour picture for a grey one is averaged.
+    """
+    values = torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32))
+    image = values.movedim(-1, 0) if values.ndim == 3 else values[None]
+    if image.shape[0] != channels:
+        image = image.mean(dim=0, keepdim=True).expand(channels, -1, -1)
+    image = resized(image, fitted_shape(picture.shape, size_px))
+    return torch.from_numpy(normalise(image.numpy(), intensity))
+
+
+def ask(network: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
+    """Give the answer to one picture (C, rows, columns), its edge continued to what is divisible.
+
+    Answers are on the CPU, in float32; maps cover the picture and what was put on.
+    """
+    divisor = int(getattr(network, "divisor", 1))
+    sides = [math.ceil(size / divisor) * divisor for size in image.shape[1:]]
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        answer: torch.Tensor = network(continued(image[None].to(device), sides))
+    return answer[0].float().cpu()
+
+
+def boxes_of(
+    answer: torch.Tensor,
+    classes: int,
+    least_score: float = 0.05,
+    most_overlap: float = 0.5,
+    most: int = 300,
+) -> tuple[FloatImage, FloatImage, npt.NDArray[np.int64]]:
+    """Give boxes (n, 4: top, left, bottom, right in input pixels), scores and class numbers.
+
+    `answer` is a CentreDetector's, (classes + 4, rows / 4, columns / 4). A cell that no
+    neighbour surpasses is a middle; of two boxes of one class that overlap (intersection over
+    union above `most_overlap`) the surer one stays. Surest first, at most `most`.
+    """
+    heat = answer[:classes].sigmoid()
+    peaks = heat * (functional.max_pool2d(heat[None], 3, 1, 1)[0] == heat)
+    number, row, column = (peaks >= least_score).nonzero(as_tuple=True)
+    scores = heat[number, row, column]
+    order = scores.argsort(descending=True, stable=True)[: 4 * most]
+    number, row, column, scores = number[order], row[order], column[order], scores[order]
+    reach = answer[classes:, row, column].clamp(max=8.0).exp()
+    middle = (torch.stack([row, column]).float() + 0.5) * STRIDE
+    boxes = torch.cat([middle - reach[:2], middle + reach[2:]]).T
+    kept = _surest(boxes, number, most_overlap)[:most]
+    return boxes[kept].numpy(), scores[kept].numpy(), number[kept].numpy()
+
+
+def overlaps(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Give intersection over union of boxes (n, 4) with boxes (m, 4), as (n, m)."""
+    low = torch.maximum(first[:, None, :2], second[None, :, :2])
+    high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(dim=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1) for boxes in (first, second)]
+    return shared / (areas[0][:, None] + areas[1][None] - shared).clamp(min=1e-9)
+
+
+def _surest(boxes: torch.Tensor, number: torch.Tensor, most_overlap: float) -> list[int]:
+    rival = (overlaps(boxes, boxes) > most_overlap) & (number[:, None] == number[None])
+    kept: list[int] = []
+    gone = torch.zeros(len(boxes), dtype=torch.bool)
+    for index in range(len(boxes)):
+        if not gone[index]:
+            kept.append(index)
+            gone |= rival[index]
+    return kept

@@ -1,0 +1,255 @@
+"""Data set folders found: by their `dataset.toml`, or by a layout that is known by itself."""
+
+import csv
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+from zipfile import BadZipFile
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+
+from medview.core.errors import ReadError
+from medview.learning.data import SPLITS, Case, Dataset, check_no_leak
+
+_TASKS = ("segmentation", "classification", "detection", "instances", "video")
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    task: str
+    classes: tuple[str, ...]
+    image: str
+    label: str = ""
+    index: str = "index.csv"
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Find the cases of a data set folder by its `dataset.toml` or by a layout known by itself.
+
+    Raises ReadError when the folder is no data set, when the index lacks a column, names a split
+    unknown here, or has one patient in two splits. Cases without a patient are people of their
+    own.
+    """
+    archives = sorted(folder.glob("*.npz"))
+    layout = _declared(folder) or _recognised(folder)
+    if layout is not None:
+        cases = _read_index(folder, layout)
+        classes = layout.classes
+        if not classes:
+            classes = tuple(sorted({case.answer for case in cases}))
+        dataset = Dataset(folder, layout.task, classes, cases)
+    elif archives:
+        dataset = _medmnist(folder, archives)
+    else:
+        raise ReadError(
+            f"{folder.name} is not a data set folder.",
+            hint="Add a dataset.toml with task, classes and [layout], and an index.csv.",
+        )
+    check_no_leak(dataset.cases)
+    return dataset
+
+
+def _declared(folder: Path) -> _Layout | None:
+    path = folder / "dataset.toml"
+    if not path.is_file():
+        return None
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        layout = table["layout"]
+        found = _Layout(
+            task=str(table["task"]),
+            classes=tuple(str(name) for name in table["classes"]),
+            image=str(layout["image"]),
+            label=str(layout.get("label", "")),
+            index=str(layout.get("index", "index.csv")),
+        )
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ReadError(
+            "dataset.toml could not be understood.",
+            hint="It needs task, classes, and [layout] with image and, but for classes, label.",
+            detail=repr(error),
+        ) from error
+    if found.task not in _TASKS or not (found.label or found.task == "classification"):
+        raise ReadError(
+            "dataset.toml could not be understood.",
+            hint=f"task is one of {', '.join(_TASKS)}; all but classification need layout.label.",
+        )
+    return found
+
+
+def _recognised(folder: Path) -> _Layout | None:
+    """Know a folder with index.csv by what lies beside it."""
+    if not (folder / "index.csv").is_file():
+        return None
+    known: tuple[Callable[[Path], _Layout | None], ...] = (
+        _volumes,
+        _boxes,
+        _masks,
+        _numbered_objects,
+        _vessels,
+        _named_classes,
+    )
+    return next((layout for find in known if (layout := find(folder))), None)
+
+
+def _volumes(folder: Path) -> _Layout | None:
+    """NIfTI pairs: images/ID.nii.gz and labels/ID.nii.gz."""
+    names = sorted(path.name for path in (folder / "images").glob("*.nii.gz"))
+    if not names or not (folder / "labels").is_dir():
+        return None
+    hippocampus = all(name.startswith("hippocampus_") for name in names)
+    classes = ("anterior", "posterior") if hippocampus else _classes_from_labels(folder)
+    return _Layout("segmentation", classes, "images/{id}.nii.gz", "labels/{id}.nii.gz")
+
+
+def _classes_from_labels(folder: Path) -> tuple[str, ...]:
+    """Name the classes by number when nobody named them."""
+    highest = 0
+    for path in sorted((folder / "labels").glob("*.nii.gz")):
+        try:
+            highest = max(highest, int(np.max(np.asanyarray(nibabel.load(path).dataobj))))
+        except (OSError, ValueError, ImageFileError):
+            continue  # named with all other bad files before the first step
+    return tuple(f"class {number}" for number in range(1, highest + 1))
+
+
+def _boxes(folder: Path) -> _Layout | None:
+    """Pascal VOC: JPEGImages/ID.jpg and Annotations/ID.xml."""
+    annotations = sorted((folder / "Annotations").glob("*.xml"))
+    if not annotations:
+        return None
+    names: set[str] = set()
+    for path in annotations:
+        try:
+            tree = ElementTree.parse(path)  # noqa: S314 - expat itself limits what entities grow to
+        except (OSError, ElementTree.ParseError):
+            continue  # named with all other bad files before the first step
+        names |= {(item.findtext("name") or "").strip() for item in tree.iter("object")}
+    classes = tuple(sorted(names - {""}))
+    return _Layout("detection", classes, "{file}", "Annotations/{id}.xml")
+
+
+def _masks(folder: Path) -> _Layout | None:
+    """Pictures with one mask each: images/ID.* and masks/ID.png."""
+    if not (folder / "masks").is_dir():
+        return None
+    lungs = (folder / "LICENCES.csv").is_file()
+    return _Layout("segmentation", ("lungs",) if lungs else ("mask",), "{file}", "masks/{id}.png")
+
+
+def _numbered_objects(folder: Path) -> _Layout | None:
+    """Pictures with a map of numbered objects: images/ID.png and labels/ID.png."""
+    if not sorted((folder / "labels").glob("*.png")):
+        return None
+    name = "nucleus" if "nuclei" in folder.name else "object"
+    return _Layout("instances", (name,), "{file}", "labels/{id}.png")
+
+
+def _vessels(folder: Path) -> _Layout | None:
+    """Fundus photographs with the first observer's vessels beside them."""
+    if not sorted((folder / "images").glob("*_1stHO.png")):
+        return None
+    return _Layout("segmentation", ("vessels",), "{file}", "images/{id}_1stHO.png")
+
+
+def _named_classes(folder: Path) -> _Layout | None:
+    """Pictures whose class stands in the index."""
+    rows = _rows(folder / "index.csv")
+    if not rows or not all((row.get("label") or "").strip() for row in rows):
+        return None
+    return _Layout("classification", (), "{file}")
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReadError(f"The index {path.name} could not be read.", detail=str(error)) from error
+    return [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(text.splitlines())]
+
+
+def _read_index(folder: Path, layout: _Layout) -> tuple[Case, ...]:
+    rows = _rows(folder / layout.index)
+    missing = {"file", "patient", "split"} - set(rows[0] if rows else ())
+    if missing:
+        raise ReadError(f"The index lacks the columns: {', '.join(sorted(missing))}.")
+    licences = _licences(folder)
+    problems = []
+    cases = []
+    for number, row in enumerate(rows, start=2):
+        if not row["file"] or row["split"] not in SPLITS:
+            problems.append(f"line {number}: needs file, patient and a split of {SPLITS}")
+            continue
+        case = _case(folder, layout, row, licences)
+        if layout.task == "classification" and layout.classes and case.answer not in layout.classes:
+            problems.append(f"line {number}: {case.answer!r} is not one of {layout.classes}")
+        cases.append(case)
+    if problems:
+        raise ReadError("The index is not valid: " + "; ".join(problems))
+    return tuple(cases)
+
+
+def _case(
+    folder: Path, layout: _Layout, row: Mapping[str, str], licences: Mapping[str, str]
+) -> Case:
+    name = Path(row["file"]).name.removesuffix(".gz").removesuffix(".nii")
+    if Path(name).suffix.lower() in _PICTURES:
+        name = Path(name).stem
+    tags = {k: v for k, v in row.items() if k not in {"file", "patient", "split", "label"}}
+    if name in licences:
+        tags["licence"] = licences[name]
+    return Case(
+        name,
+        row["patient"] or name,
+        row["split"],
+        folder / layout.image.format(id=name, file=row["file"]),
+        folder / layout.label.format(id=name) if layout.label else None,
+        row.get("label", "").strip(),
+        tags=tags,
+    )
+
+
+def _licences(folder: Path) -> dict[str, str]:
+    """Give the class of licence of every image that LICENCES.csv names."""
+    path = folder / "LICENCES.csv"
+    rows = _rows(path) if path.is_file() else []
+    return {row["image"]: row["license_class"] for row in rows if "license_class" in row}
+
+
+def _medmnist(folder: Path, archives: list[Path]) -> Dataset:
+    """Know MedMNIST: arrays SPLIT_images (n, rows, columns) and SPLIT_labels (n, 1)."""
+    cases: list[Case] = []
+    for path in archives:
+        try:
+            with np.load(path) as arrays:
+                labels = {
+                    split: arrays[f"{split}_labels"].ravel()
+                    for split in SPLITS
+                    if f"{split}_images" in arrays
+                }
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise ReadError(f"{path.name} could not be read.", detail=str(error)) from error
+        cases += [
+            Case(f"{split}_{row}", f"{split}_{row}", split, path, answer=str(answer), row=row)
+            for split, answers in labels.items()
+            for row, answer in enumerate(answers)
+        ]
+    if not cases:
+        raise ReadError(f"{folder.name} holds no pictures with labels.")
+    numbers = sorted({case.answer for case in cases}, key=int)
+    names = ("normal", "pneumonia") if "pneumonia" in archives[0].name else tuple(numbers)
+    if len(names) != len(numbers):
+        names = tuple(numbers)
+    named = dict(zip(numbers, names, strict=True))
+    return Dataset(
+        folder,
+        "classification",
+        names,
+        tuple(replace(case, answer=named[case.answer]) for case in cases),
+    )

@@ -1,0 +1,217 @@
+"""Detection of objects in flat pictures by the boxes around them."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from medview.core.errors import ReadError
+from medview.inference.networks.centres import STRIDE
+from medview.inference.networks.pictures import ask, boxes_of, to_input
+from medview.learning.augment import changed, random_centre, random_matrix, sampled
+from medview.learning.box_loss import BoxTarget, box_loss, box_target
+from medview.learning.config import AugmentConfig, LossConfig
+from medview.learning.data import Case
+from medview.learning.detection_metrics import Match, average_precisions, match_boxes
+from medview.learning.pictures import read_picture
+from medview.learning.tasks.masks import refuse_other_than_flat
+from medview.learning.tasks.task import Recipe, Scored, Task
+
+log = logging.getLogger(__name__)
+
+Boxes = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Boxed:
+    """A picture with its boxes (n, 4: top, left, bottom, right in pixels) and class numbers."""
+
+    picture: npt.NDArray[Any]
+    boxes: Boxes
+    numbers: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Boxes in the picture's pixels, how sure each is, and the number of its class."""
+
+    boxes: Boxes
+    scores: npt.NDArray[np.float32]
+    numbers: npt.NDArray[np.int64]
+
+
+def read_boxes(
+    path: Path | None, classes: Sequence[str], name: str
+) -> tuple[Boxes, npt.NDArray[np.int64]]:
+    """Read a Pascal VOC file; boxes without an area are told and left out."""
+    if path is None or not path.is_file():
+        raise ReadError("label is missing")
+    try:
+        tree = ElementTree.parse(path)  # noqa: S314 - expat itself limits what entities grow to
+        found = [
+            (
+                (item.findtext("name") or "").strip(),
+                [float(item.findtext(f"bndbox/{key}") or "") for key in _EDGES],
+            )
+            for item in tree.iter("object")
+        ]
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        raise ReadError("label cannot be read", detail=str(error)) from error
+    unknown = sorted({kind for kind, _ in found if kind not in classes})
+    if unknown:
+        raise ReadError(f"label names {', '.join(unknown)}, not one of {', '.join(classes)}")
+    whole = [(k, b) for k, b in found if b[2] > b[0] and b[3] > b[1] and np.isfinite(b).all()]
+    if len(whole) < len(found):
+        log.warning("%s: %d boxes without an area are left out", name, len(found) - len(whole))
+    boxes = np.array([box for _, box in whole], np.float32).reshape(-1, 4)
+    return boxes, np.array([classes.index(kind) for kind, _ in whole], np.int64)
+
+
+#: Unsure boxes are kept for the precision-recall curve, down to this.
+_LEAST_SCORE = 0.01
+_EDGES = ("ymin", "xmin", "ymax", "xmax")
+
+
+class Detection(Task):
+    """Boxes by a detector without anchors."""
+
+    losses = frozenset({"box"})
+    watched = "map50"
+
+    def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
+        super().__init__(recipe, loss, augment)
+        refuse_other_than_flat(recipe)
+
+    def read(self, case: Case) -> Boxed:
+        """Read one picture with its boxes, which must begin inside of it."""
+        picture = read_picture(case)
+        boxes, numbers = read_boxes(case.label, self.recipe.classes, case.id)
+        edges = np.array([*picture.shape[:2]] * 2)
+        if (boxes < -1).any() or (boxes > edges + 1).any():
+            raise ReadError("label has boxes outside of the image")
+        return Boxed(picture, boxes, numbers)
+
+    def prepare(self, example: Boxed) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Give image (C, rows, columns), boxes in its pixels, and class numbers."""
+        image, factor = self._input(example)
+        return (
+            image,
+            torch.from_numpy(example.boxes * factor),
+            torch.from_numpy(example.numbers),
+        )
+
+    def _input(self, example: Boxed) -> tuple[torch.Tensor, Boxes]:
+        recipe = self.recipe
+        image = to_input(example.picture, recipe.channels, recipe.size_px, recipe.intensity)
+        rows, columns = (
+            new / old for new, old in zip(image.shape[1:], example.picture.shape[:2], strict=True)
+        )
+        return image, np.array([rows, columns] * 2, np.float32)
+
+    def batch(
+        self,
+        prepared: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+        generator: torch.Generator,
+    ) -> tuple[torch.Tensor, list[BoxTarget]]:
+        """Give pictures (N, C, rows, columns) and what their cells should answer."""
+        patch, classes = self.recipe.patch, len(self.recipe.classes)
+        axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in patch]
+        offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+        images, targets = [], []
+        for image, boxes, numbers in prepared:
+            matrix = random_matrix(self.augment, generator, 2)
+            centre = random_centre(image.shape[1:], patch, self.augment, generator)
+            moved = sampled(image, offsets @ matrix.T + centre, generator)
+            images.append(changed(moved, self.augment, generator))
+            placed, kept = moved_boxes(boxes, matrix, centre, patch)
+            shape = (patch[0] // STRIDE, patch[1] // STRIDE)
+            targets.append(box_target(placed[kept], numbers[kept], classes, shape, STRIDE))
+        return torch.stack(images), targets
+
+    def loss(self, answer: torch.Tensor, target: Sequence[BoxTarget]) -> torch.Tensor:
+        """Give the loss of the maps of a batch."""
+        return box_loss(answer, target, len(self.recipe.classes), STRIDE)
+
+    def answer(self, network: nn.Module, example: Boxed) -> Found:
+        """Give the boxes in the picture's own pixels, cut at its edges."""
+        image, factor = self._input(example)
+        boxes, scores, numbers = boxes_of(
+            ask(network, image),
+            len(self.recipe.classes),
+            _LEAST_SCORE,
+            self.recipe.decoding.get("most_overlap", 0.5),
+        )
+        rows, columns = example.picture.shape[:2]
+        edges = np.array([rows, columns] * 2, np.float32)
+        return Found(np.clip(boxes / factor, 0, edges), scores, numbers)
+
+    def score(self, case: Case, example: Boxed, answer: Found, *, thorough: bool) -> Scored:
+        """Match boxes of each class with the truth at overlaps from 0.5 to 0.95."""
+        matches: list[Match] = []
+        numbers: dict[str, float] = {}
+        least = float(self.recipe.decoding.get("least_score", 0.3))
+        steps = np.arange(0.5, 1.0, 0.05) if thorough else np.array([0.5])
+        for number, name in enumerate(self.recipe.classes):
+            mine = answer.numbers == number
+            truth = example.boxes[example.numbers == number]
+            match = match_boxes(answer.boxes[mine], answer.scores[mine], truth, steps)
+            matches.append(match)
+            numbers[f"true_{name}"] = float(len(truth))
+            numbers[f"found_{name}"] = float((match.scores >= least).sum())
+            numbers[f"matched_{name}"] = float(match.hits[0][match.scores >= least].sum())
+        return Scored(case, numbers, matches)
+
+    def figures(self, scored: Sequence[Scored]) -> dict[str, float]:
+        """Give mean average precision, average precision by class, and the error of the counts."""
+        figures: dict[str, float] = {}
+        by_class = [
+            average_precisions([one.evidence[number] for one in scored])
+            for number in range(len(self.recipe.classes))
+        ]
+        table = np.array(by_class)
+        figures["map50"] = float(np.nanmean(table[:, 0]))
+        if table.shape[1] > 1:
+            figures["map50_95"] = float(np.nanmean(table))
+        for number, name in enumerate(self.recipe.classes):
+            figures[f"ap50_{name.lower()}"] = float(table[number, 0])
+        for name in self.recipe.classes:
+            errors = [abs(s.numbers[f"found_{name}"] - s.numbers[f"true_{name}"]) for s in scored]
+            figures[f"count_error_{name.lower()}"] = float(np.mean(errors))
+        return figures
+
+    def channels_wanted(self) -> int:
+        """Give one channel a class and four for how far boxes reach."""
+        return len(self.recipe.classes) + 4
+
+    def answer_shape(self) -> tuple[int, ...]:
+        """Give the shape of the answer to one patch."""
+        return (self.channels_wanted(), *(side // STRIDE for side in self.recipe.patch))
+
+
+def moved_boxes(
+    boxes: torch.Tensor, matrix: torch.Tensor, centre: torch.Tensor, patch: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give where boxes of an image come to lie in a patch, and which of them to keep.
+
+    `matrix` and `centre` take offsets from the middle of the patch to the image. Objects are
+    taken for ellipses: the new box is the one around the turned ellipse. Boxes are cut at the
+    edge; those of which less than 0.4 is left, or less than 3 pixels a side, are not kept.
+    """
+    back = torch.linalg.inv(matrix)
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5  # pixel centres, not edges, are at integers
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    edge = torch.tensor([float(n) for n in patch])
+    place = (middle - centre) @ back.T + edge / 2
+    reach = (half[:, None, :] * back[None]).square().sum(dim=2).sqrt()
+    whole = torch.cat([place - reach, place + reach], dim=1)
+    low, high = (torch.minimum(whole[:, s].clamp(min=0), edge) for s in (slice(2), slice(2, 4)))
+    sides = (high - low).clamp(min=0)
+    share = sides.prod(dim=1) / (4 * reach.prod(dim=1)).clamp(min=1e-6)
+    return torch.cat([low, high], dim=1), (share > 0.4) & (sides.min(dim=1).values >= 3)

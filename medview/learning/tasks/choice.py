@@ -1,0 +1,35 @@
+"""Which task a data set is for."""
+
+from medview.core.errors import ReadError
+from medview.learning.config import AugmentConfig, LossConfig
+from medview.learning.tasks.boxes import Detection
+from medview.learning.tasks.instances import Instances
+from medview.learning.tasks.masks import MaskSegmentation
+from medview.learning.tasks.picture_classes import Classification
+from medview.learning.tasks.task import Recipe, Task
+from medview.learning.tasks.volumes import VolumeSegmentation
+
+_BY_NAME: dict[str, type[Task]] = {
+    "classification": Classification,
+    "detection": Detection,
+    "instances": Instances,
+}
+
+
+def make_task(
+    name: str,
+    recipe: Recipe,
+    loss: LossConfig | None = None,
+    augment: AugmentConfig | None = None,
+) -> Task:
+    """Give the task of a data set by name; segmentation is flat where the recipe's patch is.
+
+    Without a loss the task is for asking and scoring only.
+    """
+    kind = _BY_NAME.get(name)
+    if name == "segmentation":
+        kind = VolumeSegmentation if len(recipe.patch) == 3 else MaskSegmentation
+    if kind is None:
+        raise ReadError(f"Data sets for {name} cannot be learned from.")
+    chosen = loss or LossConfig(name=min(kind.losses))
+    return kind(recipe, chosen, augment or AugmentConfig())

@@ -1,0 +1,124 @@
+"""Segmentation of flat pictures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from medview.core.errors import ReadError
+from medview.inference.networks.averaging import FlipAverage
+from medview.inference.networks.pictures import ask, resized, to_input
+from medview.learning.augment import random_patches
+from medview.learning.config import AugmentConfig, LossConfig
+from medview.learning.data import Case
+from medview.learning.losses import make_loss
+from medview.learning.metrics import dice_score
+from medview.learning.pictures import read_map, read_picture
+from medview.learning.tasks.task import Recipe, Scored, Task, means
+from medview.learning.tasks.volumes import mean_dice
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+Labels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """A picture with its label map, both on the picture's own grid."""
+
+    picture: npt.NDArray[Any]
+    label: Labels
+
+
+def refuse_other_than_flat(recipe: Recipe) -> None:
+    """Refuse a recipe for volumes."""
+    if len(recipe.patch) != 2:
+        raise ReadError("Pictures need data.patch with two numbers, rows and columns.")
+
+
+class MaskSegmentation(Task):
+    """Label maps of pictures; a mask of two values, whatever they are, is one class."""
+
+    losses = frozenset({"cross_entropy", "mse", "focal", "dice", "dice_ce"})
+    watched = "dice"
+
+    def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
+        super().__init__(recipe, loss, augment)
+        refuse_other_than_flat(recipe)
+        self._loss = make_loss(loss.name, loss.class_weights)
+
+    def read(self, case: Case) -> Outlined:
+        """Read one picture with its label map."""
+        picture, label = read_picture(case), read_map(case.label)
+        if label.shape != picture.shape[:2]:
+            raise ReadError("image and label lie on different grids")
+        classes = len(self.recipe.classes)
+        if classes == 1:
+            label = label > label.max() / 2 if label.max() > 1 else label > 0
+        if not np.isin(label, range(classes + 1)).all():
+            raise ReadError(f"label holds values other than 0 to {classes}")
+        if not label.any():
+            raise ReadError("label is empty")
+        return Outlined(picture, label.astype(np.uint8))
+
+    def prepare(self, example: Outlined) -> Pair:
+        """Give image (C, rows, columns) and label (rows, columns) as the network sees them."""
+        image = self._input(example)
+        classes = len(self.recipe.classes)
+        each = np.stack([example.label == number for number in range(classes + 1)])
+        shares = resized(torch.from_numpy(each.astype(np.float32)), image.shape[1:])
+        return image, shares.argmax(dim=0)
+
+    def _input(self, example: Outlined) -> torch.Tensor:
+        recipe = self.recipe
+        return to_input(example.picture, recipe.channels, recipe.size_px, recipe.intensity)
+
+    def batch(self, prepared: Sequence[Pair], generator: torch.Generator) -> Pair:
+        """Give patches (N, C, rows, columns) and class numbers (N, 1, rows, columns)."""
+        return random_patches(prepared, self.recipe.patch, self.augment, generator)
+
+    def loss(self, answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Give the loss of logits (N, classes, rows, columns)."""
+        if isinstance(self._loss, nn.Module):
+            self._loss.to(answer.device)
+        return self._loss(answer, target)
+
+    def answer(self, network: nn.Module, example: Outlined) -> Labels:
+        """Give the label map on the picture's own grid, mirrored views averaged."""
+        image = self._input(example)
+        averaged = FlipAverage(network, self.recipe.flips)
+        found = ask(averaged, image)[:, : image.shape[1], : image.shape[2]]
+        labels: Labels = resized(found, example.label.shape).argmax(dim=0).numpy().astype(np.uint8)
+        return labels
+
+    def score(self, case: Case, example: Outlined, answer: Labels, *, thorough: bool) -> Scored:
+        """Compare one label map with the truth."""
+        del thorough
+        return Scored(
+            case,
+            {
+                f"dice_{name}": dice_score(answer == number, example.label == number)
+                for number, name in enumerate(self.recipe.classes, start=1)
+            },
+        )
+
+    def figures(self, scored: Sequence[Scored]) -> dict[str, float]:
+        """Give the mean Dice of each class, and again for images under an open licence alone."""
+        names = list(scored[0].numbers)
+        figures = means(scored, names)
+        if any("licence" in one.case.tags for one in scored):
+            opened = [one for one in scored if one.case.tags.get("licence") == "open"]
+            few = means(opened, names) if opened else dict.fromkeys(names, float("nan"))
+            figures |= {f"{name}_open": value for name, value in few.items()}
+        return figures
+
+    def headline(self, figures: Mapping[str, float]) -> float:
+        """Give the mean Dice over the classes."""
+        return mean_dice(figures, self.recipe.classes)
+
+    def channels_wanted(self) -> int:
+        """Give one channel a class and one for the background."""
+        return len(self.recipe.classes) + 1

@@ -1,0 +1,176 @@
+"""The face that every kind of learning shows to the loop, to the evaluation and to the export."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from medview.core.errors import ReadError
+from medview.learning.config import AugmentConfig, LossConfig, TrainConfig
+from medview.learning.data import Case
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How images come to a network and how its answers are read; the same in training and after.
+
+    `decoding` holds what reads the answers beyond that, by name: thresholds, least sizes.
+    """
+
+    classes: tuple[str, ...]
+    patch: tuple[int, ...]
+    spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
+    size_px: tuple[int, ...] = ()
+    channels: int = 1
+    intensity: Mapping[str, Any] = field(default_factory=dict)
+    flips: tuple[int, ...] = ()
+    keep_largest: bool = False
+    decoding: Mapping[str, float] = field(default_factory=dict)
+    temperature: float = 1.0
+
+
+def recipe_of_config(
+    config: TrainConfig, classes: tuple[str, ...], card: Mapping[str, Any]
+) -> Recipe:
+    """Give the recipe of a training; `card` may ask for `keep_largest` and `decoding`."""
+    data = config.data
+    return Recipe(
+        classes=classes,
+        patch=data.patch,
+        spacing_mm=data.spacing_mm,
+        size_px=data.size_px,
+        channels=data.channels,
+        intensity=data.intensity,
+        flips=config.augment.flip,
+        keep_largest=bool(card.get("keep_largest", False)),
+        decoding=dict(card.get("decoding", {})),
+    )
+
+
+def recipe_of_model(metadata: Mapping[str, Any], classes: tuple[str, ...]) -> Recipe:
+    """Give the recipe that a model folder's metadata states.
+
+    The classes are the model's own where it names them, else those of the data set.
+    """
+    own = metadata["medview"]
+    preprocess = own["preprocess"]
+    return Recipe(
+        classes=tuple(own.get("classes") or classes),
+        patch=tuple(own["patch"]),
+        spacing_mm=tuple(preprocess.get("spacing_mm") or (1.0, 1.0, 1.0)),
+        size_px=tuple(preprocess.get("size_px") or ()),
+        channels=int(preprocess.get("channels", 1)),
+        intensity=preprocess["intensity"],
+        flips=tuple(int(axis) for axis in own.get("flips", ())),
+        keep_largest=bool(own.get("keep_largest", False)),
+        decoding=own.get("decoding") or {},
+        temperature=float(own.get("temperature") or 1.0),
+    )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How the answer about one case did: numbers to write down, and evidence to add up."""
+
+    case: Case
+    numbers: Mapping[str, float]
+    evidence: Any = None
+
+
+class Task(ABC):
+    """One kind of learning: how cases are read, batches made, answers found and scored.
+
+    Examples, answers and targets are whatever the task itself makes of them.
+    """
+
+    #: The losses it can learn by.
+    losses: ClassVar[frozenset[str]]
+    #: What the early stop follows: a figure's name, more is better.
+    watched: ClassVar[str]
+
+    def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
+        if loss.name not in self.losses:
+            raise ReadError(
+                f"The loss {loss.name} does not fit this data set.",
+                hint=f"Choose one of {', '.join(sorted(self.losses))}.",
+            )
+        self.recipe = recipe
+        self.augment = augment
+
+    @abstractmethod
+    def read(self, case: Case) -> Any:
+        """Read and check one case; ReadError says what is wrong with it."""
+
+    def picture(self, example: Any) -> npt.NDArray[Any]:
+        """Give a flat picture of an example, by which copies are found."""
+        picture: npt.NDArray[Any] = example.picture
+        return picture
+
+    @abstractmethod
+    def prepare(self, example: Any) -> Any:
+        """Give what batches are made of, kept in memory between epochs."""
+
+    @abstractmethod
+    def batch(self, prepared: Sequence[Any], generator: torch.Generator) -> tuple[Any, Any]:
+        """Give images (N, C, ...) and their target, changed by chance."""
+
+    @abstractmethod
+    def loss(self, answer: torch.Tensor, target: Any) -> torch.Tensor:
+        """Give the mean loss of a batch."""
+
+    @abstractmethod
+    def answer(self, network: nn.Module, example: Any) -> Any:
+        """Give what the network says of one example, as in a reading."""
+
+    @abstractmethod
+    def score(self, case: Case, example: Any, answer: Any, *, thorough: bool) -> Scored:
+        """Compare an answer with the truth; `thorough` adds what is slow to work out."""
+
+    @abstractmethod
+    def figures(self, scored: Sequence[Scored]) -> dict[str, float]:
+        """Give the figures of many cases; not a number where they cannot be told."""
+
+    def headline(self, figures: Mapping[str, float]) -> float:
+        """Give the one number that stands for how good it is: the figure `watched`."""
+        return figures[self.watched]
+
+    @abstractmethod
+    def channels_wanted(self) -> int:
+        """Give how many channels the network's answer must have."""
+
+    def answer_shape(self) -> tuple[int, ...]:
+        """Give the shape of the answer to one patch."""
+        return (self.channels_wanted(), *self.recipe.patch)
+
+    def check_network(self, network: nn.Module) -> None:
+        """Ask the network about an empty patch before a run is begun; ReadError if it misfits."""
+        patch = self.recipe.patch
+        network.eval()
+        try:
+            with torch.inference_mode():
+                image = torch.zeros(1, self.recipe.channels, *patch)
+                given = tuple(network(image).shape)[1:]
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ReadError(
+                f"The network does not take patches of {' x '.join(map(str, patch))}"
+                f" with {self.recipe.channels} channels.",
+                hint=f"It divides every side by {getattr(network, 'divisor', 1)}.",
+                detail=str(error),
+            ) from error
+        wanted = self.answer_shape()
+        if given != wanted:
+            raise ReadError(
+                f"The network gives {given[0]} channels; the data set needs {wanted[0]}."
+                if given[0] != wanted[0]
+                else f"The network answers in the shape {given}; {wanted} is needed.",
+                hint="Set network.args to the number of classes of the data set.",
+            )
+
+
+def means(scored: Sequence[Scored], names: Sequence[str]) -> dict[str, float]:
+    """Give the mean over cases of each of these numbers."""
+    return {name: sum(one.numbers[name] for one in scored) / max(len(scored), 1) for name in names}

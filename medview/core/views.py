@@ -24,7 +24,8 @@ class ViewState:
     """What one slice view shows of a volume.
 
     `center_lps_mm` is the point in the middle of the view; `zoom` is 1 where the image fits;
-    the window is in real-world values; `thickness_mm` 0 shows single slices.
+    the window is in real-world values; `thickness_mm` 0 shows single slices. `quarter_turns` go
+    clockwise; flips come after them.
     """
 
     orientation: Plane
@@ -34,6 +35,7 @@ class ViewState:
     window_width: float = 1.0
     thickness_mm: float = 0.0
     inverted: bool = False
+    quarter_turns: int = 0
     flipped_horizontally: bool = False
     flipped_vertically: bool = False
 

@@ -35,6 +35,13 @@ class EdgeLetters:
     top: str = ""
     bottom: str = ""
 
+    def turned(self, quarter_turns: int) -> EdgeLetters:
+        """The letters of the picture turned clockwise."""
+        letters = self
+        for _ in range(quarter_turns % 4):
+            letters = EdgeLetters(letters.bottom, letters.top, letters.left, letters.right)
+        return letters
+
     def flipped(self, *, horizontal: bool, vertical: bool) -> EdgeLetters:
         """The letters of the mirrored picture."""
         left, right = (self.right, self.left) if horizontal else (self.left, self.right)
@@ -168,6 +175,7 @@ def plane_frame(
     geometry: Geometry,
     plane: Plane,
     *,
+    quarter_turns: int = 0,
     flip_horizontal: bool = False,
     flip_vertical: bool = False,
 ) -> PlaneFrame:
@@ -176,7 +184,7 @@ def plane_frame(
     The acquired planes nearest to the patient's are taken, each grid axis once, and named by
     their true directions, so that every pixel is a measured one. On sheared grids the edge
     nearer to its patient axis stays along the screen and the other is set at its true angle.
-    `ACQUIRED` shows rows and columns as stored.
+    `ACQUIRED` shows rows and columns as stored. `quarter_turns` go clockwise and come before flips.
     """
     steps = geometry.affine[:3, :3]
     axes: tuple[int, ...] = (2, 1, 0)
@@ -193,6 +201,9 @@ def plane_frame(
     right = steps[:, right_axis] * signs[0]
     down = steps[:, down_axis] * signs[1]
     right_lps, down_lps = _square(right, down, plane)
+    for _ in range(quarter_turns % 4):
+        right_lps, down_lps = -down_lps, right_lps
+        right_axis, down_axis = down_axis, right_axis
     right_lps = -right_lps if flip_horizontal else right_lps
     down_lps = -down_lps if flip_vertical else down_lps
     in_plane = steps[:, [down_axis, right_axis]]

@@ -76,19 +76,14 @@ def _apply(services: Services, volume: Volume, state: Presentation) -> None:
         viewing.set_window(look.window)
     if state.inverted is not None and state.inverted != (viewing.inverted != volume.inverted):
         viewing.toggle_inverted()
-    half_turn = state.quarter_turns == 2
-    if state.flipped != half_turn:
+    viewing.turn(plane, state.quarter_turns)
+    if state.flipped:
         viewing.flip(plane)
-    if half_turn:
-        viewing.flip(plane, vertically=True)
     notes = list(state.notes)
     if look is not None and any(_reaches_out(mark, volume) for mark in look.graphics.marks):
         notes.append("Drawings of the presentation state reach beyond the image: clipped")
     for note in notes:
         services.workspace.notify(Level.WARNING, note)
-    if state.quarter_turns % 2:
-        text = "The presentation state turns the image by a quarter, which is not shown"
-        services.workspace.notify(Level.WARNING, text)
     if look is not None and look.area is not None:
         _show_area(services, volume, look.area)
 

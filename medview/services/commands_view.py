@@ -199,6 +199,20 @@ def _zooming(viewing: Viewing) -> tuple[Command, ...]:
             "Mirror the plane last touched; the letters at its edges follow.",
         ),
         (
+            "view.turn",
+            "Turn right",
+            lambda: viewing.turn(viewing.active_plane, 1),
+            "Alt+R",
+            "Turn the plane last touched by a quarter, clockwise; its letters follow.",
+        ),
+        (
+            "view.turn_left",
+            "Turn left",
+            lambda: viewing.turn(viewing.active_plane, -1),
+            "Alt+L",
+            "Turn the plane last touched by a quarter, anticlockwise; its letters follow.",
+        ),
+        (
             "view.maximise",
             "Fill the window with this view",
             lambda: viewing.toggle_maximised(viewing.active_plane),

@@ -58,15 +58,15 @@ class Look:
         """With another state of one plane; its zoom is held to what can be shown."""
         low, high = _ZOOM_LIMITS
         held = replace(state, zoom=min(max(state.zoom, low), high))
-        flips = held.flipped_horizontally, held.flipped_vertically
         old = self.view(held.orientation)
         frames = self.frames
-        if flips != (old.flipped_horizontally, old.flipped_vertically):
+        if _turns(held) != _turns(old):
             frame = plane_frame(
                 self.volume.geometry,
                 held.orientation,
-                flip_horizontal=flips[0],
-                flip_vertical=flips[1],
+                quarter_turns=held.quarter_turns,
+                flip_horizontal=held.flipped_horizontally,
+                flip_vertical=held.flipped_vertically,
             )
             frames = MappingProxyType({**frames, held.orientation: frame})
         views = MappingProxyType({**self.views, held.orientation: held})
@@ -98,6 +98,11 @@ class Look:
         index[frame.normal] = min(max(number, 0), frame.count - 1)
         x, y, z = frame.geometry.to_lps_mm(index)
         return float(x), float(y), float(z)
+
+
+def _turns(state: ViewState) -> tuple[int, bool, bool]:
+    """How a plane lies on the screen."""
+    return state.quarter_turns % 4, state.flipped_horizontally, state.flipped_vertically
 
 
 def fresh_look(volume: Volume, sibling: Look | None = None, sample: Volume | None = None) -> Look:

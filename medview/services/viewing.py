@@ -255,6 +255,14 @@ class Viewing:
         else:
             self._put(replace(state, flipped_horizontally=not state.flipped_horizontally))
 
+    def turn(self, plane: Plane, quarter_turns: int) -> None:
+        """Turn a plane clockwise as it is seen; the letters at its edges follow."""
+        state = self.view(plane)
+        # What is mirrored turns the other way below its mirror.
+        mirrored = state.flipped_horizontally != state.flipped_vertically
+        turns = state.quarter_turns + (-quarter_turns if mirrored else quarter_turns)
+        self._put(replace(state, quarter_turns=turns % 4))
+
     def _put(self, state: ViewState) -> None:
         look = self._look()
         if state != look.view(state.orientation):

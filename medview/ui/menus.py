@@ -43,10 +43,10 @@ MENUS: tuple[tuple[str, Entries], ...] = (
                 ),
             ),
             (
-                "Zoom and flip",
+                "Zoom, flip and turn",
                 (
                     "view.zoom", "view.zoom_out", "view.fit", "", "view.flip",
-                    "view.flip_vertical",
+                    "view.flip_vertical", "view.turn", "view.turn_left",
                 ),
             ),
             (

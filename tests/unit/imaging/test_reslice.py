@@ -253,3 +253,32 @@ def test_slabs_are_what_numpy_says(plane: Plane) -> None:
     np.testing.assert_array_equal(edge, inside.T if frame.down_axis > frame.right_axis else inside)
     single = slab(values, frame, 2, 0.0, Projection.MAXIMUM)
     np.testing.assert_array_equal(single, frame.pixels(values, 2))
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 4, 7])
+@pytest.mark.parametrize("plane", list(Plane))
+def test_turning_carries_every_pixel_and_every_letter_round(plane: Plane, turns: int) -> None:
+    """Clockwise on a screen whose y runs down: right becomes below, below becomes left."""
+    affine = np.eye(4)
+    affine[:3, :3] = [[0.1, 0.2, 1.1], [0.3, 1.7, -0.1], [2.5, -0.2, 0.1]]
+    geometry = Geometry((4, 5, 6), affine)
+    straight = plane_frame(geometry, plane)
+    turned = plane_frame(geometry, plane, quarter_turns=turns)
+    voxels = np.arange(120).reshape(geometry.shape)
+    shown = straight.pixels(voxels, 1)
+    np.testing.assert_array_equal(turned.pixels(voxels, 1), shown if turns % 2 == 0 else shown.T)
+    for point in ((3.0, -2.0, 7.0), (0.0, 0.0, 0.0)):
+        x, y = straight.to_plane_mm(point)
+        for _ in range(turns):
+            x, y = -y, x
+        assert turned.to_plane_mm(point) == pytest.approx((x, y))
+    assert turned.letters == straight.letters.turned(turns)
+    assert straight.letters.turned(1).bottom == straight.letters.right
+
+
+def test_a_turned_and_flipped_plane_is_flipped_as_it_is_seen() -> None:
+    geometry = Geometry((1, 5, 6), np.eye(4)[[2, 1, 0, 3]])
+    turned = plane_frame(geometry, Plane.ACQUIRED, quarter_turns=1)
+    both = plane_frame(geometry, Plane.ACQUIRED, quarter_turns=1, flip_horizontal=True)
+    x, y = turned.to_plane_mm((2.0, 3.0, 0.0))
+    assert both.to_plane_mm((2.0, 3.0, 0.0)) == pytest.approx((-x, y))

@@ -74,6 +74,7 @@ class Desk:
             workspace=self.workspace,
             settings=self.settings,
             loading=SimpleNamespace(load_series=self.asked.append),
+            objects=SimpleNamespace(describe=lambda _uid: None, open=lambda _uid: None),
         )
         commands_view.register(self.commands, services)
 
@@ -572,3 +573,21 @@ def test_filling_closes_holes_in_the_slice_on_show(desk: Desk) -> None:
     assert run("segment.fill")
     assert np.count_nonzero(desk.labels(ref)) > hollow
     assert not run("segment.fill", everywhere=True)
+
+
+def test_turning_goes_the_way_it_looks_also_when_mirrored(desk: Desk) -> None:
+    viewing = desk.viewing
+    plane = Plane.AXIAL
+    straight = viewing.frame(plane).letters
+    desk.commands.run("view.turn")
+    assert viewing.frame(plane).letters == straight.turned(1)
+    desk.commands.run("view.turn_left")
+    desk.commands.run("view.flip")
+    mirrored = viewing.frame(plane).letters
+    desk.commands.run("view.turn")
+    assert viewing.frame(plane).letters == mirrored.turned(1)
+    for _ in range(3):
+        desk.commands.run("view.turn")
+    assert viewing.frame(plane).letters == mirrored
+    desk.commands.run("view.reset")
+    assert viewing.frame(plane).letters == straight

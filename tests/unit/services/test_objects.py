@@ -63,8 +63,8 @@ def bench() -> Iterator[Bench]:
     work, tasks = Workspace(settings), Tasks(import_workers=1)
     loading, viewing = Loading(work, tasks), Viewing(work, settings)
     yield Bench(work, tasks, loading, viewing, Objects(work, tasks, loading, viewing))
-    for uid in list(work.studies):
-        work.close_study(uid)
+    for study_uid in list(work.studies):
+        work.close_study(study_uid)
     tasks.close()
 
 

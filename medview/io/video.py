@@ -90,7 +90,8 @@ class Survey:
     heights of a pixel. `ticks` are the presentation times of whole frames in order, in units of
     `tick_s` seconds; without `has_times` nothing says how long they are. `declared` is how many
     frames the container speaks of, 0 if it does not say; `left_out` how many whole ones there is no
-    memory for, at the end.
+    memory for, at the end. `length_s` is how long the container says it is, 0 where that may be
+    the length of something else.
     """
 
     shape: tuple[int, ...]
@@ -100,6 +101,7 @@ class Survey:
     has_times: bool
     declared: int
     left_out: int = 0
+    length_s: float = 0.0
     notes: tuple[str, ...] = ()
 
     @property
@@ -121,6 +123,7 @@ def survey(data: bytes, container: str) -> Survey:
     with _opened(data, container) as (source, stream):
         packets = _packets_of(source, stream)
         notes = _notes_on(source)
+        length_s = 0.0 if source.streams.audio else (source.duration or 0) / 1e6
         aspect = float(stream.sample_aspect_ratio or 1)
     first = _first_frame(data, container)
     shape = _picture_of(first).shape
@@ -132,6 +135,7 @@ def survey(data: bytes, container: str) -> Survey:
         has_times=packets.has_times,
         declared=packets.declared,
         left_out=packets.left_out,
+        length_s=length_s,
         notes=notes,
     )
 

@@ -28,6 +28,8 @@ _HEAD = 1024
 _AGAIN = "Get the video again from its source"
 _UNTIMED = "The video does not say when its frames were taken: 25 a second are assumed"
 _ASSUMED_S = 0.04
+#: Lengths in headers are rounded, and rarely exact.
+_WHOLE = 0.95
 
 
 def plan_video(series: Series, password: str = "") -> SeriesPlan:
@@ -37,7 +39,7 @@ def plan_video(series: Series, password: str = "") -> SeriesPlan:
     if entry is None:
         raise ReadError("The file is no longer there")
     found = survey(entry.data, container_of(entry.data[:_HEAD]))
-    tolerated = list(shortfall(found, found.declared))
+    tolerated = list(shortfall(found, found.declared) or _breaks_off(found))
     if not all(found.times_s[1:]):
         tolerated.append(_UNTIMED)
     rows, columns = found.shape[:2]
@@ -74,6 +76,15 @@ def shortfall(found: Survey, stated: int) -> tuple[str, ...]:
     if stated > total:
         notes.append(f"{total:,} of {stated:,} frames are in the file")
     return tuple(notes)
+
+
+def _breaks_off(found: Survey) -> tuple[str, ...]:
+    """What to say where the last frame stands far before the end that the container states."""
+    last_s = found.times_s[-1]
+    rest_s = last_s / max(1, found.count - 1)
+    if found.left_out or not found.has_times or last_s + 2 * rest_s > _WHOLE * found.length_s:
+        return ()
+    return (f"The video breaks off after {last_s:.1f} s of {found.length_s:.1f} s",)
 
 
 def times_of(found: Survey) -> tuple[float, ...]:

@@ -35,7 +35,7 @@ def moving(count: int = 12, rows: int = 48, columns: int = 64, seed: int = 1) ->
     random = np.random.default_rng(seed)
     frames = random.integers(0, 60, (count, rows, columns, 3)).astype(np.uint8)
     for n, frame in enumerate(frames):
-        frame[8:20, 4 + 2 * n : 12 + 2 * n] = (250, 10 * n, 90)
+        frame[8:20, 4 + 2 * n : 12 + 2 * n] = (250, 10 * n % 250, 90)
     return frames
 
 

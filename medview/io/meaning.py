@@ -5,40 +5,52 @@ Modality and VOI LUTs, uptake of PET, real-world value maps and what vendors kee
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from pydicom.dataset import Dataset
 
+from medview.core.clip import Region
 from medview.core.codes import ACTIVITY, SUV, SUV_OF_UNIT, UNSPECIFIED
 from medview.core.errors import ReadError
 from medview.core.study import Series
-from medview.core.volume import ValueScale
+from medview.core.volume import ValueScale, Window
 from medview.io.cine import regions_of
 from medview.io.frames import Frame
-from medview.io.lookup import modality_table, voi_windows
+from medview.io.lookup import Table, modality_table, voi_windows
 from medview.io.multiframe import damage_refused, data_sets
 from medview.io.pet import Uptake, uptake_of
 from medview.io.real_world import Mapping, frame_mappings, maps_of_study, scale_of
 from medview.io.values import SUV_FACTOR, Rescale, Scale, number, rescale_of
 
 _BEYOND_16_BITS = 2
+_DAMAGED_LUT = "The Modality LUT of the file is damaged: stored values are shown"
+_DAMAGED_VOI = "The display curves (VOI LUT) of the file are damaged: not used"
+_NO_TABLE: tuple[Table | None, str] = (None, _DAMAGED_LUT)
+_NO_CURVES: tuple[tuple[Window, ...], tuple[str, ...]] = ((), (_DAMAGED_VOI,))
+_NO_REGIONS: tuple[tuple[Region, ...], tuple[str, ...]] = ((), ())
+
+T = TypeVar("T")
 
 
 def with_tables(frames: list[Frame], ds: Dataset | None) -> list[Frame]:
-    """Frames of one instance with its lookup tables and maps, `ds` being its header."""
+    """Frames of one instance with its lookup tables and maps, `ds` being its header.
+
+    What of them is damaged is left out and said so: the picture itself is whole.
+    """
     if ds is None or not frames or frames[0].form is None:
         return frames
-    form = frames[0].format
-    with damage_refused("The header of the file is damaged"):
-        signed = form.signed or (number(frames[0].values, "RescaleIntercept") or 0) < 0
-        table, note = modality_table(ds, signed=form.signed)
-        if table is not None and np.dtype(form.dtype).itemsize > _BEYOND_16_BITS:
-            table, note = None, "A Modality LUT of 32-bit pixels is not applied"
-        windows, notes = voi_windows(ds, signed=signed)
-        mappings = frame_mappings(ds, form.frames)
-        regions, astray = regions_of(ds, form.rows, form.columns)
+    form, values = frames[0].format, frames[0].values
+    signed = form.signed or (number(values, "RescaleIntercept") or 0) < 0
+    table, note = _whole(lambda: modality_table(ds, signed=form.signed), _NO_TABLE)
+    if table is not None and np.dtype(form.dtype).itemsize > _BEYOND_16_BITS:
+        table, note = None, "A Modality LUT of 32-bit pixels is not applied"
+    windows, curve_notes = _whole(lambda: voi_windows(ds, signed=signed), _NO_CURVES)
+    nothing: list[tuple[Mapping, ...]] = [()]
+    mappings = _whole(lambda: frame_mappings(ds, form.frames), nothing)
+    regions, astray = _whole(lambda: regions_of(ds, form.rows, form.columns), _NO_REGIONS)
     texts: dict[str, str] = {}
     if table is not None:
         form = replace(form, lut=(table.first, table.outputs))
@@ -50,13 +62,22 @@ def with_tables(frames: list[Frame], ds: Dataset | None) -> list[Frame]:
             frame,
             form=form,
             values={**frame.values, **texts},
-            notes=(*frame.notes, *((note,) if note else ()), *notes, *astray),
+            notes=(*frame.notes, *((note,) if note else ()), *curve_notes, *astray),
             regions=regions,
             curves=windows,
             mappings=mappings[min(frame.number, len(mappings) - 1)],
         )
         for frame in frames
     ]
+
+
+def _whole(read: Callable[[], T], otherwise: T) -> T:
+    """What is read, or something else where the data set is damaged there."""
+    try:
+        with damage_refused("The header of the file is damaged"):
+            return read()
+    except ReadError:
+        return otherwise
 
 
 def with_meaning(

@@ -6,6 +6,7 @@ PS3.3 C.7.6.16.2.11 in the image, A.46 as an object of its own that names the im
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from medview.core.codes import UNSPECIFIED, Code
+from medview.core.errors import ReadError
 from medview.core.study import Instance, Series
 from medview.core.volume import ValueScale
 from medview.io.multiframe import damage_refused, data_sets
@@ -122,8 +124,8 @@ def maps_of_study(companions: Sequence[Series], password: str = "") -> dict[str,
     for ds in data_sets(instances, password).values():
         if not isinstance(ds, Dataset):
             continue
-        with damage_refused("The real-world value map is damaged"):
-            for uid, mapping in _referenced(ds):
+        with suppress(ReadError), damage_refused("The real-world value map is damaged"):
+            for uid, mapping in list(_referenced(ds)):
                 found.setdefault(uid, []).append(mapping)
     return found
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from medview.core.errors import CommandError
-from medview.core.events import StudyClosed, ViewChanged
+from medview.core.errors import Cancelled, CommandError, MedviewError
+from medview.core.events import Level, StudyClosed, ViewChanged
 from medview.core.graphics import Graphics, ImageLook, Presentation
 from medview.core.study import Instance, Series, SeriesKind
 from medview.core.volume import Volume
@@ -123,7 +123,7 @@ class ImageGraphics:
     def _ask(
         self, target: str, keep: Callable[[Any], object], series_uid: str, *arguments: object
     ) -> None:
-        """Fetch in a worker; what cannot be read stays as it is."""
+        """Fetch in a worker; what cannot be read stays as it is, and the reader is told."""
         study_uid = self._workspace.series(series_uid).study_uid
         password = self._workspace.password_of(study_uid)
 
@@ -131,7 +131,13 @@ class ImageGraphics:
             keep(found)
             self._workspace.emit(ViewChanged())
 
-        self._tasks.call_import(target, *arguments, password, on_done=done, timeout_s=60.0)
+        def failed(error: MedviewError) -> None:
+            if not isinstance(error, Cancelled):
+                self._workspace.notify(Level.WARNING, error.user_text, error.hint)
+
+        self._tasks.call_import(
+            target, *arguments, password, on_done=done, on_error=failed, timeout_s=60.0
+        )
 
     def _forget(self, _event: StudyClosed) -> None:
         there = {one.uid for study in self._workspace.studies.values() for one in study.series}

@@ -383,3 +383,22 @@ def test_padding_beyond_the_bits_that_are_stored(tmp_path: Path) -> None:
     volume = opened(tmp_path)
     assert volume.voxels.tolist() == [[[-2048, 5, 2047]]]
     assert volume.is_padding(volume.voxels).tolist() == [[[True, False, False]]]
+
+
+@pytest.mark.parametrize(
+    "sequence", ["ModalityLUTSequence", "VOILUTSequence", "RealWorldValueMappingSequence"]
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damage_in_a_table_does_not_cost_the_picture(tmp_path: Path, sequence: str) -> None:
+    """Elements of another kind than they must be: whatever they say, the pixels are there."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "LO", "\xff\xfe")
+    item.add_new("LUTData", "FD", [float("nan")] * 3)
+    item.add_new("RealWorldValueSlope", "LO", "steep")
+    item.add_new("RealWorldValueIntercept", "LO", "low")
+    stored = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    save(picture(stored, **{sequence: DicomSequence([item])}), tmp_path / "a")
+    volume = opened(tmp_path)
+    np.testing.assert_array_equal(volume.values()[0], stored)
+    assert volume.scales == ()
+    assert sequence.startswith("Real") or any("LUT" in note for note in volume.notes)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medview.core.errors import CommandError
+from medview.core.errors import Cancelled, CommandError, ReadError
 from medview.core.graphics import Graphics, ImageLook, Presentation, Shutter
 from medview.core.volume import Volume
 from medview.imaging.windowing import lookup_table
@@ -52,8 +52,11 @@ class Desk:
                 self.workspace.add_volume(volume)
                 self.viewing.show_series(series.uid)
 
-    def call(self, target: str, *arguments: Any, on_done: Any, timeout_s: float) -> None:
+    def call(
+        self, target: str, *arguments: Any, on_done: Any, on_error: Any, timeout_s: float
+    ) -> None:
         assert timeout_s > 0
+        self.on_error = on_error
         self.waiting.append((target, arguments, on_done))
 
     def answer(self) -> None:
@@ -93,6 +96,17 @@ def test_overlays_come_when_they_were_read_and_can_be_hidden(tmp_path: Path) -> 
     assert not desk.graphics.overlays_shown
     desk.workspace.close_study(next(iter(desk.workspace.studies)))
     assert not desk.waiting
+
+
+def test_overlays_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    desk = desk_with_state(tmp_path)
+    desk.graphics.of(desk.volume, 1)
+    desk.on_error(ReadError("The overlays of the image are damaged"))
+    assert desk.workspace.notices[-1].text == "The overlays of the image are damaged"
+    assert desk.graphics.of(desk.volume, 1).is_empty
+    count = len(desk.workspace.notices)
+    desk.on_error(Cancelled())
+    assert len(desk.workspace.notices) == count
 
 
 def test_a_presentation_state_is_offered_and_taken_only_when_asked(tmp_path: Path) -> None:

@@ -25,7 +25,13 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from medview.core.events import SegmentationChanged, StudyClosed, ViewChanged, VolumeLoaded
+from medview.core.events import (
+    ClipLoaded,
+    SegmentationChanged,
+    StudyClosed,
+    ViewChanged,
+    VolumeLoaded,
+)
 from medview.core.findings import ReviewState, SegmentRef
 from medview.core.segmentation import Segmentation
 from medview.imaging.measure import segment_volumes_ml
@@ -227,7 +233,7 @@ class SegmentsPanel(QWidget):
     # Keeping up
 
     def _on_changed(self, changes: Changes) -> None:
-        if changes.any(SegmentationChanged, ViewChanged, VolumeLoaded, StudyClosed):
+        if changes.any(SegmentationChanged, ViewChanged, VolumeLoaded, ClipLoaded, StudyClosed):
             self._refresh()
 
     def _refresh(self) -> None:

@@ -180,7 +180,6 @@ class MainWindow(QMainWindow):
                 )
             )
             return
-        self._second_patient_told = True
         box = QMessageBox(self)
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         box.setIcon(QMessageBox.Icon.Warning)

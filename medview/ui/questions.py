@@ -10,7 +10,6 @@ from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import QFileDialog, QInputDialog, QLineEdit, QMessageBox, QWidget
 
 from medview.core.errors import CommandError
-from medview.core.events import Notice
 from medview.core.findings import ReviewState
 from medview.core.study import Problem, ProblemKind, Study
 from medview.reporting.text import to_text

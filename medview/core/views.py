@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from medview.core.study import Series, Study
@@ -38,6 +38,18 @@ class ViewState:
     quarter_turns: int = 0
     flipped_horizontally: bool = False
     flipped_vertically: bool = False
+
+    def flipped(self, *, vertically: bool = False) -> ViewState:
+        """Mirrored left to right, or upside down."""
+        if vertically:
+            return replace(self, flipped_vertically=not self.flipped_vertically)
+        return replace(self, flipped_horizontally=not self.flipped_horizontally)
+
+    def turned(self, quarter_turns: int) -> ViewState:
+        """Turned clockwise as it is seen: what is mirrored turns the other way below its mirror."""
+        mirrored = self.flipped_horizontally != self.flipped_vertically
+        turns = self.quarter_turns + (-quarter_turns if mirrored else quarter_turns)
+        return replace(self, quarter_turns=turns % 4)
 
 
 @dataclass(frozen=True)

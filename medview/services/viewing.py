@@ -11,17 +11,10 @@ from medview.core.events import StudyClosed, ViewChanged
 from medview.core.findings import Point
 from medview.core.study import Series, Study
 from medview.core.views import LAYOUTS, HangingProtocol, Layout, Plane, ViewState
-from medview.core.volume import Volume, Window
+from medview.core.volume import Volume
 from medview.imaging.reslice import PlaneFrame
-from medview.imaging.windowing import (
-    LookupTable,
-    dragged,
-    full_window,
-    initial_window,
-    key_windows,
-    shows_uptake,
-)
 from medview.services.cine import Cine
+from medview.services.greys import Greys
 from medview.services.looks import Look, fresh_look, is_flat, reading_plane
 from medview.services.overlay import Overlay
 from medview.services.settings import Settings
@@ -29,11 +22,8 @@ from medview.services.shown import Shown
 from medview.services.toolbox import Toolbox
 from medview.services.workspace import Workspace
 
-#: Steps into which a drag divides the dynamic range of an image, one for each pixel.
-_DRAG_STEPS = 1024
 
-
-class Viewing:
+class Viewing(Greys):
     """The series on show, the crosshair all planes share, window, zoom and layout.
 
     `cine` plays clips, `shown` says which volume or clip of a series is on show, `overlay` how its
@@ -249,92 +239,22 @@ class Viewing:
 
     def flip(self, plane: Plane, *, vertically: bool = False) -> None:
         """Mirror a plane; the letters at its edges follow."""
-        state = self.view(plane)
-        if vertically:
-            self._put(replace(state, flipped_vertically=not state.flipped_vertically))
-        else:
-            self._put(replace(state, flipped_horizontally=not state.flipped_horizontally))
+        self._put(self.view(plane).flipped(vertically=vertically))
 
     def turn(self, plane: Plane, quarter_turns: int) -> None:
         """Turn a plane clockwise as it is seen; the letters at its edges follow."""
-        state = self.view(plane)
-        # What is mirrored turns the other way below its mirror.
-        mirrored = state.flipped_horizontally != state.flipped_vertically
-        turns = state.quarter_turns + (-quarter_turns if mirrored else quarter_turns)
-        self._put(replace(state, quarter_turns=turns % 4))
+        self._put(self.view(plane).turned(quarter_turns))
 
     def _put(self, state: ViewState) -> None:
         look = self._look()
         if state != look.view(state.orientation):
-            self._looks[look.volume.uid] = look.with_view(state)
-            self._changed()
+            self._keep(look.with_view(state))
 
     def reset(self) -> None:
         """Window, zoom, place, flips and inversion as at first."""
         look = self._look()
-        self._looks[look.volume.uid] = fresh_look(look.volume)
         self._crosshairs.pop(_space(look.volume), None)
-        self._changed()
-
-    # Grey
-
-    @property
-    def window(self) -> Window:
-        """The grey-scale window of the volume on show."""
-        return self._look().window
-
-    @property
-    def table(self) -> LookupTable:
-        """Stored values to colours, through the window."""
-        return self._look().table
-
-    @property
-    def inverted(self) -> bool:
-        """Whether the reader turned the greys round."""
-        return self._look().inverted
-
-    def set_window(self, window: Window) -> None:
-        """Show the volume in another window."""
-        look = self._look()
-        if window != look.window:
-            self._looks[look.volume.uid] = look.with_grey(window, inverted=look.inverted)
-            self._changed()
-
-    def drag_window(self, right_px: float, up_px: float) -> None:
-        """Widen and brighten the window by a drag.
-
-        A pixel is 1/1024 of the dynamic range of the middle slice. Uptake in PET keeps its
-        lower end. The setting `view.window_drag_up` says what dragging up does.
-        """
-        look = self._look()
-        step = look.dynamic_range / _DRAG_STEPS
-        sense = 1 if self._settings.text("view.window_drag_up") == "brighter" else -1
-        uptake = shows_uptake(look.volume)
-        window = dragged(look.window, right_px * step, sense * up_px * step, upper_only=uptake)
-        self.set_window(window)
-
-    def preset(self, number: int) -> None:
-        """Window of a number key; 0 is the image's own. CommandError where there is none."""
-        if number == 0:
-            self.set_window(initial_window(self._look().volume))
-            return
-        windows = key_windows(self.require_picture())
-        if not 1 <= number <= len(windows):
-            raise CommandError(
-                f"This image has no window {number}",
-                "Window presets are for CT; other images bring their own or none.",
-            )
-        self.set_window(windows[number - 1])
-
-    def full_range(self) -> None:
-        """From the smallest to the largest value."""
-        self.set_window(full_window(self._look().volume))
-
-    def toggle_inverted(self) -> None:
-        """Turn the greys round, or back."""
-        look = self._look()
-        self._looks[look.volume.uid] = look.with_grey(look.window, inverted=not look.inverted)
-        self._changed()
+        self._keep(fresh_look(look.volume))
 
     def require_volume(self) -> Volume:
         """The volume on show; CommandError while there is none."""
@@ -358,6 +278,10 @@ class Viewing:
             look = fresh_look(volume, series[-1] if series else None, sample)
             self._looks[volume.uid] = look
         return look
+
+    def _keep(self, look: Look) -> None:
+        self._looks[look.volume.uid] = look
+        self._changed()
 
     def _forget(self, _event: StudyClosed) -> None:
         """Keep nothing of volumes that are gone: it would keep their memory."""

@@ -84,6 +84,7 @@ class Filling:
         numbered = enumerate(self._plan.planes, self._first)
         for path, group in groupby(numbered, key=lambda pair: pair[1].path):
             places = dict(group)
+            self._step(next(iter(places)) - self._first)
             if path is None:
                 self._blank(places)
                 yield from places

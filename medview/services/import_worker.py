@@ -39,11 +39,12 @@ class Terms:
 
 
 class Answer(IntEnum):
-    """What a worker says: a part of a result, the end of a call with its result, or its failure."""
+    """What a worker says: that it is ready, a part of a result, a result, or a failure."""
 
-    PIECE = 0
-    DONE = 1
-    FAILED = 2
+    READY = 0
+    PIECE = 1
+    DONE = 2
+    FAILED = 3
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ MARK_SHAPE = (2,)
 
 
 def serve(connection: Connection, terms: Terms, mark: SharedArrayName) -> None:
-    """Answer each Order with (Answer, result or MedviewError); ends at EOF.
+    """Say READY once, then answer each Order with (Answer, result or MedviewError); ends at EOF.
 
     What a generator yields is sent piece by piece.
     """
@@ -83,6 +84,7 @@ def serve(connection: Connection, terms: Terms, mark: SharedArrayName) -> None:
     gc.set_threshold(_CYCLES_AFTER)
     with suppress(EOFError, OSError), SharedArray.attach(mark) as marks:
         step = _stepper(marks)
+        connection.send((Answer.READY, None))
         while True:
             for answer in _answers(connection.recv(), terms.rooms, step):
                 connection.send(answer)

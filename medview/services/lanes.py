@@ -21,6 +21,9 @@ from medview.services.import_worker import MARK_SHAPE, Answer, Order, Terms, ser
 #: How often a lane looks up from a running call to see whether it is still wanted.
 _LOOK_UP_S = 0.05
 
+#: A worker imports its libraries in this time, even on a slow disk.
+_START_S = 120.0
+
 Deliver = Callable[[Any, BaseException | None], None]
 
 
@@ -146,6 +149,10 @@ class _Clock:
         self._begun = time.monotonic()
         self._begun_cpu = _cpu_s(self._pid)
 
+    def starting_s(self) -> float | None:
+        """The limit for a worker that still imports its libraries; None while there is time."""
+        return _START_S if time.monotonic() - self._begun > _START_S else None
+
     def exceeded_s(self) -> float | None:
         """The limit that was passed; None while there is time."""
         call = self._call
@@ -176,6 +183,7 @@ class ImportLane(Lane):
         self._terms = terms
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
+        self._is_ready = False
         self._marks: SharedArray | None = None
 
     def _begin(self) -> None:
@@ -213,7 +221,7 @@ class ImportLane(Lane):
         clock = _Clock(call, marks, process.pid or 0)
         while True:
             if not wait([connection, process.sentinel], _LOOK_UP_S):
-                limit_s = clock.exceeded_s()
+                limit_s = clock.exceeded_s() if self._is_ready else clock.starting_s()
                 if self._stopping.is_set() or call.cancelled.is_set():
                     self._bury()
                     return None, Cancelled()
@@ -225,9 +233,12 @@ class ImportLane(Lane):
                 kind, value = connection.recv()
             except (EOFError, OSError):
                 return None, _died(call, self._bury())
-            if kind is not Answer.PIECE:
+            if kind is Answer.DONE or kind is Answer.FAILED:
                 return (value, None) if kind is Answer.DONE else (None, value)
-            call.deliver_piece(value)
+            if kind is Answer.PIECE:
+                call.deliver_piece(value)
+            else:
+                self._is_ready = True
             clock.restart()
 
     def _process_at_hand(self, marks: SharedArray) -> tuple[BaseProcess, Connection]:
@@ -244,7 +255,7 @@ class ImportLane(Lane):
             )
             process.start()
             there.close()
-            self._process, self._connection = process, here
+            self._process, self._connection, self._is_ready = process, here, False
         return self._process, self._connection
 
     def _bury(self) -> int | None:

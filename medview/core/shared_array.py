@@ -122,7 +122,7 @@ class SharedArray:
 
     @classmethod
     def create_file(cls, path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Self:
-        """A new file of zeros, mapped; it goes when its creator closes it.
+        """A new file of zeros, mapped, for nobody else to read; it goes with its creator's array.
 
         Blocks are taken from the disk now, so that writing cannot fail later; OSError without
         room.
@@ -130,11 +130,17 @@ class SharedArray:
         kind = np.dtype(dtype)
         size = max(1, math.prod(shape) * kind.itemsize)
         path = path.absolute()
-        with path.open("xb") as file:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
+                os.posix_fallocate(descriptor, 0, size)
             else:
-                file.truncate(size)
+                os.ftruncate(descriptor, size)
+        except OSError:
+            path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
         return cls(_FileBlock(path), SharedArrayName(str(path), tuple(shape), kind.str), owner=True)
 
     @classmethod

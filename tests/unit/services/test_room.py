@@ -1,0 +1,87 @@
+"""Room for volumes: in memory where it fits well, else in a file that does not stay behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from medview.core.errors import ReadError
+from medview.io.plan import VolumePlan
+from medview.services import room
+from medview.services.loading import Loading
+from medview.services.room import Room
+from medview.services.tasks import Tasks
+from medview.services.workspace import Workspace
+from tests.helpers.dicom_phantoms import write_ct
+from tests.helpers.phantoms import Phantom
+
+AFFINE = tuple(tuple(float(x) for x in line) for line in np.eye(4))
+
+
+def sketch(slices: int) -> VolumePlan:
+    return VolumePlan("v", "s", (slices, 64, 64), "<i2", AFFINE, ())
+
+
+def test_a_volume_beyond_half_of_the_free_memory_lies_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "free_bytes", lambda: 200 << 20)
+    finder = Room(tmp_path / "volumes")
+    limit = (100 << 20) // sketch(1).nbytes
+    with finder.allocate(sketch(limit)) as small, finder.allocate(sketch(limit + 1)) as large:
+        assert not Path(small.key.name).is_absolute()
+        path = Path(large.key.name)
+        assert path.parent == tmp_path / "volumes"
+        assert path.stat().st_mode & 0o077 == 0
+        large.array[-1] = 5
+        assert (large.array[-1] == 5).all()
+    assert not path.exists()
+
+
+def test_without_a_folder_or_disk_a_large_volume_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "free_bytes", lambda: 1000)
+    with pytest.raises(ReadError, match="MB of memory"):
+        Room().allocate(sketch(4))
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
+    with pytest.raises(ReadError, match="MB of memory"):
+        Room(tmp_path).allocate(sketch(4))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_run_left_is_removed_and_what_others_use_is_not(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    left, used = tmp_path / f"{child.pid}-0.voxels", tmp_path / f"{os.getpid()}-0.voxels"
+    for path in (left, used, tmp_path / "letter.txt"):
+        path.write_bytes(b"x")
+    Room(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [used.name, "letter.txt"]
+
+
+def test_a_series_too_large_for_memory_opens_from_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phantom = Phantom()
+    write_ct(tmp_path / "ct", phantom)
+    monkeypatch.setattr(room, "free_bytes", lambda: 1000)
+    work, tasks = Workspace(), Tasks(workers=1, import_workers=1)
+    try:
+        loading = Loading(work, tasks, cache=tmp_path / "cache")
+        loading.open_paths([tmp_path / "ct"])
+        tasks.wait_until(lambda: loading.idle)
+        (volume,) = work.volumes.values()
+        assert np.allclose(volume.values(), phantom.values())
+        assert len(list((tmp_path / "cache" / "volumes").iterdir())) == 1
+        for uid in list(work.studies):
+            work.close_study(uid)
+        assert not list((tmp_path / "cache" / "volumes").iterdir())
+    finally:
+        tasks.close()

@@ -25,6 +25,7 @@ from medview.services.arrival import Arrival
 from medview.services.room import Room
 from medview.services.scanning import Scan
 from medview.services.tasks import Task, Tasks
+from medview.services.twins import Twins
 from medview.services.workspace import Workspace
 
 Picture = npt.NDArray[np.uint8]
@@ -93,6 +94,7 @@ class Loading:
     ) -> None:
         self._workspace = workspace
         self._tasks = tasks
+        self._twins = Twins(workspace, tasks)
         self._protocols = tuple(protocols)
         self._room = Room(None if cache is None else cache / "volumes")
         self._loads: dict[str, _Load] = {}
@@ -146,6 +148,7 @@ class Loading:
             """One study in a turn: forty at once would hold up the window."""
             study = next(waiting, None)
             if study is not None:
+                self._twins.look(study, password)
                 self._workspace.open_studies((study,), sources=sources, password=password)
                 self._tasks.post(lambda: open_next(result, waiting))
                 return

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
 
 from psygnal import Signal, SignalGroup
 
@@ -38,6 +37,7 @@ from medview.core.segmentation import Segmentation
 from medview.core.study import Problem, Series, Study
 from medview.core.volume import Volume
 from medview.services.edits import Compound, Edit
+from medview.services.held import Held, Hold
 from medview.services.history import History
 from medview.services.settings import Settings
 from medview.services.work import Work
@@ -83,13 +83,6 @@ SIGNAL_OF: Mapping[type, str] = MappingProxyType(
 )
 
 
-class Hold(Protocol):
-    """What keeps the memory of a volume; closed when the study is."""
-
-    def close(self) -> None:
-        """Let the memory go."""
-
-
 #: Looks at an edit just applied and may add one that belongs to the same step.
 Follower = Callable[[Edit], Edit | None]
 
@@ -109,10 +102,7 @@ class Workspace:
         self._studies: dict[str, Study] = {}
         self._sources: dict[str, tuple[Path, ...]] = {}
         self._passwords: dict[str, str] = {}
-        self._volumes: dict[str, Volume] = {}
-        self._clips: dict[str, Clip] = {}
-        self._arriving: dict[str, Arriving] = {}
-        self._holds: dict[str, Hold] = {}
+        self._held = Held()
         self._jobs: dict[str, InferenceJob] = {}
         self._work = Work()
         self._followers: list[Follower] = []
@@ -122,10 +112,10 @@ class Workspace:
         self._reader = ""
         self.history = History(self._redo, self._revert)
         self.studies: Mapping[str, Study] = MappingProxyType(self._studies)
-        self.volumes: Mapping[str, Volume] = MappingProxyType(self._volumes)
-        self.clips: Mapping[str, Clip] = MappingProxyType(self._clips)
+        self.volumes: Mapping[str, Volume] = MappingProxyType(self._held.volumes)
+        self.clips: Mapping[str, Clip] = MappingProxyType(self._held.clips)
         #: Volumes of which some planes are there; nothing but looking is to be done with them.
-        self.arriving: Mapping[str, Arriving] = MappingProxyType(self._arriving)
+        self.arriving: Mapping[str, Arriving] = MappingProxyType(self._held.arriving)
         self.jobs: Mapping[str, InferenceJob] = MappingProxyType(self._jobs)
         if settings is not None:
             settings.changed.connect(self.emit)
@@ -174,23 +164,19 @@ class Workspace:
             return self._studies[self._work.study_of_finding(uid)]
         if uid in self.segmentations:
             uid = self.segmentations[uid].volume_uid
-        if uid in self._volumes:
-            uid = self._volumes[uid].series_uid
-        if uid in self._clips:
-            uid = self._clips[uid].series_uid
-        return self._study_with_series(uid)
+        return self._study_with_series(self._held.series_of(uid))
 
     def volumes_of(self, series_uid: str) -> tuple[Volume, ...]:
         """Loaded volumes of a series, in order."""
-        return tuple(v for v in self._volumes.values() if v.series_uid == series_uid)
+        return tuple(v for v in self.volumes.values() if v.series_uid == series_uid)
 
     def clips_of(self, series_uid: str) -> tuple[Clip, ...]:
         """Loaded clips of a series, in order."""
-        return tuple(clip for clip in self._clips.values() if clip.series_uid == series_uid)
+        return tuple(clip for clip in self.clips.values() if clip.series_uid == series_uid)
 
     def arriving_of(self, series_uid: str) -> Arriving | None:
         """The volume of a series that is being read and can be looked at already."""
-        known = (one for one in self._arriving.values() if one.series.uid == series_uid)
+        known = (one for one in self.arriving.values() if one.series.uid == series_uid)
         return next(known, None)
 
     def is_loaded(self, series_uid: str) -> bool:
@@ -262,21 +248,12 @@ class Workspace:
         study = self._studies[uid]
         for last_look in self._closing:
             last_look(uid)
-        series = {one.uid for one in study.series}
-        volumes = [volume.uid for volume in self._volumes.values() if volume.series_uid in series]
+        volumes, holds = self._held.release({one.uid for one in study.series})
         gone = tuple(s.uid for s in self.segmentations.values() if s.volume_uid in volumes)
         self._work.forget(uid, gone)
         self.history.forget(uid)
         for job in [job for job in self._jobs.values() if job.study_uid == uid]:
             del self._jobs[job.uid]
-        clips = [clip.uid for clip in self._clips.values() if clip.series_uid in series]
-        holds = [self._holds.pop(one) for one in (*volumes, *clips) if one in self._holds]
-        for volume in volumes:
-            del self._volumes[volume]
-        for clip in clips:
-            del self._clips[clip]
-        for arriving in [one for one in self._arriving.values() if one.series.uid in series]:
-            del self._arriving[arriving.volume.uid]
         del self._studies[uid]
         self._sources.pop(uid, None)
         self._passwords.pop(uid, None)
@@ -288,35 +265,30 @@ class Workspace:
         """Add a loaded volume, or put it anew; `hold` keeps its memory until the study closes."""
         self._check_quiet()
         self._study_with_series(volume.series_uid)
-        self._arriving.pop(volume.uid, None)
-        event = ViewChanged() if volume.uid in self._volumes else VolumeLoaded(volume.uid)
-        self._volumes[volume.uid] = volume
-        if hold is not None:
-            self._holds[volume.uid] = hold
+        event = ViewChanged() if volume.uid in self.volumes else VolumeLoaded(volume.uid)
+        self._held.put(volume, hold)
         self.emit(event)
 
     def put_arriving(self, arriving: Arriving) -> None:
         """Add a volume that can be looked at while it is read; `add_volume` takes its place."""
         self._check_quiet()
-        self._arriving[arriving.volume.uid] = arriving
+        self._held.arriving[arriving.volume.uid] = arriving
 
     def drop_arriving(self, volume_uid: str) -> None:
         """Forget a volume that will not be there."""
         self._check_quiet()
-        self._arriving.pop(volume_uid, None)
+        self._held.arriving.pop(volume_uid, None)
 
     def add_clip(self, clip: Clip, hold: Hold | None = None) -> None:
         """Add a loaded clip; `hold` keeps its memory and is closed with the study."""
         self._check_quiet()
         self._study_with_series(clip.series_uid)
-        self._clips[clip.uid] = clip
-        if hold is not None:
-            self._holds[clip.uid] = hold
+        self._held.put(clip, hold)
         self.emit(ClipLoaded(clip.uid))
 
     def hold_of(self, volume_uid: str) -> Hold | None:
         """What keeps the memory of a volume: a SharedArray where it came by `loading`."""
-        return self._holds.get(volume_uid)
+        return self._held.holds.get(volume_uid)
 
     def put_job(self, job: InferenceJob) -> None:
         """Add a job or put its next state."""

@@ -2,9 +2,9 @@
 
 A decoder that meets damage goes on with whatever it finds. Here every code, every restart marker
 and the exact end of the data are checked, and lossless pictures are decoded in the same pass.
-Importing this module loads numba and its compiled code: it is named by string and loaded with the
-first JPEG picture. What no reading can find: a changed bit inside a value, of the right length,
-that leaves the value within the range of the picture.
+Importing this module loads numba, and the first picture compiles what it needs, once for an
+installation: it is named by string and loaded with the first JPEG picture. What no reading can
+find: a changed bit inside a value, of the right length, that leaves the value within its range.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba import types
 
 #: What a scan came to.
 WHOLE, CUT, DAMAGED = 0, 1, 2
@@ -29,13 +27,6 @@ _MOST = _SYMBOLS + 256
 #: A difference that is none; the reason is added.
 _NONE = 1 << 20
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
-
-_BITS = types.Array(types.uint32, 1, "C")
-_ENDS = types.Array(types.int64, 2, "C")
-_TABLES = types.Array(types.int32, 2, "C")
-_PARTS = types.Array(types.int64, 2, "C")
-_INT = types.int64
-_TRIPLE = types.UniTuple(_INT, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,18 +90,13 @@ def table_of(counts: bytes, symbols: bytes, most: Sequence[int] = ()) -> npt.NDA
     return table
 
 
-def _compiled(*signature: Any) -> Any:
-    """Compiled at import where a signature is given, else into what calls it."""
-    return numba.njit(*signature, cache=True, nogil=True)
-
-
-@_compiled()
+@numba.njit(cache=True, nogil=True)
 def _next16(bits, at):  # type: ignore[no-untyped-def]
     """Sixteen bits from a place on."""
     return np.int64(bits[np.uint64(at) >> np.uint64(3)] >> np.uint32(16 - (at & 7))) & 0xFFFF
 
 
-@_compiled()
+@numba.njit(cache=True, nogil=True)
 def _entry(bits, at, tables, number):  # type: ignore[no-untyped-def]
     """Length << 8 | symbol of the code at a place; 0 where there is none."""
     peek = _next16(bits, at)
@@ -125,7 +111,7 @@ def _entry(bits, at, tables, number):  # type: ignore[no-untyped-def]
     return np.int64(0)
 
 
-@_compiled()
+@numba.njit(cache=True, nogil=True)
 def _difference(bits, at, tables, number, largest):  # type: ignore[no-untyped-def]
     """A coded difference and where it ends (ISO 10918-1 F.2.2.1), or _NONE.
 
@@ -144,7 +130,7 @@ def _difference(bits, at, tables, number, largest):  # type: ignore[no-untyped-d
     return value, at + size
 
 
-@_compiled()
+@numba.njit(cache=True, nogil=True)
 def _ending(bits, at, end):  # type: ignore[no-untyped-def]
     """Whether an interval was used up to its end, but for the bits that fill a byte, and FF bytes.
 
@@ -162,13 +148,13 @@ def _ending(bits, at, end):  # type: ignore[no-untyped-def]
     return WHOLE
 
 
-@_compiled()
+@numba.njit(cache=True, nogil=True)
 def _why(at, end):  # type: ignore[no-untyped-def]
     """What a code that is none means: near the end of the data they are cut."""
     return CUT if at + 16 > end else DAMAGED
 
 
-@_compiled()
+@numba.njit(cache=True, nogil=True)
 def _foretold(left, above, corner, kind):  # type: ignore[no-untyped-def]
     """The value that its neighbours foretell (ISO 10918-1 table H.1)."""
     if kind == 1:
@@ -184,7 +170,7 @@ def _foretold(left, above, corner, kind):  # type: ignore[no-untyped-def]
     return above + ((left - corner) >> 1) if kind == 6 else (left + above) >> 1
 
 
-@_compiled()
+@numba.njit(cache=True, nogil=True)
 def _rows(bits, interval, tables, kind, out):  # type: ignore[no-untyped-def]
     """Decode the rows of one interval."""
     predictor, depth, shift = kind
@@ -216,7 +202,7 @@ def _rows(bits, interval, tables, kind, out):  # type: ignore[no-untyped-def]
     return _ending(bits, at, end)
 
 
-@_compiled(_INT(_BITS, _ENDS, _TABLES, _INT, _TRIPLE, types.Array(types.uint16, 3, "C")))
+@numba.njit(cache=True, nogil=True)
 def lossless(bits, intervals, tables, rows, kind, out):  # type: ignore[no-untyped-def]
     """Decode one scan of a lossless picture into `out` (rows, columns, components).
 
@@ -235,7 +221,7 @@ def lossless(bits, intervals, tables, rows, kind, out):  # type: ignore[no-untyp
     return WHOLE
 
 
-@_compiled()
+@numba.njit(cache=True, nogil=True)
 def _levels(bits, place, tables, number):  # type: ignore[no-untyped-def]
     """Pass over the 63 AC coefficients of a block (ISO 10918-1 F.2.2.2): outcome and end."""
     at, end = place
@@ -257,13 +243,13 @@ def _levels(bits, place, tables, number):  # type: ignore[no-untyped-def]
     return WHOLE if k == 64 else DAMAGED, at
 
 
-@_compiled()
+@numba.njit(cache=True, nogil=True)
 def _possible(value, step, depth):  # type: ignore[no-untyped-def]
     """Whether pixels can have such a mean, with allowance for rounding."""
     return abs(value * step) <= (1 << (depth + 2)) + (1 << (depth - 1)) + step
 
 
-@_compiled()
+@numba.njit(cache=True, nogil=True)
 def _block(bits, place, tables, part, last, kind):  # type: ignore[no-untyped-def]
     """Pass over one block: outcome, end, and its mean, the one before it being `last`."""
     depth, high, low = kind
@@ -282,7 +268,7 @@ def _block(bits, place, tables, part, last, kind):  # type: ignore[no-untyped-de
     return code, at, last
 
 
-@_compiled(_INT(_BITS, _ENDS, _TABLES, _TRIPLE, _PARTS, _TRIPLE))
+@numba.njit(cache=True, nogil=True)
 def blocks(bits, intervals, tables, units, parts, kind):  # type: ignore[no-untyped-def]
     """Check a scan of whole blocks, or of the DC coefficients of a progressive picture.
 
@@ -312,7 +298,7 @@ def blocks(bits, intervals, tables, units, parts, kind):  # type: ignore[no-unty
     return WHOLE
 
 
-@_compiled()
+@numba.njit(cache=True, nogil=True)
 def _corrected(known, band, zeros):  # type: ignore[no-untyped-def]
     """Pass over `zeros` coefficients that are zero so far, and over the others before the next.
 
@@ -332,7 +318,7 @@ def _corrected(known, band, zeros):  # type: ignore[no-untyped-def]
     return k, bits
 
 
-@_compiled()
+@numba.njit(cache=True, nogil=True)
 def _band(bits, place, tables, known, band):  # type: ignore[no-untyped-def]
     """One block of a scan of AC coefficients: outcome, end, how many blocks end with it."""
     at, end = place
@@ -357,10 +343,7 @@ def _band(bits, place, tables, known, band):  # type: ignore[no-untyped-def]
     return (WHOLE if at <= end else CUT), at, 1
 
 
-_KNOWN = types.Array(types.uint8, 2, "C")
-
-
-@_compiled(_INT(_BITS, _ENDS, _TABLES, _INT, _TRIPLE, _KNOWN))
+@numba.njit(cache=True, nogil=True)
 def bands(bits, intervals, tables, most, band, known):  # type: ignore[no-untyped-def]
     """Check a scan of AC coefficients of one component of a progressive picture (G.1.2.2, .3).
 

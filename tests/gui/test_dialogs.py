@@ -32,13 +32,15 @@ from medview.core.models import (
     Scope,
     Task,
 )
-from medview.core.study import Problem, ProblemKind, Severity
+from medview.core.outline import Line, Outline
+from medview.core.study import Problem, ProblemKind, Series, SeriesKind, Severity
 from medview.io.request import ExportedFile, ExportedFiles, ExportFormat
 from medview.services.kept import Unfinished
 from medview.services.settings import OPTIONS
 from medview.ui.dialogs.about import LIBRARIES, AboutDialog
 from medview.ui.dialogs.export import ExportDialog
 from medview.ui.dialogs.model_card import ModelCardDialog
+from medview.ui.dialogs.outline import OutlineDialog
 from medview.ui.dialogs.preferences import PreferencesDialog
 from medview.ui.dialogs.problems import ProblemsDialog
 from medview.ui.dialogs.restore import RestoreDialog
@@ -312,3 +314,25 @@ def test_unfinished_work_is_offered_and_restored(
     dialog.accept()
     empty_desk.turn()
     assert restored == ["1"]
+
+
+def test_an_outline_is_a_tree_of_plain_text(qtbot: Any) -> None:
+    lines = (
+        Line(0, "Title", "<b>Bold</b>"),
+        Line(0, "Report", ""),
+        Line(1, "Length", "12 mm"),
+        Line(0, "Last", "x"),
+    )
+    series = Series("1.2", "1", "SR", "", (), kind=SeriesKind.REPORT)
+    dialog = OutlineDialog(series, Outline("Structured report", lines))
+    qtbot.addWidget(dialog)
+    tree = dialog.findChild(QTreeWidget)
+    assert tree is not None
+    assert [tree.topLevelItem(n).text(0) for n in range(3)] == ["Title", "Report", "Last"]
+    assert tree.topLevelItem(0).text(1) == "<b>Bold</b>"
+    assert tree.topLevelItem(1).child(0).text(1) == "12 mm"
+    assert any("Not an image" in found.text() for found in dialog.findChildren(QLabel))
+    next(b for b in dialog.findChildren(QPushButton) if b.text() == "Copy").click()
+    clipboard = QApplication.clipboard()
+    assert clipboard is not None
+    assert clipboard.text() == "Title: <b>Bold</b>\nReport\n  Length: 12 mm\nLast: x"

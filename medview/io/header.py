@@ -157,6 +157,8 @@ def read_header(source: Bytes, head: bytes = b"", texts: Texts | None = None) ->
     values = (texts or Texts()).of(kept, endian)
     if len(kept) > len(values):
         more += _contradictions(kept)
+    if walk.goes_on_with_pixels(pixels[0], pixels[1]):
+        more.append("PixelData stands more than once in the file: the first counts")
     more += charset_notes(values, kept)
     return Header(
         values=values,
@@ -289,6 +291,14 @@ class _Walk:
                 if pos > size:
                     raise ReadError(_CUT, _AGAIN)
         return kept, (-1, 0, "")
+
+    def goes_on_with_pixels(self, begin: int, length: int) -> bool:
+        """Whether uncompressed pixel data are followed by pixel data once more."""
+        end = begin + length
+        if begin < 0 or length == _UNDEFINED or end + 8 > self._source.size:
+            return False
+        group, element, _ = self._tag.unpack_from(self._source.read_at(end, 8))
+        return group << 16 | element in PIXELS
 
     def _run(self, pos: int, kept: Kept) -> int:
         """The quick way over plain elements that lie whole in the window; gives where it ends."""

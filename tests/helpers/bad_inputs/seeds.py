@@ -129,8 +129,8 @@ def encoded(
     for tag, (vr, value) in elements.items():
         kind = {"OW": "H", **_BINARY}.get(vr) if endian == ">" else None
         body = value
-        if kind is not None:
-            count = len(value) // struct.calcsize(kind)
+        if kind is not None and len(value) % struct.calcsize("<" + kind) == 0:
+            count = len(value) // struct.calcsize("<" + kind)
             body = struct.pack(f">{count}{kind}", *struct.unpack(f"<{count}{kind}", value))
         parts.append(element(tag, vr, body, explicit=explicit, endian=endian))
     return b"".join(parts)

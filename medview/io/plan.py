@@ -207,6 +207,10 @@ def volume_of(
     )
 
 
+#: How grey clips of 8 bits are seen that state no window: as they were recorded.
+_EIGHT_BITS = Window(128.0, 256.0, "As recorded")
+
+
 def clip_of(plan: VolumePlan, frames: npt.NDArray[Any], lost: tuple[int, ...] = ()) -> Clip:
     """The clip whose frames have been filled, without those that were `lost`."""
     gone = frozenset(lost)
@@ -218,6 +222,8 @@ def clip_of(plan: VolumePlan, frames: npt.NDArray[Any], lost: tuple[int, ...] = 
         notes = (f"{len(kept)} of {plan.shape[0]} frames are whole; the others are not shown",)
         whole = tuple(plan.planes[n] for n in kept)
         plan = replace(plan, shape=frames.shape, planes=whole)
+    if not plan.windows and np.dtype(plan.dtype) == np.uint8:
+        plan = replace(plan, windows=(_EIGHT_BITS,))
     times = tuple(plan.frame_times_s[n] for n in kept)
     return Clip(volume_of(plan, frames, notes), times, plan.sweeps)
 

@@ -22,6 +22,7 @@ from medview.core.clip import Clip, RegionFormat, fitting
 from medview.core.geometry import Calibration
 from medview.core.study import SeriesKind, Severity
 from medview.core.volume import Volume
+from medview.imaging.windowing import apply_window
 from medview.io.cine import UNTIMED, Timing, regions_of, timing_of
 from medview.io.plan import LoadedSeries
 from medview.io.reading import load
@@ -199,6 +200,14 @@ def test_angiography_keeps_its_calibration(tmp_path: Path) -> None:
     assert np.array_equal(clip.frames, frames)
     assert clip.pictures.geometry.calibration is Calibration.DETECTOR
     assert clip.pictures.geometry.spacing_mm[1:] == pytest.approx((0.4, 0.3))
+
+
+def test_grey_clips_without_a_window_are_seen_as_recorded(tmp_path: Path) -> None:
+    ds, _ = multi_frame(UltrasoundMultiFrameImageStorage, "US")
+    (clip,) = written(tmp_path / "a", ds, FrameTime="40").clips
+    (window,) = clip.pictures.default_windows
+    stored = np.arange(256)
+    assert np.array_equal(np.floor(apply_window(stored, window) + 0.5), stored)
 
 
 def test_ultrasound_has_no_pixel_spacing(tmp_path: Path) -> None:

@@ -90,13 +90,16 @@ class AiPanel(QWidget):
             self._show_jobs()
 
     def _refresh(self) -> None:
-        volume = self._services.viewing.volume
-        uid = volume.uid if volume is not None else ""
+        viewing = self._services.viewing
+        volume, clip = viewing.volume, viewing.clip
+        uid = volume.uid if volume is not None else "" if clip is None else clip.uid
         if uid == self._fitted_uid:
             return
         self._fitted_uid = uid
         if not self._cards:
             self._hint.setText("No models are installed.")
+        elif clip is not None:
+            self._hint.setText("No model looks at clips: they are for images.")
         elif volume is None:
             self._hint.setText("Open a series to see which models fit it.")
         self._hint.setVisible(volume is None or not self._cards)

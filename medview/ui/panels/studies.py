@@ -414,6 +414,8 @@ def _details(series: Series) -> str:
     word = _WORDS.get(series.kind)
     if word is None:
         return f"{series.kind.value.replace('_', ' ')}, no image"
+    if count == 1 and series.kind is SeriesKind.CLIP:
+        return f"{series.modality} · video"  # its frames are counted when it is read
     if count == 1:
         word = word.removesuffix("s")
     number = f" · #{series.number}" if series.number is not None else ""

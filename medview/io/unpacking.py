@@ -19,6 +19,8 @@ from medview.core.errors import ReadError
 
 _PIECE_IN = 1 << 16
 _PIECE_OUT = 1 << 18
+#: What came last is kept: those who list an archive read ahead of those who look into it.
+_BEHIND = 1 << 18
 #: Distance of the places from which unpacking can start again; it doubles when there are many.
 _SPACING = 2 << 20
 _MOST_PLACES = 512
@@ -190,7 +192,7 @@ class Unpacked:
         if not piece and not data and not cursor.unpacker.eof:
             return False
         cursor.given += len(piece)
-        self._piece = piece
+        self._piece = self._piece[-_BEHIND:] + piece
         if cursor.given > self._limit:
             raise ReadError(_TOO_MUCH, _IF_TRUSTED)
         self._remember()

@@ -279,8 +279,8 @@ def _unplaced(frames: Sequence[Frame]) -> list[_Draft]:
 
 
 def _unplaced_note(frames: Sequence[Frame]) -> str:
-    reasons = dict.fromkeys(why_unplaced(frame.values) for frame in frames)
-    why = "; ".join(reason for reason in reasons if reason)
+    reasons = [text for one in frames for text in (one.notes or (why_unplaced(one.values),))]
+    why = "; ".join(reason for reason in dict.fromkeys(reasons) if reason)
     return f"Orientation unknown, shown without millimetres or sides: {why}"
 
 

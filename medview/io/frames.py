@@ -167,7 +167,7 @@ def frames_of(instance: Instance, values: Values, ds: Dataset | None) -> list[Fr
         if form.encoding in VIDEO_SYNTAXES:
             return [_video(instance, values, form, ds)]
         if _is_mosaic(values):
-            return _tiles(instance, values, form, mosaic_tiles(ds, values))
+            return _mosaic(instance, values, form, ds)
         return _many(instance, values, form, ds)
 
 
@@ -245,6 +245,15 @@ def _video(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) -
         tolerated = tuple(text for text in tolerated if text != UNTIMED)
     tolerated += shortfall(found, stated)
     return replace(clip, offset=-1, notes=(*clip.notes, *found.notes), tolerated=tolerated)
+
+
+def _mosaic(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) -> list[Frame]:
+    """The slices of a mosaic; the whole picture, without a place, where it hides how it lies."""
+    try:
+        return _tiles(instance, values, form, mosaic_tiles(ds, values))
+    except ReadError as error:
+        offset = int(values["_PixelOffset"]) if _is_direct(form) else -1
+        return [Frame(instance, values, form, None, offset=offset, notes=(error.user_text,))]
 
 
 def _tiles(

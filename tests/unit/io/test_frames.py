@@ -78,11 +78,14 @@ def test_mosaic_tiles_lie_where_the_slices_were(tmp_path: Path) -> None:
     assert volume.geometry.agrees_with(SMALL.geometry, 1e-4)
 
 
-def test_a_mosaic_that_does_not_say_where_is_refused(tmp_path: Path) -> None:
-    write_mosaic(tmp_path / "a", SMALL, normal=False)
-    result = loaded(tmp_path)
-    assert result.volumes == ()
-    assert "mosaic" in result.problems[0].reason
+def test_a_mosaic_that_does_not_say_where_is_one_picture(tmp_path: Path) -> None:
+    stored = write_mosaic(tmp_path / "a", SMALL, normal=False)
+    (study,) = scan([tmp_path]).studies
+    (volume,) = load(study.series[0]).volumes
+    rows, columns = stored.shape[1:]
+    assert np.array_equal(volume.voxels[0, :rows, :columns], stored[0])
+    assert volume.geometry.calibration is Calibration.NONE
+    assert "mosaic" in volume.notes[0]
 
 
 def nuclear(path: Path, *, placed: bool) -> np.ndarray:

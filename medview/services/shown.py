@@ -83,14 +83,12 @@ class Shown:
 
     def members(self, series_uid: str) -> tuple[str, ...]:
         """Volumes and clips of a series by UID, in order; stills among clips as they were taken."""
-        volumes = self._workspace.volumes_of(series_uid)
-        clips = self._workspace.clips_of(series_uid)
-        if not clips:
-            return tuple(volume.uid for volume in volumes)
-        instances = self._workspace.series(series_uid).instances
-        place = {instance.sop_instance_uid: n for n, instance in enumerate(instances)}
-        pictures = [*volumes, *(clip.pictures for clip in clips)]
-        pictures.sort(key=lambda one: place.get(next(iter(one.instance_uids), ""), len(place)))
+        pictures = list(self._workspace.pictures_of(series_uid))
+        if self._workspace.clips_of(series_uid):
+            instances = self._workspace.series(series_uid).instances
+            place = {instance.sop_instance_uid: n for n, instance in enumerate(instances)}
+            last = len(place)
+            pictures.sort(key=lambda one: place.get(next(iter(one.instance_uids), ""), last))
         return tuple(picture.uid for picture in pictures)
 
     def choose(self, uid: str) -> bool:

@@ -179,9 +179,14 @@ class Workspace:
         known = (one for one in self.arriving.values() if one.series.uid == series_uid)
         return next(known, None)
 
+    def pictures_of(self, series_uid: str) -> tuple[Volume, ...]:
+        """What can be drawn of a series: its volumes, then the frames of its clips."""
+        clips = (clip.pictures for clip in self.clips_of(series_uid))
+        return (*self.volumes_of(series_uid), *clips)
+
     def is_loaded(self, series_uid: str) -> bool:
         """Whether any volume or clip of a series is there."""
-        return bool(self.volumes_of(series_uid) or self.clips_of(series_uid))
+        return bool(self.pictures_of(series_uid))
 
     def segmentations_of(self, volume_uid: str) -> tuple[Segmentation, ...]:
         """Segmentations on a volume, in the order they came."""

@@ -210,7 +210,7 @@ class StudiesPanel(QWidget):
         )
         if row == item.data(0, _ROLE):
             return
-        notes = reading_notes(series, self._services.workspace.volumes_of(series.uid))
+        notes = reading_notes(series, self._services.workspace.pictures_of(series.uid))
         item.setToolTip(0, tip("\n".join((row.title, row.details, *notes))))
         words = ", ".join((row.title, row.details, *(text for text, _ in row.badges)))
         item.setData(0, Qt.ItemDataRole.AccessibleTextRole, words)
@@ -243,7 +243,7 @@ class StudiesPanel(QWidget):
             badges.append(("AI", "proposed"))
         if proposals.get(series.uid):
             badges.append((f"{proposals[series.uid]} to review", "caution"))
-        notes = reading_notes(series, workspace.volumes_of(series.uid))
+        notes = reading_notes(series, workspace.pictures_of(series.uid))
         if notes:
             badges.append(("1 note" if len(notes) == 1 else f"{len(notes)} notes", "caution"))
         return tuple(badges)

@@ -67,7 +67,6 @@ class Ruler:
             return f"{length / 10:g} cm"
         return f"{length:g} {self.unit}"
 
-
     def is_like(self, other: Ruler) -> bool:
         """Whether it measures the same as another, to a hundredth."""
         same = self.unit == other.unit

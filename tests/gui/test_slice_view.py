@@ -15,6 +15,7 @@ from PyQt6.QtWidgets import QApplication
 
 from medview.core.findings import SegmentRef
 from medview.core.geometry import Calibration, Geometry
+from medview.core.graphics import Bitmap, Graphics, Mark, MarkKind, Shutter
 from medview.core.study import Instance, Patient, Series, Study
 from medview.core.views import Plane
 from medview.core.volume import Volume, Window
@@ -578,3 +579,45 @@ def test_nobody_paints_what_is_hidden(desk: Desk, view: SliceView) -> None:
     desk.commands.run("view.segments")
     drag(view, [(200, 200), (230, 200)], LEFT)
     assert len(desk.viewing.overlay.visible_segments()) == 1
+
+
+# What files draw over their images
+
+
+def colour_at(view: SliceView, row: float, column: float) -> int:
+    """The colour on the screen in the middle of a pixel of the film on show."""
+    view.refresh()
+    port = view.port
+    assert port is not None
+    frame = port.frame
+    index = {1: row, 2: column}
+    place = frame.index_to_mm @ (index[frame.down_axis], index[frame.right_axis])
+    x, y = port.to_px(*place)
+    return view.grab().toImage().pixel(round(x), round(y)) & 0xFFFFFF
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3])
+def test_shutters_and_overlays_lie_on_their_pixels(desk: Desk, qtbot: Any, turns: int) -> None:
+    """However the picture is turned, what is hidden is black and what is drawn is white."""
+    desk.viewing.show_series("film")
+    volume = desk.viewing.require_volume()
+    mask = np.zeros(volume.geometry.shape[1:], dtype=np.bool_)
+    mask[20:24, 10:14] = True
+    rows, columns = mask.shape
+    over = Graphics(
+        (Bitmap.of(mask),),
+        Shutter(box=(8, 0, rows - 1, columns - 1)),
+        (Mark(MarkKind.LINES, ((30.0, 4.0), (30.0, 18.0))),),
+    )
+    desk.graphics.of = lambda _volume, _number: over  # type: ignore[method-assign]
+    desk.viewing.turn(Plane.ACQUIRED, turns)
+    view = shown(desk, qtbot, Plane.ACQUIRED)
+    assert colour_at(view, 4, 12) == 0
+    assert colour_at(view, 22, 12) == 0xFFFFFF
+    plain = colour_at(view, 35, 12)
+    assert plain not in (0, 0xFFFFFF)
+    assert colour_at(view, 30, 11) > plain
+    desk.graphics.toggle_overlays()
+    assert colour_at(view, 22, 12) != 0xFFFFFF
+    assert colour_at(view, 4, 12) == 0
+    assert "Overlays hidden" in dressing(view).warnings

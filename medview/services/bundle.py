@@ -98,7 +98,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     viewing = Viewing(workspace, settings)
     loading.on_chosen = viewing.hang
     loading.on_first_look = viewing.preview
-    loading.nearest = viewing.plane_on_show
+    loading.read_first(viewing.plane_on_show)
     services = Services(
         paths=paths,
         settings=settings,

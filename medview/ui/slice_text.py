@@ -102,8 +102,10 @@ def edge_letters(shown: Shown) -> EdgeLetters:
     if frame.geometry.in_patient_space:
         return frame.letters
     header = shown.series.headers.get("PatientOrientation", "")
-    return letters_from_patient_orientation(header).turned(state.quarter_turns).flipped(
-        horizontal=state.flipped_horizontally, vertical=state.flipped_vertically
+    return (
+        letters_from_patient_orientation(header)
+        .turned(state.quarter_turns)
+        .flipped(horizontal=state.flipped_horizontally, vertical=state.flipped_vertically)
     )
 
 

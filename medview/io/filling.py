@@ -135,7 +135,9 @@ class Filling:
             yield from self._from_archive(path, members)
             return
         with open_file(path) as source:
-            if all(self._lies_as_kept(plane) for plane in places.values()):
+            # A file that was cut goes the way that says what is missing.
+            end = max(plane.offset + plane.format.plane_bytes for plane in places.values())
+            if end <= source.size and all(map(self._lies_as_kept, places.values())):
                 for k, plane in places.items():
                     self._step(k - self._first)
                     self._voxels[k] = self._as_it_lies(source, plane)
@@ -281,7 +283,9 @@ _STREAMS: dict[str, Callable[[bytes], io.BufferedIOBase]] = {
 }
 
 
-def _packed_pictures(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Voxels | ReadError]:
+def _packed_pictures(
+    data: bytes, planes: Sequence[PlanePlan]
+) -> Iterator[Voxels | Doubtful | ReadError]:
     """Planes of a packed file in one pass; never unpacks beyond the last of them."""
     form = planes[0].format
     with _STREAMS[form.encoding](data[form.packed_at :]) as stream:

@@ -69,14 +69,22 @@ def decode(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Plane | Doubtfu
             yield error
 
 
-def decode_direct(data: bytes, plane: PlanePlan) -> Plane | ReadError:
-    """Stored values of an uncompressed plane that begins at its offset in `data`."""
+def decode_direct(data: bytes, plane: PlanePlan) -> Plane | Doubtful | ReadError:
+    """Stored values of an uncompressed plane that begins at its offset in `data`.
+
+    One that lacks no more than its last row is filled up with zeros, and doubtful.
+    """
     form = plane.format
     dtype = np.dtype(form.dtype)
     if form.encoding == EXPLICIT_BIG:
         dtype = dtype.newbyteorder(">")
     count = form.rows * form.columns * form.samples
-    if len(data) < plane.offset + count * dtype.itemsize:
+    missing = plane.offset + count * dtype.itemsize - len(data)
+    if 0 < missing <= form.plane_bytes // form.rows:
+        whole = decode_direct(data + bytes(missing), plane)
+        told = f"The last {missing:,} of {form.plane_bytes:,} bytes of the picture are missing"
+        return Doubtful(whole, f"{told}; shown empty") if isinstance(whole, np.ndarray) else whole
+    if missing > 0:
         return ReadError("The pixel data are cut short", AGAIN)
     flat = np.frombuffer(data, dtype, count, plane.offset)
     shape = (form.rows, form.columns, form.samples) if form.samples > 1 else (form.rows, -1)

@@ -38,7 +38,7 @@ def _damages() -> list[Any]:
     return [
         lambda data: data[:0],
         lambda data: data[:700],
-        lambda data: data[:-20],
+        lambda data: data[:-40],
         lambda data: data[:140] + b"\xff" * 40 + data[180:],
         lambda data: data.replace(b"MONOCHROME2", b"MONOCHROME9"),
         lambda data: data.replace(b"US\2\0\x10\0", b"US\2\0\0\0", 1),

@@ -14,6 +14,7 @@ from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.inference.scope import best_series
 from medview.services.bundle import Services
+from medview.services.scanning import scan_now
 
 Tell = Callable[[str], object]
 
@@ -57,7 +58,7 @@ def analyze(services: Services, order: Order, tell: Tell) -> list[dict[str, Any]
 
 
 def _open(services: Services, order: Order, tell: Tell) -> list[Study]:
-    scanned = services.tasks.wait_import("medview.io.scan:scan", list(order.paths), "")
+    scanned = scan_now(services.tasks, order.paths)
     for problem in scanned.problems:
         tell(f"{problem.severity.value}: {problem.path.name}: {problem.reason}")
     services.workspace.open_studies(scanned.studies, scanned.problems, sources=order.paths)

@@ -20,6 +20,9 @@ from medview.services.tasks import Task, Tasks
 #: A worker is given about this much at once: enough to be quick, little enough to be overtaken.
 _PORTION_BYTES = 8 << 20
 
+#: Portions into which planes are parted at least that have to be decoded.
+_SHARES = 16
+
 #: Portions that are under way or next in the queue; the others can still change their order.
 _AT_ONCE = 4
 
@@ -177,8 +180,10 @@ def portions(plan: VolumePlan) -> list[Portion]:
         return [(0, count)]
     middle = count // 2
     size = max(1, math.ceil(_PORTION_BYTES * count / max(1, plan.nbytes)))
-    if count > 1 and _is_one_file(plan):
-        size = count
+    if any(plane.offset < 0 for plane in plan.planes):
+        # Decoding takes long enough for workers to end far apart: small shares, or halves of
+        # what is read whole for each call.
+        size = count if _is_one_file(plan) else min(size, math.ceil(count / _SHARES))
     before = [(max(0, stop - size), stop) for stop in range(middle, 0, -size)]
     after = [(start, min(count, start + size)) for start in range(middle + 1, count, size)]
     return [(middle, middle + 1), *before, *after]
@@ -199,6 +204,5 @@ def _is_zip(plane: PlanePlan) -> bool:
 
 
 def _is_one_file(plan: VolumePlan) -> bool:
-    """Whether all planes are decoded out of one file, which is read whole for each call."""
-    files = {(plane.path, plane.member) for plane in plan.planes}
-    return len(files) == 1 and any(plane.offset < 0 for plane in plan.planes)
+    """Whether all planes lie in one file."""
+    return len({(plane.path, plane.member) for plane in plan.planes}) == 1

@@ -167,3 +167,21 @@ def write_mix(folder: Path, slices: int = 600) -> tuple[list[Path], npt.NDArray[
     for n in range(8):
         (folder / f"letter{n}.txt").write_text("Dear colleague,\n" * 50)
     return paths, voxels
+
+
+def write_copies(folder: Path, batch: Batch) -> None:
+    """A series whose files differ in identifier, number and place only, written quickly."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first = next(headers(batch))
+    first.file_meta = FileMetaDataset()
+    first.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    mark = uid(batch.study, batch.series)[:56]
+    first.SOPInstanceUID, first.InstanceNumber = f"{mark}.10000", "10000"
+    first.ImagePositionPatient = ["-178.65", "-301.2", "10000"]
+    first.PixelData = bytes(2 * batch.side_px**2)
+    path = folder / "10000"
+    first.save_as(path, enforce_file_format=True)
+    data = path.read_bytes()
+    path.unlink()
+    for number in range(10000, 10000 + batch.slices):
+        (folder / str(number)).write_bytes(data.replace(b"10000", str(number).encode()))

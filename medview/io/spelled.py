@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medview.core.errors import ReadError
-from medview.io.pixels import decode_direct
+from medview.io.pixels import Doubtful, decode_direct
 from medview.io.plan import PixelFormat, PlanePlan
 
 SPELLED = frozenset(("text", "hex"))
@@ -19,7 +19,7 @@ _AGAIN = "Get the file again from its source"
 
 def spelled_pictures(
     data: bytes, planes: Sequence[PlanePlan]
-) -> Iterator[npt.NDArray[Any] | ReadError]:
+) -> Iterator[npt.NDArray[Any] | Doubtful | ReadError]:
     """Planes of a file whose voxels are written out; offsets count in what the letters mean."""
     form = planes[0].format
     try:

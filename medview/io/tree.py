@@ -173,9 +173,7 @@ class Tree:
             return
         note = "Different images carry the same identifier"
         hint = "Ask the sender which of them is right"
-        self.problems.append(
-            Problem(shown, note, Severity.WARNING, hint, ProblemKind.CONFLICT)
-        )
+        self.problems.append(Problem(shown, note, Severity.WARNING, hint, ProblemKind.CONFLICT))
         series.notes[note] = None
         series.instances[f"{uid}#{len(series.instances)}"] = instance
 

@@ -140,7 +140,9 @@ def _sorted(surveyed: Survey, readings: Sequence[Reading]) -> ScanResult:
             tree.add(Path(record.path), record.member, record.values)
     for number, root in enumerate(surveyed.roots):
         closed = any(problem.path.is_relative_to(root) for problem in surveyed.problems)
-        if number not in found and not closed:
+        # What lies in a folder that was given as well was found with it.
+        inside = any(Path(root).is_relative_to(other) for other in surveyed.roots if other != root)
+        if number not in found and not closed and not inside:
             problems.append(
                 _refused(root, "No image was found here", "Choose the folder that holds the files")
             )

@@ -50,6 +50,13 @@ def test_batches_give_what_one_process_gives(
             assert [i.headers for i in series.instances] == [i.headers for i in same.instances]
 
 
+def test_a_folder_and_a_file_in_it_are_read_once(tasks: Tasks, folder: Path) -> None:
+    file = next((folder / "p0").iterdir())
+    found = scan_now(tasks, [folder, file])
+    assert found == scan_now(tasks, [folder])
+    assert found.studies == scan_now(tasks, [file, folder]).studies
+
+
 def test_a_large_study_comes_whole_out_of_its_pieces(
     tasks: Tasks, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,9 @@ def test_a_folder_and_a_file_in_it_are_read_once(tasks: Tasks, folder: Path) -> 
     file = next((folder / "p0").iterdir())
     found = scan_now(tasks, [folder, file])
     assert found == scan_now(tasks, [folder])
-    assert found.studies == scan_now(tasks, [file, folder]).studies
+    again = scan_now(tasks, [file, folder])
+    assert again.problems == found.problems
+    assert [len(one.series[0].instances) for one in again.studies] == [8, 8, 8]
 
 
 def test_a_large_study_comes_whole_out_of_its_pieces(

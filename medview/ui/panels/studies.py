@@ -52,7 +52,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class _Row:
-    """What one series row shows."""
+    """What one series row shows; `mark` stands in the place of the picture where none belongs."""
 
     uid: str
     title: str
@@ -61,6 +61,7 @@ class _Row:
     fraction: float | None = None
     current: bool = False
     picture: QPixmap | None = None
+    mark: str = ""
 
 
 class StudiesPanel(QWidget):
@@ -207,6 +208,7 @@ class StudiesPanel(QWidget):
             self._services.loading.fraction(series.uid),
             current=current,
             picture=self._pictures.get(series.uid),
+            mark="" if series.kind.is_shown else shown(series.modality)[:6],
         )
         if row == item.data(0, _ROLE):
             return
@@ -360,6 +362,9 @@ def _paint_series(painter: QPainter, option: QStyleOptionViewItem, row: _Row) ->
     painter.drawRoundedRect(card, 4, 4)
     picture = QRect(card.left() + 4, card.top() + 4, _THUMBNAIL_PX, card.height() - 8)
     painter.fillRect(picture, QColor("#000000"))
+    if row.mark:
+        painter.setPen(QColor(scheme.muted))
+        painter.drawText(picture, _CENTER, row.mark)
     if row.picture is not None:
         size = row.picture.size().scaled(picture.size(), Qt.AspectRatioMode.KeepAspectRatio)
         place = QRect(0, 0, size.width(), size.height())
@@ -413,7 +418,7 @@ def _details(series: Series) -> str:
     count = sum(max(1, instance.frames) for instance in series.instances)
     word = _WORDS.get(series.kind)
     if word is None:
-        return f"{series.kind.value.replace('_', ' ')}, no image"
+        return series.kind.value.replace("_", " ")
     if count == 1 and series.kind is SeriesKind.CLIP:
         return f"{series.modality} · video"  # its frames are counted when it is read
     if count == 1:

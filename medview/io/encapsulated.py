@@ -56,6 +56,8 @@ def fragments_of(data: bytes, start: int) -> Fragments:
         (length,) = struct.unpack_from("<L", data, pos + 4)
         places.append((pos + 8, min(pos + 8 + length, len(data))))
         pos += 8 + length
+    if not places:
+        raise ReadError("The pixel data hold no picture: the file is cut short", AGAIN)
     table, pieces = places[0], places[1:]
     count = (table[1] - table[0]) // 4
     offsets = struct.unpack_from(f"<{count}L", data, table[0])

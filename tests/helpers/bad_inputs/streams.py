@@ -199,6 +199,13 @@ def _fragment_longer_than_file() -> bytes:
     return _raw_pixel_data(encapsulated([stream]))[: -len(stream) // 2]
 
 
+def _cut_after_first_item_tag() -> bytes:
+    """The file ends inside the header of the basic offset table."""
+    stream = _BY_NAME["jls"].stream()
+    whole = _BY_NAME["jls"].file()
+    return whole[: len(whole) - len(encapsulated([stream])) + 5]
+
+
 STREAMS: tuple[Case, ...] = (
     *(case for codec in CODECS for case in _of(codec)),
     file_case("C01_rle_bad_offset.dcm", "R",
@@ -212,6 +219,7 @@ STREAMS: tuple[Case, ...] = (
               lambda: part10(slice_elements(), _BY_NAME["j2k"].syntax)),
     file_case("C44_two_frames_declared.dcm", "RW", _two_frames_declared),
     file_case("C45_bits_differ.dcm", "R", _bits_differ),
+    file_case("C49_cut_after_item_tag.dcm", "R", _cut_after_first_item_tag),
     file_case("C46_fragments_unended.dcm", "RWL", _fragments_unended),
     file_case("C47_fragment_longer_than_file.dcm", "R", _fragment_longer_than_file),
     file_case("C48_wrong_codec.dcm", "RWL",

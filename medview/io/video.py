@@ -8,6 +8,7 @@ it spoils, and no frame that leans on a spoiled one is shown.
 from __future__ import annotations
 
 import io
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from av.packet import Packet
 from av.sidedata.sidedata import SideData
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from medview.core.errors import ReadError
@@ -126,9 +128,11 @@ def survey(data: bytes, container: str) -> Survey:
         length_s = 0.0 if source.streams.audio else (source.duration or 0) / 1e6
         aspect = float(stream.sample_aspect_ratio or 1)
     first = _first_frame(data, container)
-    shape = _picture_of(first).shape
+    picture = _Pictures().of(first)
+    if isinstance(picture, ReadError):
+        raise picture
     return Survey(
-        shape=shape,
+        shape=picture.shape,
         pixel_width=1 / aspect if _is_turned(first) else aspect,
         ticks=packets.ticks,
         tick_s=packets.tick_s,
@@ -147,17 +151,15 @@ def pictures(
 
     `shape` is what the survey found. Decoding begins at the key frame before the first of them.
     """
-    wanted = list(numbers)
+    wanted, made = deque(numbers), _Pictures()
     try:
         for number, frame in _numbered(data, container, wanted[0]):
             while wanted and wanted[0] < number:
-                wanted.pop(0)
+                wanted.popleft()
                 yield ReadError(_BROKEN, _AGAIN)
             if wanted and wanted[0] == number:
-                wanted.pop(0)
-                picture = _picture_of(frame)
-                whole = picture.shape == shape
-                yield picture if whole else ReadError("A frame has another size", _AGAIN)
+                wanted.popleft()
+                yield made.of(frame, shape)
             if not wanted:
                 return
     except ReadError as error:
@@ -316,20 +318,45 @@ def _notes_on(source: InputContainer) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _picture_of(frame: VideoFrame) -> Pixels:
-    """A frame as it is meant to be seen: grey, or RGB over black, turned upright."""
-    kind = frame.format
-    pixels: npt.NDArray[Any]
-    if kind.name.startswith(_GREY):
-        pixels = frame.to_ndarray(format="gray")
-    elif any(part.is_alpha for part in kind.components) or kind.name == "pal8":
-        layers = frame.to_ndarray(format="rgba")
-        pixels, alpha = layers[..., :3], layers[..., 3:]
-        if alpha.min() < _OPAQUE:
-            pixels = (pixels.astype(np.uint16) * alpha + 127) // _OPAQUE
-    else:
-        pixels = frame.to_ndarray(format="rgb24")
-    return _upright(pixels.astype(np.uint8, copy=False), frame)
+class _Pictures:
+    """Frames as they are meant to be seen: grey, or RGB over black, turned upright.
+
+    One conversion for all frames of a video, without threads of its own: a new one for each frame
+    starts as many as there are cores, until a worker with bounds may start no more.
+    """
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def of(self, frame: VideoFrame, shape: tuple[int, ...] | None = None) -> Pixels | ReadError:
+        """The pixels of a frame; an error where they cannot be had, or are not of that shape."""
+        try:
+            picture = _upright(self._seen(frame), frame)
+        except _FAILURES as error:
+            return ReadError(_BROKEN, _AGAIN, str(error))
+        if shape not in (None, picture.shape):
+            return ReadError("A frame of the video has another size", _AGAIN)
+        return picture
+
+    def _seen(self, frame: VideoFrame) -> Pixels:
+        kind = frame.format
+        if kind.name.startswith(_GREY):
+            return self._as(frame, "gray")
+        if any(part.is_alpha for part in kind.components) or kind.name == "pal8":
+            return _over_black(self._as(frame, "rgba"))
+        return self._as(frame, "rgb24")
+
+    def _as(self, frame: VideoFrame, layout: str) -> Pixels:
+        turned = self._reformatter.reformat(frame, format=layout, threads=1)
+        pixels: npt.NDArray[Any] = turned.to_ndarray()
+        return pixels.astype(np.uint8, copy=False)
+
+
+def _over_black(layers: Pixels) -> Pixels:
+    pixels, alpha = layers[..., :3], layers[..., 3:]
+    if alpha.min() == _OPAQUE:
+        return pixels
+    return ((pixels.astype(np.uint16) * alpha + 127) // _OPAQUE).astype(np.uint8)
 
 
 def _matrix_of(frame: VideoFrame) -> npt.NDArray[np.int32] | None:

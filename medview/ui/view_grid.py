@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PyQt6.QtCore import Qt
+from PyQt6.QtCore import Qt, QTimer
 from PyQt6.QtWidgets import (
     QHBoxLayout,
     QProgressBar,
@@ -35,6 +35,9 @@ from medview.ui.volume_view import VolumeView
 
 _VOLUME = "volume"
 
+#: The window is on the screen by then.
+_PREPARE_MS = 300
+
 
 class ViewGrid(QStackedWidget):
     """A welcome page while nothing is open, then the views of the layout, divided by handles."""
@@ -61,6 +64,11 @@ class ViewGrid(QStackedWidget):
         bridge.changed.connect(self._on_changed)
         bridge.reading.connect(self._welcome.show_busy)
         self._refresh()
+        # Made while nobody waits, a view has the first image sooner.
+        self._preparing = QTimer(self)
+        self._preparing.setSingleShot(True)
+        self._preparing.timeout.connect(lambda: self._view(Plane.AXIAL.value))
+        self._preparing.start(_PREPARE_MS)
 
     @property
     def active(self) -> SliceView | VolumeView | None:
@@ -79,6 +87,7 @@ class ViewGrid(QStackedWidget):
 
     def close_views(self) -> None:
         """Stop drawing; before the program ends."""
+        self._preparing.stop()
         if self.volume_view is not None:
             self.volume_view.close_scene()
 

@@ -79,7 +79,7 @@ def frames_in(data: bytes, fragments: Fragments, frames: int) -> list[tuple[int,
     firsts = _by_table(fragments, frames) or _by_content(data, fragments, frames)
     if firsts is None:
         raise ReadError(
-            f"The file holds {count:,} pieces for {frames:,} pictures, "
+            f"The file holds {count:,} piece{'s' * (count > 1)} for {frames:,} pictures, "
             "and nothing tells which belong together",
             AGAIN,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medview.core.study import (
@@ -77,7 +77,8 @@ class Tree:
         self._series_owner: dict[str, _StudyDraft] = {}
         self._known: dict[tuple[str, ...], _SeriesDraft] = {}
         self._of_base: dict[int, _Owned] = {}
-        self.problems: list[Problem] = []
+        self._told: list[Problem] = []
+        self._noted: dict[tuple[str, str], tuple[Problem, list[Path]]] = {}
 
     def add(self, path: Path, member: str, values: Values) -> None:
         """One file, by its header values."""
@@ -87,7 +88,8 @@ class Tree:
         if notes := (*values.notes, *_odd(values, owned)):
             series.notes.update(dict.fromkeys(notes))
             for note in notes:
-                self.problems.append(Problem(shown, note, Severity.WARNING, _LOOK))
+                problem = Problem(shown, note, Severity.WARNING, _LOOK)
+                self._noted.setdefault((series.uid, note), (problem, []))[1].append(shown)
         if series.kind not in IMAGE_KINDS and (kind := kind_of(values.merged())) in IMAGE_KINDS:
             series.kind = kind
         differing = values.changes
@@ -117,6 +119,17 @@ class Tree:
             self._of_base[id(base)] = owned
         return owned
 
+    @property
+    def problems(self) -> list[Problem]:
+        """What was odd; what all files of a series share is told once, of the first of them."""
+        noted = [
+            problem
+            if len(files) == 1
+            else replace(problem, reason=f"{problem.reason} ({len(files)} files of its series)")
+            for problem, files in self._noted.values()
+        ]
+        return [*self._told, *noted]
+
     def studies(self) -> tuple[Study, ...]:
         """Everything sorted so far, by date; series by number, instances by number."""
         drafts = [draft for same_uid in self._studies.values() for draft in same_uid]
@@ -128,7 +141,7 @@ class Tree:
         owner = self._series_owner.get(series_uid_of(values))
         if owner is not None and owner.uid != uid and _same_space(owner, identity, values):
             text = "The files of one series name different studies: kept together"
-            self.problems.append(Problem(shown, text, Severity.WARNING, _LOOK))
+            self._told.append(Problem(shown, text, Severity.WARNING, _LOOK))
             return owner
         drafts = self._studies.setdefault(uid, [])
         for draft in drafts:
@@ -136,7 +149,7 @@ class Tree:
                 draft.identity = _merged(draft.identity, identity)
                 return draft
         if drafts:
-            self.problems.append(
+            self._told.append(
                 Problem(
                     shown,
                     "Two patients share one study identifier: they are kept apart",
@@ -165,7 +178,7 @@ class Tree:
             return
         first = series.instances[uid]
         if self._same_pixels(first, instance):
-            self.problems.append(
+            self._told.append(
                 Problem(
                     shown, f"A copy of {first.path.name}; read once", Severity.WARNING, _NOTHING
                 )
@@ -173,7 +186,7 @@ class Tree:
             return
         note = "Different images carry the same identifier"
         hint = "Ask the sender which of them is right"
-        self.problems.append(Problem(shown, note, Severity.WARNING, hint, ProblemKind.CONFLICT))
+        self._told.append(Problem(shown, note, Severity.WARNING, hint, ProblemKind.CONFLICT))
         series.notes[note] = None
         series.instances[f"{uid}#{len(series.instances)}"] = instance
 

@@ -5,6 +5,7 @@ Light on purpose: no DICOM library is imported here, so the window's process may
 
 from __future__ import annotations
 
+import pickle  # noqa: TID251  (for `Sealed`, which never touches a file)
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +62,26 @@ class Reading:
     foreign: tuple[Study, ...] = ()
     problems: tuple[Problem, ...] = ()
     found: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A reading on its way from one worker to another, through the window's process unopened.
+
+    Made and opened by our own workers only, as all that goes through their pipes.
+    """
+
+    data: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, reading: Reading) -> Sealed:
+        """The reading, packed."""
+        return cls(pickle.dumps(reading, pickle.HIGHEST_PROTOCOL))
+
+    def opened(self) -> Reading:
+        """The reading."""
+        reading: Reading = pickle.loads(self.data)  # noqa: S301  (from a worker of ours)
+        return reading
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from medview.core.study import (
 from medview.io.archives import entries, is_archive, open_file, read_all
 from medview.io.dicomdir import unreachable
 from medview.io.foreign import Foreign, is_companion, recognise, why_not
-from medview.io.found import Listed, Reading, Record, ScanResult, Survey
+from medview.io.found import Listed, Reading, Record, ScanResult, Sealed, Survey
 from medview.io.header import is_dicom
 from medview.io.identity import uid_from
 from medview.io.plan import ASK_AGAIN
@@ -95,12 +95,19 @@ def read(
     return reader.reading()
 
 
-def sort(surveyed: Survey, readings: Sequence[Reading]) -> Iterator[ScanResult]:
+def read_sealed(
+    step: Step, files: Sequence[Listed], password: str = "", given: Collection[str] = ()
+) -> Sealed:
+    """As `read`, for `sort` in another worker."""
+    return Sealed.of(read(step, files, password, given))
+
+
+def sort(surveyed: Survey, readings: Sequence[Sealed]) -> Iterator[ScanResult]:
     """Studies and problems of all that was read, in pieces that cross to another process quickly.
 
     A study of many images comes in several pieces, one after the other.
     """
-    whole = _sorted(surveyed, readings)
+    whole = _sorted(surveyed, [reading.opened() for reading in readings])
     yield ScanResult((), whole.problems)
     for study in whole.studies:
         for piece in _pieces(study):

@@ -15,7 +15,7 @@ from typing import Any
 
 from medview.core.errors import Cancelled, MedviewError
 from medview.core.study import Problem, Series, Severity, Study
-from medview.io.found import Listed, Reading, ScanResult, Survey
+from medview.io.found import Listed, Reading, ScanResult, Sealed, Survey
 from medview.services.lanes import LostAtError
 from medview.services.tasks import Task, Tasks
 
@@ -63,7 +63,7 @@ class Scan:
         self._on_progress = on_progress
         self._running: set[Task] = set()
         self._survey = Survey((), ())
-        self._readings: dict[int, Reading] = {}
+        self._readings: dict[int, Sealed] = {}
         self._pieces: list[ScanResult] = []
         self._left = 0
         self._is_over = False
@@ -126,7 +126,7 @@ class Scan:
             return
         files: tuple[Listed, ...] = self._survey.files[start:stop]
         self._call(
-            "read",
+            "read_sealed",
             files,
             self._password,
             self._survey.roots,
@@ -136,7 +136,7 @@ class Scan:
             step_cpu_s=_FILE_CPU_S,
         )
 
-    def _take(self, start: int, stop: int, reading: Reading) -> None:
+    def _take(self, start: int, stop: int, reading: Sealed) -> None:
         self._readings[start] = reading
         self._left -= stop - start
         self._on_progress()
@@ -149,7 +149,8 @@ class Scan:
         problem = Problem(Path(path), error.user_text, Severity.REFUSED, error.hint)
         self._read(start, at)
         self._read(at + 1, stop)
-        self._take(at, at + 1, Reading(problems=(problem,), found=frozenset((root,))))
+        reading = Reading(problems=(problem,), found=frozenset((root,)))
+        self._take(at, at + 1, Sealed.of(reading))
 
     def _sort_if_read(self) -> None:
         if self._left:

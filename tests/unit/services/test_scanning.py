@@ -64,7 +64,7 @@ def test_a_large_study_comes_whole_out_of_its_pieces(
 ) -> None:
     monkeypatch.setattr(io_scan, "_PIECE", 3)
     surveyed = io_scan.survey([folder])
-    reading = io_scan.read(lambda _: None, surveyed.files)
+    reading = io_scan.read_sealed(lambda _: None, surveyed.files)
     pieces = list(io_scan.sort(surveyed, [reading]))
     images = [sum(len(s.instances) for s in study.series) for p in pieces for study in p.studies]
     assert max(images) == 3

@@ -148,10 +148,17 @@ def full_window(volume: Volume) -> Window:
 
 
 def initial_window(volume: Volume) -> Window:
-    """How a volume is first shown: its first DICOM window, SUV 0-5 for uptake, else automatic."""
+    """How a volume is first shown: SUV 0-5 for uptake, else its first DICOM window.
+
+    Without one, computed tomography is shown as soft tissue and everything else by its values.
+    """
     if volume.unit.startswith("g/ml{SUV"):
         return SUV_WINDOW
-    return volume.default_windows[0] if volume.default_windows else automatic_window(volume)
+    if volume.default_windows:
+        return volume.default_windows[0]
+    if volume.unit == HOUNSFIELD.value:
+        return find_preset("Soft tissue").window
+    return automatic_window(volume)
 
 
 def shows_uptake(volume: Volume) -> bool:

@@ -21,8 +21,8 @@ LIBRARIES = (
     "PyQt6", "pyqt6-qt6", "pyqtgraph", "vtk", "numpy", "scipy", "numba", "SimpleITK", "nibabel",
     "pydicom", "highdicom", "pillow", "python-gdcm", "pyjpegls", "pylibjpeg",
     "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "connected-components-3d",
-    "pyzipper", "imagecodecs", "av", "torch", "monai", "safetensors", "nilearn", "jinja2",
-    "reportlab", "psygnal", "platformdirs",
+    "pyzipper", "imagecodecs", "av", "torch", "monai", "scikit-learn", "safetensors", "nilearn",
+    "jinja2", "reportlab", "psygnal", "platformdirs",
 )  # fmt: skip
 
 _PURPOSE = (

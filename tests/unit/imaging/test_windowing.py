@@ -125,6 +125,8 @@ def test_the_first_dicom_window_comes_first_and_the_range_of_the_image_second() 
     low, high = window_bounds(initial_window(volume(values)))
     assert (low, high) == pytest.approx((5, 994), abs=1.5)
     assert initial_window(volume(values, unit="g/ml{SUVbw}", default_windows=own)) is SUV_WINDOW
+    soft_tissue = initial_window(volume(values, unit="[hnsf'U]"))
+    assert (soft_tissue.center, soft_tissue.width) == (40, 400)
 
 
 def test_automatic_window_leaves_padding_and_outliers_out() -> None:

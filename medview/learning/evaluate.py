@@ -84,6 +84,7 @@ def evaluate(
         "count": len(scored),
         "out_of_fold": sum(judge.member_for(case) is not None for case in cases),
         "metrics": summarise(judge.task, scored),
+        "tables": judge.task.tables(scored),
         "cases": [
             {"id": one.case.id, "patient": one.case.patient, **one.numbers} for one in scored
         ],

@@ -223,7 +223,11 @@ def _own_block(
 ) -> dict[str, Any]:
     recipe, config = trained.recipe, trained.config
     volumes = len(recipe.patch) == 3
-    flat = {"size_px": list(recipe.size_px), "channels": recipe.channels}
+    flat = {
+        "size_px": list(recipe.size_px),
+        "channels": recipe.channels,
+        "margin": recipe.margin,
+    }
     block = {
         "id": config.export.id,
         "engine": trained.task,

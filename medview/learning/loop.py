@@ -22,6 +22,7 @@ from medview.learning import parallel
 from medview.learning.config import TrainConfig
 from medview.learning.data import Case
 from medview.learning.optimise import Average, learning_rate_factor, make_optimiser
+from medview.learning.plots import write_lines
 from medview.learning.tasks.task import Scored, Task
 
 CHECKPOINT = "checkpoint.pt"
@@ -211,6 +212,7 @@ class Trainer:
             os.fsync(stream.fileno())
         partial.replace(folder / CHECKPOINT)
         write_curves(state.history, folder / CURVES)
+        draw_curves(state.history, folder / CURVES.replace(".csv", ".svg"))
 
     def resume(self, folder: Path) -> None:
         """Take up a run from its checkpoint; refuses one of another configuration."""
@@ -275,6 +277,17 @@ def write_curves(history: list[Row], path: Path) -> None:
         writer.writeheader()
         writer.writerows(history)
     partial.replace(path)
+
+
+def draw_curves(history: list[Row], path: Path) -> None:
+    """Draw the losses and scores of a run by epoch."""
+    names = dict.fromkeys(name for row in history for name in row)
+    lines = {
+        name.removeprefix("val_"): [(row["epoch"], row[name]) for row in history if name in row]
+        for name in names
+        if name == "train_loss" or name.startswith("val_")
+    }
+    write_lines(path, "Training", ("epoch", ""), lines)
 
 
 def _progress_line(row: Row, epochs: int, seconds_left: float) -> str:

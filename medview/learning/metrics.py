@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,12 @@ import torch
 from monai.metrics import compute_dice, compute_hausdorff_distance
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    roc_auc_score,
+    roc_curve,
+)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -79,6 +85,36 @@ def class_figures(
         missed, found, _ = roc_curve(truth == 1, probabilities[:, 1])
         figures["sensitivity_at_spec90"] = float(found[missed <= 0.1 + 1e-9].max())
     return figures
+
+
+def class_tables(
+    truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64], bins: int = 10
+) -> dict[str, Any]:
+    """Give the confusion matrix (truth by row); for two classes ROC and reliability as well.
+
+    `roc` holds (1 - specificity, sensitivity); `reliability` holds, for every bin that is not
+    empty, the mean probability stated, the share that was true, and the number of cases.
+    """
+    classes = probabilities.shape[1]
+    answer = probabilities.argmax(axis=1)
+    tables: dict[str, Any] = {
+        "confusion": confusion_matrix(truth, answer, labels=range(classes)).tolist()
+    }
+    if classes == 2 and len(np.unique(truth)) == 2:
+        missed, found, _ = roc_curve(truth == 1, probabilities[:, 1])
+        tables["roc"] = np.stack([missed, found], axis=1).round(5).tolist()
+        bin_of = np.minimum((probabilities[:, 1] * bins).astype(int), bins - 1)
+        members = [bin_of == number for number in range(bins)]
+        tables["reliability"] = [
+            [
+                float(probabilities[own, 1].mean()),
+                float((truth[own] == 1).mean()),
+                int(own.sum()),
+            ]
+            for own in members
+            if own.any()
+        ]
+    return tables
 
 
 def calibration_error(

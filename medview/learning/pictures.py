@@ -88,7 +88,9 @@ def thumbnail(picture: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Give a small grey copy of a picture, as a vector of mean 0 and length 1."""
     grey = picture.mean(axis=2) if picture.ndim == 3 else picture
     whole = Image.fromarray(np.asarray(grey, np.float32))
-    small: npt.NDArray[np.float32] = np.array(whole.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX))
+    small: npt.NDArray[np.float32] = np.array(
+        whole.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
+    )
     small -= small.mean(dtype=np.float32)
     vector: npt.NDArray[np.float32] = (small / max(float(np.linalg.norm(small)), 1e-6)).ravel()
     return vector

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from medview.learning.plots import write_lines, write_table
+
 _TITLES = {
     "dice": "Dice",
     "hd95": "95 % Hausdorff distance (mm)",
@@ -42,12 +44,31 @@ def write_measured(folder: Path, result: dict[str, Any], note: str) -> None:
         name: round(entry["value"], 4) for name, entry in result["metrics"].items()
     }
     _write(path, metadata)
+    _draw(folder / "docs", metadata, result)
     text = readme(metadata, result, note)
     (folder / "docs" / "README.md").write_text(text, encoding="utf-8")
 
 
 def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _draw(folder: Path, metadata: dict[str, Any], result: dict[str, Any]) -> None:
+    """Draw what the evaluation has tables of."""
+    tables, own = result.get("tables", {}), metadata["medview"]
+    if "confusion" in tables:
+        write_table(
+            folder / "confusion.svg", "Confusion matrix", own["classes"], tables["confusion"]
+        )
+    if "roc" in tables:
+        axes = ("1 - specificity", "sensitivity")
+        chance = [(0.0, 0.0), (1.0, 1.0)]
+        write_lines(folder / "roc.svg", "ROC", axes, {"model": tables["roc"], "chance": chance})
+    if "reliability" in tables:
+        points = [(stated, true) for stated, true, _ in tables["reliability"]]
+        lines = {"model": points, "perfect": [(0.0, 0.0), (1.0, 1.0)]}
+        axes = ("probability stated", "share true")
+        write_lines(folder / "reliability.svg", "Reliability", axes, lines)
 
 
 def readme(metadata: dict[str, Any], result: dict[str, Any], note: str) -> str:
@@ -100,7 +121,10 @@ def _table(result: dict[str, Any]) -> str:
         low, high = entry["ci95"]
         title = _WHOLE.get(name) or f"{_TITLES.get(kind, kind)} {part}".strip()
         lines.append(f"| {title} | {entry['value']:.3f} [{low:.3f}, {high:.3f}] |")
-    return "\n".join(lines)
+    tables = result.get("tables", {})
+    pictures = {"confusion": "confusion matrix", "roc": "ROC", "reliability": "reliability"}
+    drawn = [f"![{words}]({name}.svg)" for name, words in pictures.items() if name in tables]
+    return "\n".join([*lines, *(["", " ".join(drawn)] if drawn else [])])
 
 
 def _how(own: dict[str, Any]) -> str:

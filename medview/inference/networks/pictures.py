@@ -55,6 +55,12 @@ def to_input(
     return torch.from_numpy(normalise(image.numpy(), intensity))
 
 
+def within_margin(picture: npt.NDArray[Any], margin: float) -> npt.NDArray[Any]:
+    """Give a picture without this share of it at each edge, where words and markers stand."""
+    rows, columns = (round(side * margin) for side in picture.shape[:2])
+    return picture[rows : picture.shape[0] - rows, columns : picture.shape[1] - columns]
+
+
 def ask(network: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
     """Give the answer to one picture (C, rows, columns), its edge continued to what is divisible.
 

@@ -11,12 +11,12 @@ from torch import nn
 
 from medview.core.errors import ReadError
 from medview.inference.networks.averaging import FlipMean
-from medview.inference.networks.pictures import ask, to_input
+from medview.inference.networks.pictures import ask, to_input, within_margin
 from medview.learning.augment import changed, random_grid, sampled
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
 from medview.learning.losses import make_class_loss
-from medview.learning.metrics import class_figures
+from medview.learning.metrics import class_figures, class_tables
 from medview.learning.pictures import read_picture
 from medview.learning.tasks.masks import refuse_other_than_flat
 from medview.learning.tasks.task import Recipe, Scored, Task
@@ -57,7 +57,8 @@ class Classification(Task):
 
     def _input(self, example: Named) -> torch.Tensor:
         recipe = self.recipe
-        return to_input(example.picture, recipe.channels, recipe.size_px, recipe.intensity)
+        picture = within_margin(example.picture, recipe.margin)
+        return to_input(picture, recipe.channels, recipe.size_px, recipe.intensity)
 
     def batch(
         self, prepared: Sequence[Prepared], generator: torch.Generator
@@ -113,6 +114,11 @@ class Classification(Task):
         """Give AUROC, AUPRC, accuracy, sensitivity at 90 % specificity and calibration error."""
         truth = np.array([one.numbers["truth"] for one in scored]).astype(int)
         return class_figures(truth, np.stack([one.evidence[0] for one in scored]))
+
+    def tables(self, scored: Sequence[Scored]) -> dict[str, Any]:
+        """Give the confusion matrix, the ROC curve and the reliability curve."""
+        truth = np.array([one.numbers["truth"] for one in scored]).astype(int)
+        return class_tables(truth, np.stack([one.evidence[0] for one in scored]))
 
     def channels_wanted(self) -> int:
         """Give one logit a class."""

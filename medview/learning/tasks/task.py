@@ -26,6 +26,7 @@ class Recipe:
     spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
     size_px: tuple[int, ...] = ()
     channels: int = 1
+    margin: float = 0.0
     intensity: Mapping[str, Any] = field(default_factory=dict)
     flips: tuple[int, ...] = ()
     keep_largest: bool = False
@@ -44,6 +45,7 @@ def recipe_of_config(
         spacing_mm=data.spacing_mm,
         size_px=data.size_px,
         channels=data.channels,
+        margin=data.margin,
         intensity=data.intensity,
         flips=config.augment.flip,
         keep_largest=bool(card.get("keep_largest", False)),
@@ -64,6 +66,7 @@ def recipe_of_model(metadata: Mapping[str, Any], classes: tuple[str, ...]) -> Re
         spacing_mm=tuple(preprocess.get("spacing_mm") or (1.0, 1.0, 1.0)),
         size_px=tuple(preprocess.get("size_px") or ()),
         channels=int(preprocess.get("channels", 1)),
+        margin=float(preprocess.get("margin", 0.0)),
         intensity=preprocess["intensity"],
         flips=tuple(int(axis) for axis in own.get("flips", ())),
         keep_largest=bool(own.get("keep_largest", False)),
@@ -133,6 +136,11 @@ class Task(ABC):
     @abstractmethod
     def figures(self, scored: Sequence[Scored]) -> dict[str, float]:
         """Give the figures of many cases; not a number where they cannot be told."""
+
+    def tables(self, scored: Sequence[Scored]) -> dict[str, Any]:
+        """Give what is worth drawing beside the figures: plain lists and numbers, by name."""
+        del scored
+        return {}
 
     def headline(self, figures: Mapping[str, float]) -> float:
         """Give the one number that stands for how good it is: the figure `watched`."""

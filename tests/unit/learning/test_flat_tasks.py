@@ -19,6 +19,7 @@ from medview.learning.loop import trained_network
 from medview.learning.tasks.boxes import moved_boxes
 from medview.learning.tasks.choice import make_task
 from medview.learning.tasks.instances import depth_map
+from medview.learning.tasks.picture_classes import Named
 from medview.learning.tasks.task import Recipe, Task, recipe_of_config
 from medview.learning.train import main, plan
 from tests.helpers.flat_training import (
@@ -54,6 +55,13 @@ def test_it_learns_and_is_measured(task, tmp_path, resources):
     jsonschema.validate(result, schema)
     assert (result["split"], result["count"], result["out_of_fold"]) == ("val", 8, 0)
     assert result["metrics"][REACHED[task]]["value"] > 0.9
+    assert (tmp_path / "out" / "curves.svg").is_file()
+    if task == "classes":
+        confusion = np.array(result["tables"]["confusion"])
+        assert confusion.sum() == 8
+        assert np.trace(confusion) / 8 == result["metrics"]["accuracy"]["value"]
+        assert "![confusion matrix](confusion.svg)" in (folder / "docs/README.md").read_text()
+        assert (folder / "docs" / "roc.svg").is_file()
     if task == "masks":
         assert load_card(folder).metrics is not None
 
@@ -235,3 +243,17 @@ def test_medmnist_arrays_are_known(tmp_path: Path):
     example = task.read(dataset.of("val")[3])
     assert np.array_equal(example.picture, arrays["val_images"][3])
     assert example.number == 1
+
+
+def test_the_margin_of_a_picture_is_not_seen():
+    recipe = Recipe(
+        classes=("a", "b"), patch=(48, 64), margin=0.1, intensity={"method": "percentile_zscore"}
+    )
+    task = make_task("classification", recipe)
+    picture = np.random.default_rng(0).normal(size=(40, 60))
+    marked = picture.copy()
+    marked[:4], marked[:, -6:] = 9.0, -9.0
+    seen, also = (task.prepare(Named(p, 0))[0] for p in (picture, marked))
+    assert seen.shape == (1, 32, 48)
+    assert torch.equal(seen, also)
+    assert not torch.equal(task.prepare(Named(marked[:-1], 0))[0][:, :31], seen[:, :31])

@@ -71,3 +71,25 @@ def test_how_it_ends_when_it_cannot_begin(tmp_path, caplog):
         main([])
     assert stop.value.code == 2
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.expects_warnings
+@pytest.mark.slow
+def test_the_tutorial_is_one_command(shared, resources, tmp_path):
+    """One epoch of the textbook network on the real small pictures, and its plots."""
+    if not (shared / "train" / "pneumoniamnist_28").is_dir():
+        pytest.skip("needs the small chest pictures")
+    text = (resources / "training" / "textbook" / "train.toml").read_text(encoding="utf-8")
+    recipe = tmp_path / "train.toml"
+    data = shared / "train" / "pneumoniamnist_28"
+    text = text.replace("../../../../shared/train/pneumoniamnist_28", str(data))
+    text = text.replace("epochs = 10", "epochs = 1")
+    card = resources / "training" / "textbook" / "card.toml"
+    recipe.write_text(text.replace('card = "card.toml"', f'card = "{card}"'), encoding="utf-8")
+    assert main([str(recipe), "--out", str(tmp_path / "out")]) == 0
+    result = json.loads((tmp_path / "out/textbook/docs/metrics.json").read_text())
+    assert result["count"] == 524
+    assert result["metrics"]["auroc"]["value"] > 0.95
+    assert {"curves.csv", "curves.svg", "split.csv"} <= {
+        p.name for p in (tmp_path / "out").iterdir()
+    }

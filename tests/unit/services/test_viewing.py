@@ -167,7 +167,7 @@ def test_each_series_keeps_its_window_zoom_and_place(desk: Desk) -> None:
     viewing.fit(Plane.AXIAL)
     assert viewing.view(Plane.AXIAL).zoom == 1
     viewing.reset()
-    assert viewing.window.explanation == "Automatic"
+    assert viewing.window.explanation == "Soft tissue"
     assert not viewing.inverted
 
 
@@ -206,7 +206,7 @@ def test_number_keys_are_presets_on_ct_and_own_windows_elsewhere(desk: Desk) -> 
     viewing.preset(2)
     assert (viewing.window.center, viewing.window.width) == (-600, 1500)
     viewing.preset(0)
-    assert viewing.window.explanation == "Automatic"
+    assert viewing.window.explanation == "Soft tissue"
     viewing.show_series("film")
     assert viewing.window == Window(100, 50)
     viewing.preset(2)

@@ -89,11 +89,13 @@ def export_model(
     described = metadata(trained, card, network, digest)
     _write_json(folder / "configs" / "metadata.json", described)
     own = described["medview"]
-    if len(trained.recipe.patch) == 3:
-        _write_json(
-            folder / "configs" / "inference.json",
-            inference_config(trained.config, keep_largest=own["keep_largest"]),
-        )
+    volumes = len(trained.recipe.patch) == 3
+    _write_json(
+        folder / "configs" / "inference.json",
+        inference_config(trained.config, keep_largest=own["keep_largest"])
+        if volumes
+        else flat_inference_config(network),
+    )
     for name, source in sources.items():
         _copy(source, folder / "configs" / name)
     _copy(card.folder / card["licence_file"], folder / "LICENSE")
@@ -305,6 +307,38 @@ def inference_config(config: TrainConfig, *, keep_largest: bool) -> dict[str, An
         "run": [
             "$torch.set_grad_enabled(False)",
             "$[@postprocessing(@predict(item)) for item in @dataset]",
+        ],
+    }
+
+
+def flat_inference_config(network: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the configuration for `python -m monai.bundle run` on a folder of png, jpg or jpeg.
+
+    It reads pictures and answers with the functions that the engines read with.
+    """
+    return {
+        "imports": [
+            "$import glob",
+            "$import json",
+            "$import torch",
+            "$from safetensors.torch import load_file",
+            "$from medview.inference.networks.readings import write_answers",
+        ],
+        "bundle_root": ".",
+        "dataset_dir": "$@bundle_root + '/input'",
+        "output_dir": "$@bundle_root + '/output'",
+        "images": "$sorted(glob.glob(@dataset_dir + '/*.*g'))",
+        "metadata": "$json.load(open(@bundle_root + '/configs/metadata.json'))",
+        "weights": "$load_file(@bundle_root + '/models/model.safetensors')",
+        "network_def": {"_target_": network["class"], **network["args"]},
+        "initialize": [
+            "$@network_def.load_state_dict({k: v.float() for k, v in @weights.items()})",
+            "$@network_def.eval()",
+        ],
+        "run": [
+            "$torch.set_grad_enabled(False)",
+            "$write_answers(@metadata['medview']['engine'], @network_def, @metadata, @images,"
+            " @output_dir)",
         ],
     }
 

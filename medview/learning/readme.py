@@ -127,6 +127,12 @@ def _table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, *(["", " ".join(drawn)] if drawn else [])])
 
 
+_BUNDLE = (
+    "`python -m monai.bundle run --config_file configs/inference.json --bundle_root . "
+    "--dataset_dir FOLDER` does the same with MONAI (medview must be installed)."
+)
+
+
 def _how(own: dict[str, Any]) -> str:
     preprocess, network = own["preprocess"], own["network"]
     members = network["args"].get("count", 1) if network["class"].endswith(".Ensemble") else 1
@@ -138,16 +144,16 @@ def _how(own: dict[str, Any]) -> str:
         size = " x ".join(map(str, preprocess["size_px"]))
         scaled = f"scaled to fit into {size} pixels" if size else "in their own pixels"
         colour = "in colour" if preprocess["channels"] == 3 else "in grey"
+        margin = preprocess.get("margin", 0)
+        cut = f", {margin:.1%} cut from each edge" if margin else ""
         return (
-            f"{many} on pictures {colour}, {scaled}, normalised by "
-            f"{json.dumps(preprocess['intensity'])}{mirrored}. {trained}"
+            f"{many} on pictures {colour}{cut}, {scaled}, normalised by "
+            f"{json.dumps(preprocess['intensity'])}{mirrored}. {_BUNDLE} {trained}"
         )
     spacing = " x ".join(f"{value:g}" for value in preprocess["spacing_mm"])
     return (
         f"{many} on crops in {preprocess['orientation']} order at {spacing} "
         f"mm, normalised by {json.dumps(preprocess['intensity'])}, in windows of "
         f"{' x '.join(map(str, own['patch']))} voxels{mirrored}. "
-        "`python -m monai.bundle run --config_file configs/inference.json "
-        "--bundle_root . --dataset_dir CROPS` does the same with MONAI (medview must be "
-        f"installed). {trained}"
+        f"{_BUNDLE} {trained}"
     )

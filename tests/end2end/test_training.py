@@ -9,11 +9,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from medview.imaging.intensity import normalise
-from medview.inference.engines.network import label_map, load_network, predict
+from medview.inference.engines.network import label_map, load_network, load_trained, predict
+from medview.inference.networks.readings import class_probabilities, flat_recipe, objects_in
 from medview.learning.layouts import open_dataset
 from medview.learning.scans import load_scan
+from tests.helpers.flat_training import write_flat, write_flat_card, write_flat_config
 from tests.helpers.training import write_card, write_config, write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +73,41 @@ def test_train_then_run_with_monai(tmp_path):
         ours = label_map(predict(network, crop, flips=(0,)), keep_largest=True)
         assert np.mean(labels == ours) > 0.999
         assert 0 < (ours > 0).sum() < ours.size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["classes", "objects"])
+def test_flat_pictures_are_answered_by_monai_as_by_us(task, tmp_path):
+    data = write_flat(tmp_path / "data", task)
+    write_flat_card(tmp_path, task)
+    more = '[export]\nid = "discs"\ncard = "card.toml"'
+    recipe = write_flat_config(tmp_path / "r.toml", data, task, epochs=4, more=more)
+    folds = "[48, 64]\nfolds = 2\nfold = -1\n"
+    recipe.write_text(recipe.read_text().replace("[48, 64]\n", folds))
+    out = str(tmp_path / "out")
+    trained = run("-m", "medview.learning.train", str(recipe), "--out", out, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    model = tmp_path / "out" / "discs"
+    answered = run(
+        *("-m", "monai.bundle", "run", "--config_file", "configs/inference.json"),
+        *("--bundle_root", str(model), "--dataset_dir", str(data / "images")),
+        *("--output_dir", str(tmp_path / "answers")),
+        cwd=model,
+    )
+    assert answered.returncode == 0, answered.stderr
+    metadata = json.loads((model / "configs" / "metadata.json").read_text())
+    network = load_trained(model)
+    for name in ("p0", "p7"):
+        picture = np.asarray(Image.open(data / "images" / f"{name}.png"))
+        if task == "objects":
+            written = np.asarray(Image.open(tmp_path / "answers" / f"{name}.png"))
+            ours = objects_in(network, picture, flat_recipe(metadata))
+            assert np.mean(written == ours) > 0.999
+        else:
+            named = json.loads((tmp_path / "answers" / f"{name}.json").read_text())
+            chances = class_probabilities(network, picture, flat_recipe(metadata))
+            assert list(named) == ["few", "many"]
+            assert list(named.values()) == pytest.approx(chances.tolist(), abs=1e-4)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from torch import nn
 
 from medview.core.errors import ReadError
 from medview.inference.networks.centres import STRIDE
-from medview.inference.networks.pictures import ask, boxes_of, to_input
+from medview.inference.networks.readings import FoundBoxes, boxes_in
 from medview.learning.augment import changed, random_centre, random_matrix, sampled
 from medview.learning.box_loss import BoxTarget, box_loss, box_target
 from medview.learning.config import AugmentConfig, LossConfig
@@ -35,15 +35,6 @@ class Boxed:
 
     picture: npt.NDArray[Any]
     boxes: Boxes
-    numbers: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Found:
-    """Boxes in the picture's pixels, how sure each is, and the number of its class."""
-
-    boxes: Boxes
-    scores: npt.NDArray[np.float32]
     numbers: npt.NDArray[np.int64]
 
 
@@ -74,8 +65,6 @@ def read_boxes(
     return boxes, np.array([classes.index(kind) for kind, _ in whole], np.int64)
 
 
-#: Unsure boxes are kept for the precision-recall curve, down to this.
-_LEAST_SCORE = 0.01
 _EDGES = ("ymin", "xmin", "ymax", "xmax")
 
 
@@ -88,6 +77,7 @@ class Detection(Task):
     def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
         super().__init__(recipe, loss, augment)
         refuse_other_than_flat(recipe)
+        self.flat = recipe.flat()
 
     def read(self, case: Case) -> Boxed:
         """Read one picture with its boxes, which must begin inside of it."""
@@ -100,20 +90,10 @@ class Detection(Task):
 
     def prepare(self, example: Boxed) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Give image (C, rows, columns), boxes in its pixels, and class numbers."""
-        image, factor = self._input(example)
-        return (
-            image,
-            torch.from_numpy(example.boxes * factor),
-            torch.from_numpy(example.numbers),
-        )
-
-    def _input(self, example: Boxed) -> tuple[torch.Tensor, Boxes]:
-        recipe = self.recipe
-        image = to_input(example.picture, recipe.channels, recipe.size_px, recipe.intensity)
-        rows, columns = (
-            new / old for new, old in zip(image.shape[1:], example.picture.shape[:2], strict=True)
-        )
-        return image, np.array([rows, columns] * 2, np.float32)
+        image = self.flat.to_input(example.picture)
+        sides = zip(image.shape[1:], example.picture.shape[:2], strict=True)
+        factor = np.array([new / old for new, old in sides] * 2, np.float32)
+        return image, torch.from_numpy(example.boxes * factor), torch.from_numpy(example.numbers)
 
     def batch(
         self,
@@ -139,20 +119,11 @@ class Detection(Task):
         """Give the loss of the maps of a batch."""
         return box_loss(answer, target, len(self.recipe.classes), STRIDE)
 
-    def answer(self, network: nn.Module, example: Boxed) -> Found:
-        """Give the boxes in the picture's own pixels, cut at its edges."""
-        image, factor = self._input(example)
-        boxes, scores, numbers = boxes_of(
-            ask(network, image),
-            len(self.recipe.classes),
-            _LEAST_SCORE,
-            self.recipe.decoding.get("most_overlap", 0.5),
-        )
-        rows, columns = example.picture.shape[:2]
-        edges = np.array([rows, columns] * 2, np.float32)
-        return Found(np.clip(boxes / factor, 0, edges), scores, numbers)
+    def answer(self, network: nn.Module, example: Boxed) -> FoundBoxes:
+        """Give the boxes in the picture's own pixels."""
+        return boxes_in(network, example.picture, self.flat)
 
-    def score(self, case: Case, example: Boxed, answer: Found, *, thorough: bool) -> Scored:
+    def score(self, case: Case, example: Boxed, answer: FoundBoxes, *, thorough: bool) -> Scored:
         """Match boxes of each class with the truth at overlaps from 0.5 to 0.95."""
         matches: list[Match] = []
         numbers: dict[str, float] = {}

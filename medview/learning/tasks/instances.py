@@ -11,9 +11,8 @@ from scipy import ndimage
 from torch import nn
 
 from medview.core.errors import ReadError
-from medview.inference.networks.averaging import FlipMean
-from medview.inference.networks.instances import instances_of
-from medview.inference.networks.pictures import ask, resized, to_input
+from medview.inference.networks.pictures import resized
+from medview.inference.networks.readings import objects_in
 from medview.learning.augment import changed, random_grid, sampled, sampled_maps
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
@@ -82,6 +81,7 @@ class Instances(Task):
     def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
         super().__init__(recipe, loss, augment)
         refuse_other_than_flat(recipe)
+        self.flat = recipe.flat()
 
     def read(self, case: Case) -> Counted:
         """Read one picture with the map of its objects."""
@@ -94,15 +94,11 @@ class Instances(Task):
 
     def prepare(self, example: Counted) -> tuple[torch.Tensor, torch.Tensor]:
         """Give image (C, rows, columns) and maps of foreground, depth and near borders."""
-        image = self._input(example)
+        image = self.flat.to_input(example.picture)
         maps = np.stack(
             [example.objects > 0, depth_map(example.objects), border_map(example.objects)]
         )
         return image, resized(torch.from_numpy(maps.astype(np.float32)), image.shape[1:])
-
-    def _input(self, example: Counted) -> torch.Tensor:
-        recipe = self.recipe
-        return to_input(example.picture, recipe.channels, recipe.size_px, recipe.intensity)
 
     def batch(
         self, prepared: Sequence[tuple[torch.Tensor, torch.Tensor]], generator: torch.Generator
@@ -121,17 +117,7 @@ class Instances(Task):
 
     def answer(self, network: nn.Module, example: Counted) -> Numbered:
         """Give the numbered objects on the picture's own grid, mirrored views averaged."""
-        image = self._input(example)
-        averaged = FlipMean(network, self.recipe.flips)
-        maps = ask(averaged, image)[:, : image.shape[1], : image.shape[2]]
-        on_grid = resized(maps, example.objects.shape)
-        decoding = self.recipe.decoding
-        return instances_of(
-            on_grid,
-            decoding.get("foreground", 0.5),
-            decoding.get("core", 0.5),
-            decoding.get("least_px", 12),
-        )
+        return objects_in(network, example.picture, self.flat)
 
     def score(self, case: Case, example: Counted, answer: Numbered, *, thorough: bool) -> Scored:
         """Match objects with the truth where they overlap by more than half."""

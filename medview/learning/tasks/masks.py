@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from medview.core.errors import ReadError
-from medview.inference.networks.averaging import FlipAverage
-from medview.inference.networks.pictures import ask, resized, to_input
+from medview.inference.networks.pictures import resized
+from medview.inference.networks.readings import class_map
 from medview.learning.augment import random_patches
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
@@ -48,6 +48,7 @@ class MaskSegmentation(Task):
     def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
         super().__init__(recipe, loss, augment)
         refuse_other_than_flat(recipe)
+        self.flat = recipe.flat()
         self._loss = make_loss(loss.name, loss.class_weights)
 
     def read(self, case: Case) -> Outlined:
@@ -66,15 +67,11 @@ class MaskSegmentation(Task):
 
     def prepare(self, example: Outlined) -> Pair:
         """Give image (C, rows, columns) and label (rows, columns) as the network sees them."""
-        image = self._input(example)
+        image = self.flat.to_input(example.picture)
         classes = len(self.recipe.classes)
         each = np.stack([example.label == number for number in range(classes + 1)])
         shares = resized(torch.from_numpy(each.astype(np.float32)), image.shape[1:])
         return image, shares.argmax(dim=0)
-
-    def _input(self, example: Outlined) -> torch.Tensor:
-        recipe = self.recipe
-        return to_input(example.picture, recipe.channels, recipe.size_px, recipe.intensity)
 
     def batch(self, prepared: Sequence[Pair], generator: torch.Generator) -> Pair:
         """Give patches (N, C, rows, columns) and class numbers (N, 1, rows, columns)."""
@@ -88,11 +85,7 @@ class MaskSegmentation(Task):
 
     def answer(self, network: nn.Module, example: Outlined) -> Labels:
         """Give the label map on the picture's own grid, mirrored views averaged."""
-        image = self._input(example)
-        averaged = FlipAverage(network, self.recipe.flips)
-        found = ask(averaged, image)[:, : image.shape[1], : image.shape[2]]
-        labels: Labels = resized(found, example.label.shape).argmax(dim=0).numpy().astype(np.uint8)
-        return labels
+        return class_map(network, example.picture, self.flat)
 
     def score(self, case: Case, example: Outlined, answer: Labels, *, thorough: bool) -> Scored:
         """Compare one label map with the truth."""

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from medview.core.errors import ReadError
-from medview.inference.networks.averaging import FlipMean
-from medview.inference.networks.pictures import ask, to_input, within_margin
+from medview.inference.networks.readings import class_logits, probabilities_of
 from medview.learning.augment import changed, random_grid, sampled
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
@@ -41,6 +40,7 @@ class Classification(Task):
     def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
         super().__init__(recipe, loss, augment)
         refuse_other_than_flat(recipe)
+        self.flat = recipe.flat()
         if len(recipe.classes) < 2:
             raise ReadError("Telling classes apart needs two of them in the data set.")
         self._loss = make_class_loss(loss.name, loss.class_weights, loss.smoothing)
@@ -53,12 +53,7 @@ class Classification(Task):
 
     def prepare(self, example: Named) -> Prepared:
         """Give image (C, rows, columns) and class number."""
-        return self._input(example), example.number
-
-    def _input(self, example: Named) -> torch.Tensor:
-        recipe = self.recipe
-        picture = within_margin(example.picture, recipe.margin)
-        return to_input(picture, recipe.channels, recipe.size_px, recipe.intensity)
+        return self.flat.to_input(example.picture), example.number
 
     def batch(
         self, prepared: Sequence[Prepared], generator: torch.Generator
@@ -89,17 +84,14 @@ class Classification(Task):
 
     def answer(self, network: nn.Module, example: Named) -> npt.NDArray[np.float64]:
         """Give the logits (classes,), mirrored views averaged."""
-        logits = ask(FlipMean(network, self.recipe.flips), self._input(example))
-        return logits.double().numpy()
+        return class_logits(network, example.picture, self.flat)
 
     def score(
         self, case: Case, example: Named, answer: npt.NDArray[np.float64], *, thorough: bool
     ) -> Scored:
         """Give the true class and the probabilities at the recipe's temperature."""
         del thorough
-        scaled = answer / self.recipe.temperature
-        odds = np.exp(scaled - scaled.max())
-        probabilities = odds / odds.sum()
+        probabilities = probabilities_of(answer, self.recipe.temperature)
         numbers = {"truth": float(example.number)}
         if len(probabilities) == 2:
             numbers["probability"] = float(probabilities[1])

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from medview.core.errors import ReadError
+from medview.inference.networks.readings import FlatRecipe
 from medview.learning.config import AugmentConfig, LossConfig, TrainConfig
 from medview.learning.data import Case
 
@@ -32,6 +33,19 @@ class Recipe:
     keep_largest: bool = False
     decoding: Mapping[str, float] = field(default_factory=dict)
     temperature: float = 1.0
+
+    def flat(self) -> FlatRecipe:
+        """Give the part that reading flat pictures needs."""
+        return FlatRecipe(
+            classes=self.classes,
+            channels=self.channels,
+            size_px=self.size_px,
+            margin=self.margin,
+            intensity=self.intensity,
+            flips=self.flips,
+            decoding=self.decoding,
+            temperature=self.temperature,
+        )
 
 
 def recipe_of_config(

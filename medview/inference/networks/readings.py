@@ -1,0 +1,179 @@
+"""What a network says of a flat picture, read the same way wherever it is asked.
+
+Training measures with these functions, engines read with them, and `python -m monai.bundle run`
+on a model folder calls them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import nn
+
+from medview.inference.networks.averaging import FlipAverage, FlipMean
+from medview.inference.networks.instances import instances_of
+from medview.inference.networks.pictures import ask, boxes_of, resized, to_input, within_margin
+
+Picture = npt.NDArray[Any]
+
+#: Unsure boxes are kept for whoever draws a precision-recall curve, down to this.
+LEAST_SCORE = 0.01
+
+
+@dataclass(frozen=True)
+class FlatRecipe:
+    """How a picture comes to a network and how its answer is read; see the model folder.
+
+    `classes` has no background. `margin` is cut from each edge of a picture to classify, which is
+    scaled to fit into `size_px` (empty: as it is). `decoding` holds the thresholds that read the
+    answer, by name. Logits are divided by `temperature`.
+    """
+
+    classes: tuple[str, ...]
+    channels: int = 1
+    size_px: tuple[int, ...] = ()
+    margin: float = 0.0
+    intensity: Mapping[str, Any] = field(default_factory=dict)
+    flips: tuple[int, ...] = ()
+    decoding: Mapping[str, float] = field(default_factory=dict)
+    temperature: float = 1.0
+
+    def to_input(self, picture: Picture) -> torch.Tensor:
+        """Give (channels, rows, columns) as the network was trained on."""
+        inner = within_margin(picture, self.margin)
+        return to_input(inner, self.channels, self.size_px, self.intensity)
+
+
+def flat_recipe(metadata: Mapping[str, Any]) -> FlatRecipe:
+    """Read the recipe from a model folder's metadata."""
+    own = metadata["medview"]
+    preprocess = own["preprocess"]
+    return FlatRecipe(
+        classes=tuple(own["classes"]),
+        channels=int(preprocess["channels"]),
+        size_px=tuple(preprocess["size_px"]),
+        margin=float(preprocess.get("margin", 0.0)),
+        intensity=preprocess["intensity"],
+        flips=tuple(int(axis) for axis in own.get("flips", ())),
+        decoding=own.get("decoding") or {},
+        temperature=float(own.get("temperature") or 1.0),
+    )
+
+
+@dataclass(frozen=True)
+class FoundBoxes:
+    """Boxes (n, 4: top, left, bottom, right in pixels), how sure each is, and its class number."""
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    numbers: npt.NDArray[np.int64]
+
+
+def class_logits(
+    network: nn.Module, picture: Picture, recipe: FlatRecipe
+) -> npt.NDArray[np.float64]:
+    """Give one logit a class, mirrored views averaged, before the temperature."""
+    logits = ask(FlipMean(network, recipe.flips), recipe.to_input(picture))
+    return logits.double().numpy()
+
+
+def class_probabilities(
+    network: nn.Module, picture: Picture, recipe: FlatRecipe
+) -> npt.NDArray[np.float64]:
+    """Give the probability of each class at the recipe's temperature."""
+    return probabilities_of(class_logits(network, picture, recipe), recipe.temperature)
+
+
+def probabilities_of(
+    logits: npt.NDArray[np.float64], temperature: float
+) -> npt.NDArray[np.float64]:
+    """Give the softmax of logits divided by a temperature."""
+    scaled = logits / temperature
+    odds = np.exp(scaled - scaled.max())
+    probabilities: npt.NDArray[np.float64] = odds / odds.sum()
+    return probabilities
+
+
+def class_map(network: nn.Module, picture: Picture, recipe: FlatRecipe) -> npt.NDArray[np.uint8]:
+    """Give the most probable class of every pixel, 0 for background, mirrored views averaged."""
+    image = recipe.to_input(picture)
+    found = ask(FlipAverage(network, recipe.flips), image)
+    labels = _on_picture(found, image, picture).argmax(dim=0).numpy()
+    classes: npt.NDArray[np.uint8] = labels.astype(np.uint8)
+    return classes
+
+
+def boxes_in(network: nn.Module, picture: Picture, recipe: FlatRecipe) -> FoundBoxes:
+    """Give the boxes in the picture's own pixels, cut at its edges, surest first."""
+    image = recipe.to_input(picture)
+    boxes, scores, numbers = boxes_of(
+        ask(network, image),
+        len(recipe.classes),
+        LEAST_SCORE,
+        recipe.decoding.get("most_overlap", 0.5),
+    )
+    rows, columns = picture.shape[:2]
+    scale = np.array([rows / image.shape[1], columns / image.shape[2]] * 2, np.float32)
+    edges = np.array([rows, columns] * 2, np.float32)
+    return FoundBoxes(np.clip(boxes * scale, 0, edges), scores, numbers)
+
+
+def objects_in(network: nn.Module, picture: Picture, recipe: FlatRecipe) -> npt.NDArray[np.int32]:
+    """Give the map of objects, numbered from 1, mirrored views averaged."""
+    image = recipe.to_input(picture)
+    maps = ask(FlipMean(network, recipe.flips), image)
+    decoding = recipe.decoding
+    return instances_of(
+        _on_picture(maps, image, picture),
+        decoding.get("foreground", 0.5),
+        decoding.get("core", 0.5),
+        decoding.get("least_px", 12),
+    )
+
+
+def _on_picture(maps: torch.Tensor, image: torch.Tensor, picture: Picture) -> torch.Tensor:
+    """Give maps of the network's grid, cut to what was the picture, in the picture's pixels."""
+    return resized(maps[:, : image.shape[1], : image.shape[2]], picture.shape[:2])
+
+
+def write_answers(
+    engine: str,
+    network: nn.Module,
+    metadata: Mapping[str, Any],
+    pictures: Sequence[str],
+    output: str,
+) -> None:
+    """Ask about picture files and write what is found beside each other, as the engine does.
+
+    Label maps and numbered objects as PNG, classes and boxes as JSON.
+    """
+    recipe = flat_recipe(metadata)
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in pictures:
+        with Image.open(name) as image:
+            picture = np.asarray(image.convert("L" if recipe.channels == 1 else "RGB"))
+        target = folder / Path(name).stem
+        if engine == "segmentation":
+            labels = class_map(network, picture, recipe)
+            Image.fromarray(labels).save(target.with_suffix(".png"))
+        elif engine == "instances":
+            objects = objects_in(network, picture, recipe).astype(np.uint16)
+            Image.fromarray(objects).save(target.with_suffix(".png"))
+        else:
+            answer = _named(engine, network, picture, recipe)
+            target.with_suffix(".json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _named(engine: str, network: nn.Module, picture: Picture, recipe: FlatRecipe) -> dict[str, Any]:
+    if engine == "classification":
+        chances = class_probabilities(network, picture, recipe).tolist()
+        return dict(zip(recipe.classes, chances, strict=True))
+    found = asdict(boxes_in(network, picture, recipe))
+    return {name: part.tolist() for name, part in found.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -34,6 +35,14 @@ class TextbookCnn(nn.Sequential):
         )
 
 
+class Explains(Protocol):
+    """A classifier that can tell where in a picture its answer comes from."""
+
+    def evidence(self, image: torch.Tensor) -> torch.Tensor:
+        """Give the share of every place in the logits, (N, classes, r, c)."""
+        ...
+
+
 class _PreactivationBlock(nn.Module):
     """Norm and ReLU before each of two 3x3 convolutions, beside a short cut."""
 
@@ -64,8 +73,8 @@ class ResidualClassifier(nn.Module):
     """A small residual network; (N, C, rows, columns) of any size to logits (N, classes).
 
     The stem halves the grid when `halve` is set, every width after the first halves it again.
-    The mean over the last grid is classified, so `features` weighted by the output layer show
-    where an answer comes from. After He et al., arXiv:1603.05027.
+    The mean over the last grid is classified, so every place of it has its own share in an answer
+    (`evidence`). After He et al., arXiv:1603.05027.
     """
 
     def __init__(
@@ -95,3 +104,15 @@ class ResidualClassifier(nn.Module):
         found = self.features(image).mean(dim=(2, 3))
         logits: torch.Tensor = self.output(self.dropout(found))
         return logits
+
+    def evidence(self, image: torch.Tensor) -> torch.Tensor:
+        """Give the share of every place in the logits, (N, classes, r, c); they are its mean.
+
+        The class activation map of Zhou et al., arXiv:1512.04150, which is Grad-CAM for a network
+        that ends in a mean and one layer (Selvaraju et al., arXiv:1610.02391).
+        """
+        found = self.features(image)
+        shares: torch.Tensor = nn.functional.conv2d(
+            found, self.output.weight[:, :, None, None], self.output.bias
+        )
+        return shares

@@ -1,12 +1,13 @@
 """Several networks of one kind that answer as one."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from medview.inference.networks.building import build_network
+from medview.inference.networks.classifiers import Explains
 
 
 class Ensemble(nn.Module):
@@ -22,6 +23,11 @@ class Ensemble(nn.Module):
             raise ValueError("an ensemble needs a member")
         self.members = nn.ModuleList(build_network(network, arguments) for _ in range(count))
         self.divisor = int(getattr(self.members[0], "divisor", 1))
+
+    def evidence(self, image: torch.Tensor) -> torch.Tensor:
+        """Give the mean of the members' evidence, for members that have one."""
+        members = (cast("Explains", member) for member in self.members)
+        return torch.stack([member.evidence(image) for member in members]).mean(dim=0)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Give the mean answer."""

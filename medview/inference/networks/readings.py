@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from medview.inference.networks.averaging import FlipAverage, FlipMean
+from medview.inference.networks.classifiers import Explains
 from medview.inference.networks.instances import instances_of
 from medview.inference.networks.pictures import ask, boxes_of, resized, to_input, within_margin
 
@@ -98,6 +99,35 @@ def probabilities_of(
     odds = np.exp(scaled - scaled.max())
     probabilities: npt.NDArray[np.float64] = odds / odds.sum()
     return probabilities
+
+
+class _Evidence(nn.Module):
+    """A classifier asked where its answer comes from."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return cast("Explains", self.network).evidence(image)
+
+
+def evidence_map(
+    network: nn.Module, picture: Picture, recipe: FlatRecipe, number: int
+) -> npt.NDArray[np.float32]:
+    """Give for every pixel how much it speaks for class `number` against the mean of the others.
+
+    Above 0 for, below 0 against; 0 in the margin that is not looked at. The mean over the rest is
+    the difference of the logits. Needs a network with `evidence`.
+    """
+    inner = within_margin(picture, recipe.margin)
+    shares = ask(FlipMean(_Evidence(network), recipe.flips), recipe.to_input(picture))
+    others = torch.cat([shares[:number], shares[number + 1 :]]).mean(dim=0)
+    speaking = resized((shares[number] - others)[None], inner.shape[:2])[0].numpy()
+    whole = np.zeros(picture.shape[:2], np.float32)
+    top, left = ((whole.shape[axis] - inner.shape[axis]) // 2 for axis in range(2))
+    whole[top : top + inner.shape[0], left : left + inner.shape[1]] = speaking
+    return whole
 
 
 def class_map(network: nn.Module, picture: Picture, recipe: FlatRecipe) -> npt.NDArray[np.uint8]:

@@ -257,3 +257,19 @@ def test_the_margin_of_a_picture_is_not_seen():
     assert seen.shape == (1, 32, 48)
     assert torch.equal(seen, also)
     assert not torch.equal(task.prepare(Named(marked[:-1], 0))[0][:, :31], seen[:, :31])
+
+
+def test_mixed_pictures_have_mixed_classes():
+    recipe = Recipe(classes=("a", "b"), patch=(16, 16), intensity={"method": "percentile_zscore"})
+    still = AugmentConfig(
+        rotate_deg=0, scale=0, translate_mm=0, noise=0, gamma=(1.0, 1.0), mixup=5.0
+    )
+    task = make_task("classification", recipe, LossConfig(name="cross_entropy"), still)
+    rng = np.random.default_rng(0)
+    prepared = [task.prepare(Named(rng.normal(size=(16, 16)), n % 2)) for n in range(8)]
+    images, target = task.batch(prepared, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(target.sum(dim=1), torch.ones(8))
+    assert ((target > 0.01) & (target < 0.99)).any()
+    assert images.shape == (8, 1, 16, 16)
+    assert images.std() < 0.99  # a mean of two varies less than either
+    assert target.max(dim=1).values.min() >= 0.5

@@ -8,11 +8,15 @@ import torch
 from PIL import Image
 from torch import nn
 
+from medview.inference.networks.classifiers import ResidualClassifier
+from medview.inference.networks.ensemble import Ensemble
 from medview.inference.networks.readings import (
     FlatRecipe,
     boxes_in,
+    class_logits,
     class_map,
     class_probabilities,
+    evidence_map,
     flat_recipe,
     write_answers,
 )
@@ -80,6 +84,37 @@ def test_probabilities_follow_the_temperature():
     assert cold.sum() == soft.sum() == pytest.approx(1.0)
     odds, softer = np.log(cold[1] / cold[0]), np.log(soft[1] / soft[0])
     assert softer == pytest.approx(odds / 2)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_evidence_adds_up_to_the_answer(members):
+    """Over places that the network weighs alike, the map's mean is the difference of logits."""
+    arguments = {"widths": [8, 8], "halve": False}
+    name = "medview.inference.networks.classifiers.ResidualClassifier"
+    torch.manual_seed(0)
+    network = Ensemble(name, arguments, members).eval()
+    noise = np.random.default_rng(0).normal(size=(40, 60))
+    recipe = FlatRecipe(("a", "b"), margin=0.1, intensity=PLAIN, flips=(1,))
+    logits = class_logits(network, noise, recipe)
+    seen = evidence_map(network, noise, recipe, 1)
+    assert seen.shape == (40, 60)
+    assert not seen[:4].any()
+    assert not seen[:, -6:].any()
+    assert seen[4:-4, 6:-6].mean() == pytest.approx(logits[1] - logits[0], rel=1e-3, abs=1e-5)
+    against = evidence_map(network, noise, recipe, 0)
+    np.testing.assert_allclose(against, -seen, atol=1e-5)
+
+
+def test_evidence_lies_where_the_answer_comes_from():
+    network = ResidualClassifier(1, 2, (8, 8), halve=False).eval()
+    with torch.no_grad():  # a network that looks for brightness and nothing else
+        network.features = nn.Sequential(nn.Conv2d(1, 8, 1), nn.ReLU())
+        network.features[0].weight.fill_(1.0)
+        network.features[0].bias.zero_()
+        network.output.weight.copy_(torch.tensor([[-1.0], [1.0]]).expand(2, 8))
+    spot = evidence_map(network, picture(), FlatRecipe(("n", "p"), intensity=PLAIN), 1)
+    inside = picture() > 0
+    assert spot[inside].min() > spot[~inside].max()
 
 
 def test_boxes_come_in_the_pixels_of_the_picture():

@@ -246,7 +246,7 @@ def _image_lines(shown: Shown) -> tuple[str, ...]:
 
 def _number_line(shown: Shown) -> str:
     """Which image of how many; of a clip also the frame's time, and how fast it is played."""
-    number, count = image_number(shown.volume, shown.series, shown.port)
+    number, count, given = image_number(shown.volume, shown.series, shown.port)
     clip, several = shown.clip, f"  {shown.volume_place}/{shown.volume_count}"
     if clip is not None:
         number = shown.port.number + 1
@@ -256,23 +256,27 @@ def _number_line(shown: Shown) -> str:
         return line + rate + slowed + (f"  Clip{several}" if shown.volume_count > 1 else "")
     name = _PLANE_NAMES[shown.port.frame.plane]
     line = f"{name}  {number}/{count}" if name else f"Image {number}/{count}"
+    line += f"  Im {given}" if given not in (None, number) else ""
     return line + (f"  Volume{several}" if shown.volume_count > 1 else "")
 
 
-def image_number(volume: Volume, series: Series, port: Viewport) -> tuple[int, int]:
-    """The number of the image on show and how many there are.
+def image_number(volume: Volume, series: Series, port: Viewport) -> tuple[int, int, int | None]:
+    """The number of the image on show, how many there are, and the number its file gives it.
 
-    Acquired images carry their (0020,0013) Instance Number, so that "image 45" means the same
-    in every program; other planes are counted in scrolling order.
+    Acquired images are counted by their Instance Number (0020,0013), so that "image 45" means the
+    same in every program, unless it goes beyond their count: the series was divided, or is part of
+    a longer one. Then, as in other planes, they are counted in scrolling order.
     """
     frame = port.frame
+    given = None
     if frame.normal == 0 and len(volume.instance_uids) == frame.count > 1:
         wanted = volume.instance_uids[port.number]
-        for instance in series.instances:
-            if instance.sop_instance_uid == wanted and instance.number is not None:
-                return instance.number, frame.count
+        numbers = (one.number for one in series.instances if one.sop_instance_uid == wanted)
+        given = next(numbers, None)
+    if given is not None and 1 <= given <= frame.count:
+        return given, frame.count, given
     place = port.number if frame.next_sign > 0 else frame.count - 1 - port.number
-    return place + 1, frame.count
+    return place + 1, frame.count, given
 
 
 def value_line(volume: Volume, frame: PlaneFrame, point_lps_mm: Point) -> str:

@@ -267,8 +267,9 @@ def test_corners_say_whose_and_what(desk: Desk, view: SliceView) -> None:
     assert words.top_right == ("St Elsewhere", "Chest", "2026-01-02 09:30", "Acc A7")
     assert words.bottom_right[:2] == ("Thorax", "CT S4")
     assert words.bottom_left[3].startswith("2.5 mm · H")
-    number = 100 + desk.viewing.slice_number(Plane.AXIAL)
-    assert words.bottom_left[:2] == (f"Axial  {number}/16", "W 400  L 40")
+    place = desk.viewing.slice_number(Plane.AXIAL)
+    counted = f"Axial  {16 - place}/16  Im {100 + place}"
+    assert words.bottom_left[:2] == (counted, "W 400  L 40")
 
 
 def test_words_of_files_cannot_reverse_or_break_a_line(desk: Desk, view: SliceView) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -152,6 +155,24 @@ class Stage:
 
 def _open_scene() -> Scene:
     """The first use of VTK: its import takes most of a second, and happens here, aside."""
+    _load_libraries()
     from medview.ui.volume.scene import Scene  # noqa: PLC0415
 
     return Scene()
+
+
+def _load_libraries() -> None:
+    """Load VTK's libraries without stopping the interpreter for all other threads.
+
+    An import holds the interpreter while the system links a hundred libraries; a call through
+    ctypes does not, and the import then finds them loaded. On other systems the import does it.
+    """
+    if os.name != "posix":
+        return
+    load = ctypes.CDLL(None).dlopen
+    load.restype = ctypes.c_void_p
+    load.argtypes = [ctypes.c_char_p, ctypes.c_int]
+    for name in ("vtkmodules.vtkRenderingOpenGL2", "vtkmodules.vtkRenderingVolumeOpenGL2"):
+        found = importlib.util.find_spec(name)
+        if found is not None and found.origin:
+            load(os.fsencode(found.origin), os.RTLD_NOW)

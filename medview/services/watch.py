@@ -34,6 +34,7 @@ class Watch:
         self._stamps: dict[Path, Stamp] = {}
         self._is_looking = False
         self._is_waiting = False
+        self._is_stale = False
         workspace.events.study_opened.connect(self._on_opened)
         workspace.events.study_closed.connect(self._on_closed)
 
@@ -49,6 +50,15 @@ class Watch:
             self._tasks.run(stamps_of, tuple(paths), on_done=self._remember)
 
     def _on_closed(self, _event: StudyClosed) -> None:
+        """Forget its files, once for all studies that close in one turn."""
+        if not self._is_stale:
+            self._is_stale = True
+            self._tasks.post(self._prune)
+
+    def _prune(self) -> None:
+        if not self._is_stale:
+            return
+        self._is_stale = False
         kept = {path for uid in self._workspace.studies for path in self._paths(uid)}
         self._stamps = {path: stamp for path, stamp in self._stamps.items() if path in kept}
 
@@ -72,6 +82,7 @@ class Watch:
 
     def _compare(self, stamps: Mapping[Path, Stamp]) -> None:
         self._is_looking = False
+        self._prune()
         changed = {
             path: stamp
             for path, stamp in stamps.items()

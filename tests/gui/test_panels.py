@@ -63,6 +63,17 @@ def test_a_click_shows_a_series(desk: Desk) -> None:
     assert desk.services.viewing.series_uid == "1.1"
 
 
+def test_another_study_leaves_the_rows_of_the_first_in_place(desk: Desk) -> None:
+    tree = desk.window.studies.tree
+    before = tree.topLevelItem(0).child(0).child(0)
+    desk.open(uid="2")
+    titles = [tree.itemAt(tree.visualItemRect(before).center()).text(0)]
+    count = sum(tree.topLevelItem(n).childCount() for n in range(tree.topLevelItemCount()))
+    assert count == 2
+    assert titles == ["Thorax"]
+    assert not before.data(0, Qt.ItemDataRole.UserRole).current
+
+
 def test_closing_a_study_takes_it_from_the_list(desk: Desk) -> None:
     desk.run("study.close")
     assert desk.window.studies.tree.topLevelItemCount() == 0

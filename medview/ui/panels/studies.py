@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,6 +73,9 @@ class StudiesPanel(QWidget):
         self._services = services
         self._bridge = bridge
         self._items: dict[str, QTreeWidgetItem] = {}
+        self._patients: dict[tuple[str, str, str, str], QTreeWidgetItem] = {}
+        self._studies: set[str] = set()
+        self._study_of: dict[str, str] = {}
         self._details: dict[str, str] = {}
         self._pictures: dict[str, QPixmap | None] = {}
         self._tree = _Tree(self)
@@ -101,17 +105,16 @@ class StudiesPanel(QWidget):
         return self._tree
 
     def _on_changed(self, changes: Changes) -> None:
-        if changes.any(StudyOpened, StudyClosed):
+        opened = dict.fromkeys(event.uid for event in changes.of(StudyOpened))
+        if changes.any(StudyClosed) or not self._studies.isdisjoint(opened):
             self._rebuild()
-        elif changes.any(
-            VolumeLoaded,
-            ClipLoaded,
-            LoadingChanged,
-            SegmentationChanged,
-            FindingChanged,
-            ViewChanged,
-        ):
-            self._refresh()
+            return
+        self._add(opened)
+        if changes.any(VolumeLoaded, ClipLoaded, SegmentationChanged, FindingChanged, ViewChanged):
+            self._refresh(self._studies)
+            return
+        loading = {self._study_of.get(event.series_uid) for event in changes.of(LoadingChanged)}
+        self._refresh(loading.union(opened))
 
     def _show(self, item: QTreeWidgetItem, _column: int = 0) -> None:
         row = item.data(0, _ROLE)
@@ -120,17 +123,22 @@ class StudiesPanel(QWidget):
 
     def _rebuild(self) -> None:
         self._tree.clear()
-        self._items = {}
-        self._details = {}
-        patients: dict[tuple[str, str, str, str], QTreeWidgetItem] = {}
-        for study in self._services.workspace.studies.values():
+        for known in (self._items, self._details, self._patients, self._study_of):
+            known.clear()
+        self._studies.clear()
+        self._add(self._services.workspace.studies)
+        self._refresh(self._studies)
+
+    def _add(self, study_uids: Iterable[str]) -> None:
+        """New studies below their patients; what stands there already stays."""
+        for uid in study_uids:
+            study = self._services.workspace.studies[uid]
             person = study.patient
             key = (person.id, person.issuer, person.name, person.birth_date)
-            if key not in patients:
-                patients[key] = self._patient_item(person)
-            self._add_study(patients[key], study)
-        self._tree.expandAll()
-        self._refresh()
+            if key not in self._patients:
+                self._patients[key] = self._patient_item(person)
+            self._add_study(self._patients[key], study)
+            self._studies.add(uid)
 
     def _patient_item(self, patient: Patient) -> QTreeWidgetItem:
         born = date(patient.birth_date)
@@ -145,6 +153,7 @@ class StudiesPanel(QWidget):
         )
         item.setToolTip(0, tip(f"{item.text(0)}\n{item.data(0, _ROLE)}"))
         item.setFlags(Qt.ItemFlag.ItemIsEnabled)
+        item.setSizeHint(0, QSize(120, 2 * self._line_px + 10))
         self._tree.addTopLevelItem(item)
         return item
 
@@ -153,7 +162,9 @@ class StudiesPanel(QWidget):
         item.setData(0, _ROLE, date(study.date) or "no date")
         item.setToolTip(0, tip(item.text(0)))
         item.setFlags(Qt.ItemFlag.ItemIsEnabled)
+        item.setSizeHint(0, QSize(120, self._line_px + 8))
         patient.addChild(item)
+        rows = []
         for series in sorted(study.series, key=_series_order):
             row = QTreeWidgetItem([shown(series.description) or series.modality])
             self._details[series.uid] = details = _details(series)
@@ -162,10 +173,15 @@ class StudiesPanel(QWidget):
             flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
             drag = Qt.ItemFlag.ItemIsDragEnabled if series.kind.is_shown else Qt.ItemFlag(0)
             row.setFlags(flags | drag)
-            item.addChild(row)
+            row.setSizeHint(0, QSize(120, max(_THUMBNAIL_PX + 10, 3 * self._line_px + 8)))
+            rows.append(row)
             self._items[series.uid] = row
+            self._study_of[series.uid] = study.uid
             if series.kind.is_shown:
                 self._fetch_picture(series.uid)
+        item.addChildren(rows)
+        item.setExpanded(True)
+        patient.setExpanded(True)
 
     def _fetch_picture(self, series_uid: str) -> None:
         if series_uid in self._pictures:
@@ -181,10 +197,16 @@ class StudiesPanel(QWidget):
 
         self._services.loading.thumbnail(series_uid, came)
 
-    def _refresh(self) -> None:
+    @property
+    def _line_px(self) -> int:
+        return self._tree.fontMetrics().height()
+
+    def _refresh(self, study_uids: Collection[str | None]) -> None:
         workspace = self._services.workspace
         shown_uid = self._services.viewing.series_uid
         for study in workspace.studies.values():
+            if study.uid not in study_uids:
+                continue
             proposals = self._count_proposals(study)
             for series in study.series:
                 item = self._items.get(series.uid)
@@ -293,15 +315,7 @@ class _Tree(QTreeWidget):
 
 
 class _Delegate(QStyledItemDelegate):
-    """Draws patients, studies and series cards."""
-
-    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
-        """Room for two lines, or for the picture."""
-        line = option.fontMetrics.height()
-        if isinstance(index.data(_ROLE), _Row):
-            return QSize(120, max(_THUMBNAIL_PX + 10, 3 * line + 8))
-        top = not index.parent().isValid()
-        return QSize(120, 2 * line + 10 if top else line + 8)
+    """Draws patients, studies and series cards; how high they are stands in the items."""
 
     def paint(
         self, painter: QPainter | None, option: QStyleOptionViewItem, index: QModelIndex

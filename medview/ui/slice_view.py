@@ -246,13 +246,15 @@ class SliceView(QWidget):
         super().resizeEvent(event)
 
     def painted(self) -> None:
-        """After the first picture the compiled drawing is fetched, on a thread of its own."""
+        """After the first picture at the latest the compiled drawing is fetched."""
+        if not self._pens_asked:
+            QTimer.singleShot(0, self.fetch_pens)
+
+    def fetch_pens(self) -> None:
+        """Have the compiled drawing loaded, once, on a thread of its own."""
         if not self._pens_asked:
             self._pens_asked = True
-            QTimer.singleShot(0, self._ask_for_pens)
-
-    def _ask_for_pens(self) -> None:
-        self._services.tasks.run(compiled_pens, on_done=self._take_pens)
+            self._services.tasks.run(compiled_pens, on_done=self._take_pens)
 
     def _take_pens(self, pens: Pens) -> None:
         self._picture.pens = pens

@@ -67,7 +67,7 @@ class ViewGrid(QStackedWidget):
         # Made while nobody waits, a view has the first image sooner.
         self._preparing = QTimer(self)
         self._preparing.setSingleShot(True)
-        self._preparing.timeout.connect(lambda: self._view(Plane.AXIAL.value))
+        self._preparing.timeout.connect(self._prepare)
         self._preparing.start(_PREPARE_MS)
 
     @property
@@ -125,6 +125,11 @@ class ViewGrid(QStackedWidget):
             row.setSizes([1000] * len(names))
             row.show()
         self._split.setSizes([1000] * len(rows))
+
+    def _prepare(self) -> None:
+        view = self._view(Plane.AXIAL.value)
+        if isinstance(view, SliceView):
+            view.fetch_pens()
 
     def _view(self, name: str) -> SliceView | VolumeView:
         if name not in self.views:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import runpy
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from PyQt6.QtCore import QEventLoop, QTimer
+from PyQt6.QtCore import QEventLoop, Qt, QTimer
 from PyQt6.QtWidgets import QApplication
 
 from medview.core.errors import MedviewError, StoreError
@@ -27,6 +28,10 @@ _LOG = logging.getLogger(__name__)
 NOTHING_READABLE = 3
 _FAILED = 1
 _IDLE_TIMEOUT_S = 600.0
+
+#: How often garbage is looked for while nobody waits, and what keeps it from being done else.
+_TIDY_EVERY_MS = 30_000
+_NEVER = 1 << 30
 
 
 def show(
@@ -67,11 +72,13 @@ class Run:
         self._code = 0
         self._crash: CrashDialog | None = None
         self._in_script = False
+        self._tidying = QTimer(window)
+        self._tidying.timeout.connect(self._tidy)
         services.commands.add_activity(self._turn, self._is_settled)
 
     def go(self, paths: Sequence[Path], *, script: Path | None, screenshot: Path | None) -> int:
         """Show the window until it is closed."""
-        before = sys.excepthook
+        before, thresholds = sys.excepthook, gc.get_threshold()
         sys.excepthook = self._on_fault
         self._window.show()
         QTimer.singleShot(0, lambda: self._begin(paths, script, screenshot))
@@ -79,6 +86,8 @@ class Run:
             code = self._application.exec()
         finally:
             sys.excepthook = before
+            gc.set_threshold(*thresholds)
+            gc.unfreeze()
         return code or self._code
 
     def _begin(self, paths: Sequence[Path], script: Path | None, screenshot: Path | None) -> None:
@@ -88,8 +97,24 @@ class Run:
         self._services.tasks.warm()
         self._services.jobs.warm()
         # Compiled or read from its cache before the first picture needs it.
-        self._services.tasks.run(compiled_pens)
+        self._services.tasks.run(compiled_pens, on_done=self._settle)
         QTimer.singleShot(0, lambda: self._perform(script, screenshot))
+
+    def _settle(self, _pens: object) -> None:
+        """What the libraries hold stays, and the window does not stop to look through all.
+
+        Python looks through everything as thousands of new things come, which is just when a large
+        folder arrives: a tenth of a second and more. New things are still looked through.
+        """
+        gc.freeze()
+        gc.set_threshold(*gc.get_threshold()[:2], _NEVER)
+        self._tidying.start(_TIDY_EVERY_MS)
+
+    def _tidy(self) -> None:
+        """Look for garbage among everything while nothing is read, run or drawn."""
+        quiet = self._services.loading.idle and self._services.tasks.idle
+        if quiet and self._application.mouseButtons() == Qt.MouseButton.NoButton:
+            gc.collect()
 
     def _perform(self, script: Path | None, screenshot: Path | None) -> None:
         """The script to its end, then the picture of what it left."""

@@ -45,7 +45,7 @@ _HASH_PART = 16 << 20
 Step = Callable[[int], object]
 
 #: So many images cross to the window at once.
-_PIECE = 1000
+_PIECE = 200
 
 
 def scan(paths: Sequence[Path], password: str = "") -> ScanResult:

@@ -99,11 +99,33 @@ def whole_number(values: Values, keyword: str, default: int) -> int:
         raise ReadError(f"{keyword} is no number", _AGAIN) from error
 
 
+#: All that the format of pixels is made of; slice after slice has the same.
+_FORMAT = ("_TransferSyntax", "_PixelOffset", "_PixelLength", "_PixelKind", "_FileSize", "Rows",
+           "Columns", "SamplesPerPixel", "NumberOfFrames", "PlanarConfiguration",
+           "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
+           "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
+           "FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit",
+           "DoubleFloatPixelPaddingValue", "DoubleFloatPixelPaddingRangeLimit")  # fmt: skip
+
+
 def pixel_format(values: Values) -> PixelFormat:
     """How the pixels lie in the file, checked against what the file holds.
 
     Raises ReadError, in plain words, for anything that cannot be a picture.
     """
+    return _format_of(tuple(map(values.get, _FORMAT)))
+
+
+@lru_cache(maxsize=1024)
+def _format_of(texts: tuple[str | None, ...]) -> PixelFormat:
+    """The format that the values of `_FORMAT` give, one object for all slices that agree."""
+    values = {name: text for name, text in zip(_FORMAT, texts, strict=True) if text is not None}
+    form = _stated_format(values)
+    _check_length(form, values)
+    return form
+
+
+def _stated_format(values: Values) -> PixelFormat:
     syntax = values.get("_TransferSyntax", "")
     if int(values.get("_PixelOffset", "-1")) < 0:
         raise ReadError("The file holds no image")
@@ -119,7 +141,7 @@ def pixel_format(values: Values) -> PixelFormat:
     frames = whole_number(values, "NumberOfFrames", 1)
     if frames < 0:
         raise ReadError(f"The file claims {frames} frames", _AGAIN)
-    form = PixelFormat(
+    return PixelFormat(
         encoding=syntax,
         rows=rows,
         columns=columns,
@@ -132,8 +154,6 @@ def pixel_format(values: Values) -> PixelFormat:
         frames=max(1, frames),
         padding=padding_of(values, np.dtype(dtype), stored),
     )
-    _check_length(form, values)
-    return form
 
 
 def _photometric(values: Values, samples: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from medview.core.study import (
@@ -233,7 +234,9 @@ def _instance(path: Path, member: str, values: Values, differing: Mapping[str, s
     )
 
 
+@lru_cache(maxsize=4096)
 def _integer(text: str) -> int | None:
+    """The first number of a value; series after series counts from one."""
     try:
         return int(text.split("\\", maxsplit=1)[0])
     except ValueError:

@@ -55,6 +55,12 @@ def test_no_module_hides_behind_an_empty_name() -> None:
     assert not [path for path in MODULES if path.stem in BANNED_NAMES]
 
 
+def test_no_two_test_modules_share_a_name() -> None:
+    # Pytest knows a module by its name alone, and would refuse the second one.
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_top_level_holds_what_was_agreed() -> None:
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False

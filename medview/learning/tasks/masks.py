@@ -12,16 +12,14 @@ from torch import nn
 from medview.core.errors import ReadError
 from medview.inference.networks.pictures import resized
 from medview.inference.networks.readings import class_map
-from medview.learning.augment import random_patches
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
-from medview.learning.losses import make_loss
 from medview.learning.metrics import dice_score
 from medview.learning.pictures import read_map, read_picture
-from medview.learning.tasks.task import Recipe, Scored, Task, means
+from medview.learning.tasks.label_maps import LabelMaps, Pair
+from medview.learning.tasks.task import Recipe, Scored, means
 from medview.learning.tasks.volumes import mean_dice
 
-Pair = tuple[torch.Tensor, torch.Tensor]
 Labels = npt.NDArray[np.uint8]
 
 
@@ -39,17 +37,13 @@ def refuse_other_than_flat(recipe: Recipe) -> None:
         raise ReadError("Pictures need data.patch with two numbers, rows and columns.")
 
 
-class MaskSegmentation(Task):
+class MaskSegmentation(LabelMaps):
     """Label maps of pictures; a mask of two values, whatever they are, is one class."""
-
-    losses = frozenset({"cross_entropy", "mse", "focal", "dice", "dice_ce"})
-    watched = "dice"
 
     def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
         super().__init__(recipe, loss, augment)
         refuse_other_than_flat(recipe)
         self.flat = recipe.flat()
-        self._loss = make_loss(loss.name, loss.class_weights)
 
     def read(self, case: Case) -> Outlined:
         """Read one picture with its label map."""
@@ -72,16 +66,6 @@ class MaskSegmentation(Task):
         each = np.stack([example.label == number for number in range(classes + 1)])
         shares = resized(torch.from_numpy(each.astype(np.float32)), image.shape[1:])
         return image, shares.argmax(dim=0)
-
-    def batch(self, prepared: Sequence[Pair], generator: torch.Generator) -> Pair:
-        """Give patches (N, C, rows, columns) and class numbers (N, 1, rows, columns)."""
-        return random_patches(prepared, self.recipe.patch, self.augment, generator)
-
-    def loss(self, answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Give the loss of logits (N, classes, rows, columns)."""
-        if isinstance(self._loss, nn.Module):
-            self._loss.to(answer.device)
-        return self._loss(answer, target)
 
     def answer(self, network: nn.Module, example: Outlined) -> Labels:
         """Give the label map on the picture's own grid, mirrored views averaged."""

@@ -12,29 +12,23 @@ from medview.core.errors import ReadError
 from medview.imaging.intensity import normalise
 from medview.inference.engines.network import label_map, predict
 from medview.inference.networks.windows import Windowed
-from medview.learning.augment import random_patches
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
-from medview.learning.losses import make_loss
 from medview.learning.metrics import dice_score, hausdorff95_mm, relative_volume_error
 from medview.learning.scans import Scan, load_scan, resize, to_spacing
-from medview.learning.tasks.task import Recipe, Scored, Task, means
+from medview.learning.tasks.label_maps import LabelMaps, Pair
+from medview.learning.tasks.task import Recipe, Scored, means
 
-Pair = tuple[torch.Tensor, torch.Tensor]
 Labels = npt.NDArray[np.uint8]
 
 
-class VolumeSegmentation(Task):
+class VolumeSegmentation(LabelMaps):
     """Label maps of volumes in the frame (right, anterior, superior), at the recipe's spacing."""
-
-    losses = frozenset({"cross_entropy", "mse", "focal", "dice", "dice_ce"})
-    watched = "dice"
 
     def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
         super().__init__(recipe, loss, augment)
         if len(recipe.patch) != 3 or len(recipe.spacing_mm) != 3:
             raise ReadError("Volumes need data.patch and data.spacing_mm with three numbers.")
-        self._loss = make_loss(loss.name, loss.class_weights)
 
     def read(self, case: Case) -> Scan:
         """Read one scan with its label map."""
@@ -54,16 +48,6 @@ class VolumeSegmentation(Task):
     def _input(self, example: Scan) -> torch.Tensor:
         image = to_spacing(example.image, example.spacing_mm, self.recipe.spacing_mm)
         return torch.from_numpy(normalise(image, self.recipe.intensity))
-
-    def batch(self, prepared: Sequence[Pair], generator: torch.Generator) -> Pair:
-        """Give patches (N, 1, x, y, z) and class numbers of the same shape."""
-        return random_patches(prepared, self.recipe.patch, self.augment, generator)
-
-    def loss(self, answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Give the loss of logits (N, classes, x, y, z)."""
-        if isinstance(self._loss, nn.Module):
-            self._loss.to(answer.device)
-        return self._loss(answer, target)
 
     def answer(self, network: nn.Module, example: Scan) -> Labels:
         """Give the label map on the scan's own grid, asked as a whole, mirrored views averaged."""

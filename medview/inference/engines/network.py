@@ -40,11 +40,6 @@ def read_flips(metadata: dict[str, Any]) -> tuple[int, ...]:
     return tuple(int(axis) for axis in metadata["medview"].get("flips", ()))
 
 
-def keeps_largest(metadata: dict[str, Any]) -> bool:
-    """Tell whether the model's label maps keep one connected piece: `medview.keep_largest`."""
-    return bool(metadata["medview"].get("keep_largest", False))
-
-
 def load_network(folder: Path, device: str = "cpu") -> nn.Module:
     """Give the network of a model folder for images of any size, in windows of its `patch`.
 

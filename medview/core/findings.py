@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -128,11 +129,48 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class PictureBox:
+    """A box on one picture: `box_px` is (top, left, bottom, right) in pixels.
+
+    Its edges count from the outer corner of the first pixel, as PS3.3 C.18.6.1.2 has it: a box
+    around pixel (row, column) alone is (row, column, row + 1, column + 1). `slice_index` is the
+    picture's place in its volume or clip, from 0; `sop_instance_uid` and `frame_number` (from 1)
+    are those of the object it came in, "" where it was none of DICOM's. ValueError for a box
+    without extent.
+    """
+
+    box_px: tuple[float, float, float, float]
+    slice_index: int = 0
+    sop_instance_uid: str = ""
+    frame_number: int = 1
+
+    def __post_init__(self) -> None:
+        top, left, bottom, right = self.box_px
+        if not (top < bottom and left < right and math.isfinite(sum(self.box_px))):
+            raise ValueError(f"A box needs an extent, not {self.box_px}")
+
+
+@dataclass(frozen=True)
+class ClassProbability:
+    """How probable (0-1) one of a model's classes is."""
+
+    label: str
+    code: Code
+    probability: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"A probability lies between 0 and 1, not {self.probability}")
+
+
+@dataclass(frozen=True)
 class Finding:
     """One statement about the patient that a report may carry.
 
     `probability` is 0-1 and says how sure its author is; `calibrated` whether that number was
-    checked against outcomes. `box_lps_mm` are two opposite corners.
+    checked against outcomes. `classes` has it beside those of the other classes its author
+    weighed. `box_lps_mm` are two opposite corners; `picture_box` is the box on the picture it was
+    found on, which pictures without a place in the patient have alone.
     """
 
     label: str
@@ -147,6 +185,8 @@ class Finding:
     segment_ref: SegmentRef | None = None
     location_lps_mm: Point | None = None
     box_lps_mm: tuple[Point, Point] | None = None
+    picture_box: PictureBox | None = None
+    classes: tuple[ClassProbability, ...] = ()
     review: Review = field(default_factory=Review)
     uid: str = field(default_factory=new_uid)
 

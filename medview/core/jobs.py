@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from medview.core.findings import Finding, Point, new_uid, utc_now
+from medview.core.findings import Finding, ModelAuthor, new_uid, utc_now
+from medview.core.maps import ScalarMap
 from medview.core.segmentation import Segmentation
+from medview.core.timeline import Timeline
 
 
 class JobState(StrEnum):
@@ -54,9 +58,11 @@ class JobInput:
 
 @dataclass(frozen=True)
 class InferenceJob:
-    """One run of one model on one volume.
+    """One run of one model on one volume or clip.
 
-    `fraction` is 0-1, None while unknown. `error` is worded for the reader.
+    `fraction` is 0-1, None while unknown. `error` is worded for the reader. `parameters` is what
+    the reader wished for, in plain values; engines know `maps` (a list of MapKind words),
+    `threshold` (0-1), `saliency` (grad_cam, integrated_gradients) and what their cards name.
     """
 
     model_id: str
@@ -65,7 +71,7 @@ class InferenceJob:
     study_uid: str = ""
     device: str = "auto"
     seed: int = 0
-    prompts_lps_mm: tuple[Point, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     override_scope: bool = False
     state: JobState = JobState.QUEUED
     stage: str = ""
@@ -84,11 +90,22 @@ class InferenceJob:
 
 
 @dataclass(frozen=True)
+class InputHash:
+    """What a run looked at: the SHA-256 of the stored voxels, C order, little endian."""
+
+    uid: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class InferenceResult:
     """What a model proposes: on the source grid, nothing of it accepted by anyone.
 
-    `out_of_scope` says in words where the input left the model's card;
-    `fallbacks` what the run did otherwise than asked (processor instead of GPU, smaller patches).
+    `candidates` are findings less probable than `threshold`: not proposed, kept for a reader who
+    lowers it. `maps` and `timeline` are to be looked at; they are no findings. `out_of_scope`
+    says in words where the input left the model's card. How it came about: `author`, `inputs`,
+    `parameters` as wished, `device`, `seconds`, and in `fallbacks` what the run did otherwise than
+    asked (processor instead of GPU, smaller patches).
     """
 
     job_uid: str
@@ -99,3 +116,10 @@ class InferenceResult:
     fallbacks: tuple[str, ...] = ()
     device: str = "cpu"
     seconds: float = 0.0
+    candidates: tuple[Finding, ...] = ()
+    threshold: float | None = None
+    maps: tuple[ScalarMap, ...] = ()
+    timeline: Timeline | None = None
+    author: ModelAuthor | None = None
+    inputs: tuple[InputHash, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)

@@ -1,9 +1,9 @@
 """Dataclasses as plain JSON values and back: for pipes and files that nothing is unpickled from.
 
 What comes back is checked against the declared types, so garbage ends in PlainError instead of
-an object that lies. Known: None, bool, int, float, str, bytes (as base64), enums of text,
-aware times, paths, tuples, mappings with text keys, unions and dataclasses of these. Arrays are
-not plain.
+an object that lies. Known: None, bool, int, float, str, bytes (as base64), enums of text and of
+numbers, aware times, paths, tuples, mappings with text keys, unions and dataclasses of these.
+Arrays are not plain.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import base64
 import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from functools import cache, partial
 from pathlib import Path
 from types import NoneType, UnionType
@@ -87,6 +87,8 @@ def _scalar_reader(kind: Any) -> _Reader:
         return lambda data: data if type(data) is kind else _refuse(kind.__name__, data)
     if issubclass(kind, StrEnum) or kind is Path:
         return lambda data: _made(kind, data)
+    if issubclass(kind, IntEnum):
+        return lambda data: _numbered(kind, data)
     if kind is datetime:
         return lambda data: _made(datetime.fromisoformat, data)
     if kind is bytes:
@@ -108,6 +110,15 @@ def _made(make: Callable[[str], Any], data: Any) -> Any:
         _refuse("text", data)
     try:
         return make(data)
+    except ValueError as error:
+        raise PlainError(str(error)) from error
+
+
+def _numbered(kind: type[IntEnum], data: Any) -> IntEnum:
+    if type(data) is not int:
+        _refuse("a whole number", data)
+    try:
+        return kind(data)
     except ValueError as error:
         raise PlainError(str(error)) from error
 

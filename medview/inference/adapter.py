@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from medview.core.clip import Clip
 from medview.core.errors import ModelError
 from medview.core.findings import Provenance
 from medview.core.jobs import InferenceResult
+from medview.core.maps import MapKind
 from medview.core.models import ModelCard
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
@@ -36,6 +39,10 @@ class Context(Protocol):
         """Where to compute: `cpu`, `cuda:0`; never `auto`."""
 
     @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What the reader wished for, in plain values; see `core.jobs.InferenceJob`."""
+
+    @property
     def resources(self) -> Path:
         """The shipped resources (templates beside the models), read only."""
 
@@ -54,9 +61,11 @@ class ModelAdapter(Protocol):
     """One model, loaded. Constructed `Engine(card, folder)`, cheaply, in the worker only.
 
     Preprocessing, inference and the way back to the source grid are inside. A result has the
-    geometry of `volume` and at most one segmentation; anything the model cannot do raises
-    ModelError, worded for the reader. `fit` before the run is `inference.scope`'s matter; what
-    only the pixels show (no head found) is the adapter's, and refused by ModelError.
+    geometry of `volume` and at most one segmentation, at most `wire.MAX_MAPS` maps on its grid or
+    a coarser one (they are made coarser on the way where they are too large), and boxes on
+    pictures by `slice_index`. Anything the model cannot do raises ModelError, worded for the
+    reader. `fit` before the run is `inference.scope`'s matter; what only the pixels show (no head
+    found) is the adapter's, and refused by ModelError.
     """
 
     card: ModelCard
@@ -71,6 +80,49 @@ class ModelAdapter(Protocol):
 
     def unload(self) -> None:
         """Let go of weights and memory."""
+
+
+class ClipAdapter(Protocol):
+    """One model that looks at clips; otherwise like ModelAdapter.
+
+    What it says frame by frame is the result's `timeline`; label maps have the grid of
+    `clip.pictures`.
+    """
+
+    card: ModelCard
+
+    def load(self, device: str) -> None:
+        """Read the weights and make ready on `device`. Called once before the first run."""
+
+    def run(
+        self, clip: Clip, series: Series | None, study: Study | None, context: Context
+    ) -> InferenceResult:
+        """Look at one clip. `study` and `series` come without names, ids and file paths."""
+
+    def unload(self) -> None:
+        """Let go of weights and memory."""
+
+
+def wanted_maps(context: Context) -> frozenset[MapKind]:
+    """The kinds of maps that a run is to give: `parameters["maps"]`; ModelError for other words."""
+    try:
+        return frozenset(MapKind(word) for word in context.parameters.get("maps", ()))
+    except (TypeError, ValueError) as error:
+        known = ", ".join(MapKind)
+        raise ModelError("There is no such map.", hint=f"Maps are {known}.") from error
+
+
+def wanted_threshold(context: Context, card: ModelCard, default: float = 0.5) -> float:
+    """How probable a finding must be: `parameters["threshold"]`, else the card's, else `default`.
+
+    ModelError for what is no number from 0 to 1.
+    """
+    value = context.parameters.get("threshold")
+    if value is None:
+        return default if card.threshold is None else card.threshold
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ModelError(f"A threshold is a number from 0 to 1, not {value}.")
+    return float(value)
 
 
 def refuse_not_finite(probabilities: npt.NDArray[Any], card: ModelCard) -> None:

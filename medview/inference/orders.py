@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from medview.core.clip import Clip
 from medview.core.jobs import InferenceResult
 from medview.core.models import ModelCard
 from medview.core.shared_array import SharedArrayName
@@ -19,7 +22,8 @@ class Limits:
     A cancelled run has `cancel_grace_s` to stop by itself; a run that says nothing for
     `silence_s` is reported; after `starts` starts in a row that came to nothing no other is
     tried; progress is passed on every `progress_s` at most; copies of volumes that are not in
-    shared memory are kept up to `copies_bytes`.
+    shared memory are kept up to `copies_bytes`; all maps of a result together have at most
+    `map_values` values, of two bytes each.
     """
 
     cancel_grace_s: float = 0.7
@@ -27,25 +31,33 @@ class Limits:
     starts: int = 3
     progress_s: float = 0.1
     copies_bytes: int = 2 << 30
+    map_values: int = 48 << 20
 
 
 @dataclass(frozen=True)
 class Order:
     """One run: the model, the image, and how. `backing` names the block the voxels lie in.
 
-    `threads` is how many cores to use, 0 for all there are.
+    `threads` is how many cores to use, 0 for all there are. `parameters` are plain values that
+    the engine knows the meaning of, see `core.jobs.InferenceJob`.
     """
 
     job_uid: str
     card: ModelCard
     folder: Path
-    volume: Volume
+    image: Volume | Clip
     backing: SharedArrayName | None = None
     series: Series | None = None
     study: Study | None = None
     device: str = "auto"
     seed: int = 0
     threads: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def volume(self) -> Volume:
+        """The voxels: the image itself, or the pictures of a clip."""
+        return self.image.pictures if isinstance(self.image, Clip) else self.image
 
 
 # What is heard

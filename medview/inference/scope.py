@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from types import MappingProxyType
 
+from medview.core.clip import Clip
 from medview.core.errors import ModelError
 from medview.core.geometry import Geometry
-from medview.core.models import ModelCard
+from medview.core.models import ModelCard, Task
 from medview.core.study import Series, SeriesKind, Severity, Study
 from medview.core.volume import Volume
 
@@ -106,15 +107,25 @@ def fit(
     return tuple(reasons)
 
 
-def fit_volume(
-    card: ModelCard, study: Study | None, series: Series | None, volume: Volume
+def fit_image(
+    card: ModelCard, study: Study | None, series: Series | None, image: Volume | Clip
 ) -> tuple[Reason, ...]:
-    """What speaks against running the model on a loaded volume: `fit`, and its channels."""
-    reasons = fit(card, study, series, volume.geometry)
+    """What speaks against running the model on an image that is loaded: `fit`, and its channels.
+
+    Models of motion look at clips, all others at volumes; neither can look at the other.
+    """
+    if isinstance(image, Clip):
+        if card.task is not Task.MOTION:
+            text = "The series is a clip; the model looks at single pictures and volumes."
+            return (Reason(Severity.REFUSED, text, final=True),)
+        return fit(card, study, series)
+    if card.task is Task.MOTION:
+        return (Reason(Severity.REFUSED, "The model looks at clips.", final=True),)
+    reasons = fit(card, study, series, image.geometry)
     wanted = card.inputs.channels
-    if volume.channels == wanted:
+    if image.channels == wanted:
         return reasons
-    kind = "in colour" if volume.channels > 1 else "grey"
+    kind = "in colour" if image.channels > 1 else "grey"
     text = f"The image is {kind}; the model takes {wanted} channel(s)."
     return (*reasons, Reason(Severity.REFUSED, text, final=True))
 

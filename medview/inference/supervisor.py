@@ -6,6 +6,7 @@ process and for the owner's wishes at the same time.
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from medview.core.shared_array import SharedArray
 from medview.core.study import Patient, Series, Study
 from medview.inference import orders, wire
 from medview.inference.process import WorkerProcess, words_for
-from medview.inference.results import checked
+from medview.inference.results import checked, map_extent
 from medview.inference.volumes import SharedVolumes
 from medview.inference.worker import WorkerStart
 
@@ -46,6 +47,7 @@ class _Hand:
     sent: bool = False
     running: bool = False
     labels: SharedArray | None = None
+    maps: SharedArray | None = None
     device: str = "cpu"
     fallbacks: tuple[str, ...] = ()
     kill_at: float | None = None
@@ -289,11 +291,13 @@ class Supervisor:
         try:
             key = self._volumes.attach(order.volume, order.backing)
             hand.labels = _label_block(order.card, order.volume.geometry.shape)
+            hand.maps = _map_block(order, self._limits.map_values)
         except MedviewError as error:
             self._finish(orders.JobFailed(hand.job_uid, error.user_text, error.hint, error.detail))
             return
         if key is not None:
-            self._send(wire.Attach(wire.VolumeKey.of(order.volume, key)))
+            volume_key = wire.VolumeKey.of(order.volume, key)
+            self._send(wire.Attach(volume_key, wire.ClipTimes.of(order.image)))
         self._send(
             wire.Run(
                 job_uid=hand.job_uid,
@@ -304,17 +308,20 @@ class Supervisor:
                 provenance=hand.provenance,
                 seed=order.seed,
                 labels=hand.labels.key if hand.labels else None,
+                maps=hand.maps.key if hand.maps else None,
+                parameters=order.parameters,
             )
         )
 
     def _done(self, hand: _Hand, done: wire.Done) -> None:
         if not hand.running:
             raise wire.WireError("done without a run")
-        # A private copy is checked, so that nobody can change it after the check.
+        # Private copies are checked, so that nobody can change them after the check.
         labels = hand.labels.array.copy() if hand.labels and done.labels else None
+        maps = hand.maps.array[: map_extent(done)].copy() if hand.maps and done.maps else None
         order = hand.order
         try:
-            result = checked(done, labels, order.volume, order.card, hand.provenance)
+            result = checked(done, labels, maps, order, hand.provenance)
         except MedviewError as error:
             self._over(hand, orders.JobFailed(hand.job_uid, error.user_text, error.hint))
             return
@@ -329,8 +336,9 @@ class Supervisor:
 
     def _finish(self, end: orders.Heard) -> None:
         hand, self._hand = self._hand, None
-        if hand is not None and hand.labels is not None:
-            hand.labels.close()
+        for block in (hand.labels, hand.maps) if hand is not None else ():
+            if block is not None:
+                block.close()
         if not isinstance(end, orders.JobDied):
             self._bad_starts = 0
         self._tell(end)
@@ -343,6 +351,14 @@ def _label_block(card: ModelCard, shape: tuple[int, int, int]) -> SharedArray | 
     highest = max((channel.index for channel in card.outputs.channels), default=0)
     wide = card.task is Task.INSTANCES or highest > np.iinfo(np.uint8).max
     return SharedArray.create(shape, np.uint16 if wide else np.uint8)
+
+
+def _map_block(order: orders.Order, most_values: int) -> SharedArray | None:
+    """The block the maps go into, flat, where any are asked for; memory is taken as it is used."""
+    if not order.parameters.get("maps"):
+        return None
+    voxels = math.prod(order.volume.geometry.shape)
+    return SharedArray.create((min(most_values, wire.MAX_MAPS * voxels),), np.float16)
 
 
 def _nameless_series(series: Series | None) -> Series | None:

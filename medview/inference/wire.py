@@ -11,26 +11,33 @@ import json
 import socket
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
+from medview.core.clip import Clip, Region
 from medview.core.codes import Code
 from medview.core.findings import Finding, Provenance
 from medview.core.geometry import Calibration, Geometry
+from medview.core.jobs import InputHash
+from medview.core.maps import MapKind
 from medview.core.models import ModelCard
 from medview.core.plain import PlainError, from_plain, to_plain
 from medview.core.segmentation import Segment
 from medview.core.shared_array import SharedArray, SharedArrayName
 from medview.core.study import Series, Study
+from medview.core.timeline import Timeline
 from medview.core.volume import Volume
 
 #: The longest frame that is believed; the longest real one, 10,000 findings, takes some 10 MB.
 MAX_FRAME_BYTES = 64 << 20
 #: More findings than this in one result are a fault, not findings.
 MAX_FINDINGS = 10_000
+#: More maps than this in one result are a fault.
+MAX_MAPS = 64
 _LENGTH = struct.Struct(">I")
 
 
@@ -74,6 +81,7 @@ class VolumeKey:
     unit: str
     padding: tuple[float, float] | None
     inverted: bool
+    regions: tuple[Region, ...] = ()
 
     @staticmethod
     def of(volume: Volume, voxels: SharedArrayName) -> VolumeKey:
@@ -90,6 +98,7 @@ class VolumeKey:
             unit=volume.unit,
             padding=volume.padding,
             inverted=volume.inverted,
+            regions=volume.regions,
         )
 
     def volume(self, block: SharedArray) -> Volume:
@@ -106,7 +115,21 @@ class VolumeKey:
             unit=self.unit,
             padding=self.padding,
             inverted=self.inverted,
+            regions=self.regions,
         )
+
+
+@dataclass(frozen=True)
+class ClipTimes:
+    """What makes a Clip of the Volume of its pictures."""
+
+    frame_times_s: tuple[float, ...]
+    sweeps: bool
+
+    @staticmethod
+    def of(image: Volume | Clip) -> ClipTimes | None:
+        """The times of a clip; None for a volume."""
+        return ClipTimes(image.frame_times_s, image.sweeps) if isinstance(image, Clip) else None
 
 
 # Down, to the worker
@@ -125,9 +148,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Attach:
-    """See a volume; it stays attached until Detach."""
+    """See a volume, or the pictures of a clip; it stays attached until Detach."""
 
     volume: VolumeKey
+    clip: ClipTimes | None = None
 
 
 @dataclass(frozen=True)
@@ -139,9 +163,10 @@ class Detach:
 
 @dataclass(frozen=True)
 class Run:
-    """Run the loaded model on an attached volume, labels into the block `labels` (None: none).
+    """Run the loaded model on an attached volume or clip.
 
-    The run is stopped when the control block holds `serial`.
+    Labels go into the block `labels`, maps one after the other into `maps`, which is flat; None:
+    no room for them. The run is stopped when the control block holds `serial`.
     """
 
     job_uid: str
@@ -152,6 +177,8 @@ class Run:
     provenance: Provenance
     seed: int
     labels: SharedArrayName | None
+    maps: SharedArrayName | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -199,6 +226,21 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class Map:
+    """A scalar map of a result, its values already in the block that Run named, from `start`."""
+
+    uid: str
+    volume_uid: str
+    kind: MapKind
+    grid: Grid
+    start: int
+    value_range: tuple[float, float]
+    subject: str
+    finding_uid: str
+    method: str
+
+
+@dataclass(frozen=True)
 class Done:
     """A run's result, not yet checked."""
 
@@ -209,6 +251,11 @@ class Done:
     out_of_scope: tuple[str, ...]
     fallbacks: tuple[str, ...]
     seconds: float
+    candidates: tuple[Finding, ...] = ()
+    threshold: float | None = None
+    maps: tuple[Map, ...] = ()
+    timeline: Timeline | None = None
+    inputs: tuple[InputHash, ...] = ()
 
 
 class FailureKind(StrEnum):

@@ -7,6 +7,7 @@ moment costs the running job and nothing else.
 from __future__ import annotations
 
 import faulthandler
+import hashlib
 import importlib
 import logging
 import logging.handlers
@@ -20,20 +21,24 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import IO
 
+import numpy as np
+
+from medview.core.clip import Clip
 from medview.core.errors import Cancelled, MedviewError, ModelError
 from medview.core.findings import Provenance
-from medview.core.jobs import InferenceResult
+from medview.core.jobs import InferenceResult, InputHash
+from medview.core.maps import ScalarMap
 from medview.core.models import ModelCard, Task
 from medview.core.segmentation import Segmentation
 from medview.core.shared_array import SharedArray, SharedArrayName
 from medview.core.volume import Volume
 from medview.inference import wire
-from medview.inference.adapter import ModelAdapter
+from medview.inference.adapter import ClipAdapter, ModelAdapter
 from medview.inference.catalog import verify_weights
 from medview.inference.results import refusal
 
@@ -100,6 +105,7 @@ class _RunContext:
         self.job_uid = run.job_uid
         self.provenance: Provenance = run.provenance
         self.seed = run.seed
+        self.parameters = run.parameters
         self.device = device
         self.resources = worker.resources
         self._serial = run.serial
@@ -137,9 +143,10 @@ class _Worker:
         self._start = start
         self._faults = faults
         self._parent = multiprocessing.parent_process()
-        self._adapter: ModelAdapter | None = None
+        self._adapter: ModelAdapter | ClipAdapter | None = None
         self._device = ""
-        self._volumes: dict[str, tuple[Volume, SharedArray]] = {}
+        self._images: dict[str, tuple[Volume | Clip, SharedArray]] = {}
+        self._hashes: dict[str, InputHash] = {}
 
     @property
     def stop_serial(self) -> int:
@@ -161,7 +168,7 @@ class _Worker:
         except (EOFError, ConnectionError):
             _log.info("the parent is gone")
         finally:
-            for uid in list(self._volumes):
+            for uid in list(self._images):
                 self._detach(uid)
 
     def _answer(self, message: wire.Message) -> None:
@@ -172,7 +179,7 @@ class _Worker:
                 self._guarded(message.job_uid, lambda: self._run(message))
                 faulthandler.cancel_dump_traceback_later()
             case wire.Attach():
-                self._attach(message.volume)
+                self._attach(message.volume, message.clip)
             case wire.Detach():
                 self._detach(message.volume_uid)
 
@@ -218,32 +225,46 @@ class _Worker:
         if adapter is not None:
             adapter.unload()
 
-    def _attach(self, key: wire.VolumeKey) -> None:
-        """See a volume; one that is gone already is missed when it is asked for."""
+    def _attach(self, key: wire.VolumeKey, times: wire.ClipTimes | None) -> None:
+        """See an image; one that is gone already is missed when it is asked for."""
         try:
             block = SharedArray.attach(key.voxels)
         except (FileNotFoundError, ValueError):
-            _log.info("a volume was gone before it was seen")
+            _log.info("an image was gone before it was seen")
             return
-        self._volumes[key.uid] = key.volume(block), block
+        volume = key.volume(block)
+        image = Clip(volume, times.frame_times_s, times.sweeps) if times else volume
+        self._images[key.uid] = image, block
 
     def _detach(self, volume_uid: str) -> None:
-        _, block = self._volumes.pop(volume_uid, (None, None))
+        self._hashes.pop(volume_uid, None)
+        _, block = self._images.pop(volume_uid, (None, None))
         if block is not None:
             block.close()
 
     def _run(self, message: wire.Run) -> wire.Done:
-        if self._adapter is None or message.volume_uid not in self._volumes:
+        if self._adapter is None or message.volume_uid not in self._images:
             raise ModelError("The image was closed before the model could look at it.")
-        volume, _ = self._volumes[message.volume_uid]
+        image, _ = self._images[message.volume_uid]
         context = _RunContext(message, self._device, self)
         self.alive()
         started = time.perf_counter()
-        result = self._adapter.run(volume, message.series, message.study, context)
+        # Which of the two an adapter takes is its own matter, and weighed before it is asked.
+        run: Callable[..., object] = self._adapter.run
+        result = run(image, message.series, message.study, context)
         context.check_cancelled()
         done = _delivered(message, result, self._adapter.card, time.perf_counter() - started)
+        done = replace(done, inputs=(self._hash_of(image),))
         context.check_cancelled()
         return done
+
+    def _hash_of(self, image: Volume | Clip) -> InputHash:
+        """The hash of what was looked at, worked out once an image."""
+        if image.uid not in self._hashes:
+            voxels = image.pictures.voxels if isinstance(image, Clip) else image.voxels
+            digest = hashlib.sha256(np.ascontiguousarray(voxels).data).hexdigest()
+            self._hashes[image.uid] = InputHash(image.uid, digest)
+        return self._hashes[image.uid]
 
 
 def _devices() -> ModuleType:
@@ -268,11 +289,11 @@ def _warmed() -> tuple[str, ...]:
     return devices
 
 
-def _engine(name: str) -> Callable[[ModelCard, Path], ModelAdapter]:
+def _engine(name: str) -> Callable[[ModelCard, Path], ModelAdapter | ClipAdapter]:
     """The engine class behind `module:Class`; names come from the parent's table only."""
     module, _, kind = name.partition(":")
     try:
-        engine: Callable[[ModelCard, Path], ModelAdapter] = getattr(
+        engine: Callable[[ModelCard, Path], ModelAdapter | ClipAdapter] = getattr(
             importlib.import_module(module), kind
         )
     except (ImportError, AttributeError) as error:
@@ -285,11 +306,12 @@ def _engine(name: str) -> Callable[[ModelCard, Path], ModelAdapter]:
 
 
 def _delivered(message: wire.Run, result: object, card: ModelCard, seconds: float) -> wire.Done:
-    """Put the labels where the parent waits for them, and the rest in plain fields."""
+    """Put labels and maps where the parent waits for them, and the rest in plain fields."""
     if not isinstance(result, InferenceResult) or len(result.segmentations) > 1:
         raise refusal(card, "it is not what a model gives")
-    if len(result.findings) > wire.MAX_FINDINGS:
-        raise refusal(card, f"it has {len(result.findings):,} findings")
+    count = len(result.findings) + len(result.candidates)
+    if count > wire.MAX_FINDINGS:
+        raise refusal(card, f"it has {count:,} findings")
     labels = None
     for segmentation in result.segmentations:
         _write_labels(message.labels, segmentation, card)
@@ -308,6 +330,10 @@ def _delivered(message: wire.Run, result: object, card: ModelCard, seconds: floa
         result.out_of_scope,
         result.fallbacks,
         seconds,
+        candidates=result.candidates,
+        threshold=result.threshold,
+        maps=_write_maps(message.maps, result.maps, card),
+        timeline=result.timeline,
     )
 
 
@@ -323,6 +349,44 @@ def _write_labels(
         ):
             raise refusal(card, "it has labels beyond those its card names")
         block.array[...] = segmentation.labels
+
+
+def _write_maps(
+    target: SharedArrayName | None, maps: tuple[ScalarMap, ...], card: ModelCard
+) -> tuple[wire.Map, ...]:
+    """Copy maps into the parent's block, each made as coarse as its share of the room asks for.
+
+    Nothing is given where nobody asked for maps.
+    """
+    if target is None or not maps:
+        return ()
+    if len(maps) > wire.MAX_MAPS:
+        raise refusal(card, f"it has {len(maps)} maps")
+    written = []
+    with SharedArray.attach(target) as block:
+        start = 0
+        for position, one in enumerate(maps):
+            room = (block.array.size - start) // (len(maps) - position)
+            if room < 1:
+                raise refusal(card, "there is no room for its maps")
+            fitting = one.coarser(room)
+            end = start + fitting.values.size
+            block.array[start:end] = fitting.values.ravel()
+            written.append(
+                wire.Map(
+                    uid=one.uid,
+                    volume_uid=one.volume_uid,
+                    kind=one.kind,
+                    grid=wire.Grid.of(fitting.geometry),
+                    start=start,
+                    value_range=one.value_range,
+                    subject=one.subject,
+                    finding_uid=one.finding_uid,
+                    method=one.method,
+                )
+            )
+            start = end
+    return tuple(written)
 
 
 def _failure(job_uid: str, title: str, error: Exception) -> wire.Failed:

@@ -302,7 +302,7 @@ class Export:
         """Runs of this session, and models of an earlier one that findings still name."""
         known = {card.id: card for card in self._catalog.cards()}
         runs = [
-            ModelRun.of(known[job.model_id], self._jobs.result(job.uid))
+            ModelRun.of(known[job.model_id], self._jobs.outcomes.result(job.uid))
             for job in self._workspace.jobs.values()
             if job.study_uid == study_uid and job.state is JobState.DONE and job.model_id in known
         ]

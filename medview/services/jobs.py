@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from medview.core.clip import Clip
 from medview.core.errors import MedviewError, ModelError
 from medview.core.events import Level, StudyClosed, VolumeLoaded
 from medview.core.findings import Finding
@@ -18,6 +20,7 @@ from medview.core.volume import Volume
 from medview.inference import orders, scope
 from medview.inference.catalog import Catalog
 from medview.inference.client import WorkerClient
+from medview.services.outcomes import Outcomes
 from medview.services.review import ReviewDesk
 from medview.services.settings import Settings
 from medview.services.workspace import Workspace
@@ -30,7 +33,7 @@ class Jobs:
 
     All methods belong to the owner's thread. `pump` takes in what was heard from the worker;
     `on_wake` is called from another thread when there is something to pump. The jobs themselves
-    are in `workspace.jobs`; `result` tells how a finished one went.
+    are in `workspace.jobs`; `outcomes` tells how finished ones went.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class Jobs:
         self._cancelling = False
         self._volumes: dict[str, str] = {}
         self._reasons: dict[str, tuple[str, ...]] = {}
-        self._results: dict[str, InferenceResult] = {}
+        self.outcomes = Outcomes()
         self.devices: tuple[str, ...] = ()
         workspace.events.study_closed.connect(self._on_study_closed)
 
@@ -90,48 +93,51 @@ class Jobs:
         self._client.close()
         self.pump()
 
-    def result(self, job_uid: str) -> InferenceResult:
-        """How a finished job went: device, seconds, notes, limits left, fallbacks.
+    def fit(self, model_id: str, image_uid: str) -> tuple[scope.Reason, ...]:
+        """What speaks against running a model on an open volume or clip.
 
-        Segmentations and findings are the workspace's by then and empty here. KeyError for a job
-        that did not end well, or whose study was closed.
+        ModelError for an unknown model, KeyError for an image that is not open.
         """
-        return self._results[job_uid]
+        image = self._image(image_uid)
+        study = self._workspace.study_of(image_uid)
+        series = study.find_series(image.series_uid)
+        return scope.fit_image(self._catalog.card(model_id), study, series, image)
 
-    def fit(self, model_id: str, volume_uid: str) -> tuple[scope.Reason, ...]:
-        """What speaks against running a model on an open volume; ModelError for unknown models."""
-        volume = self._workspace.volumes[volume_uid]
-        study = self._workspace.study_of(volume_uid)
-        series = study.find_series(volume.series_uid)
-        return scope.fit_volume(self._catalog.card(model_id), study, series, volume)
-
-    def fitting(self, volume_uid: str) -> tuple[ModelCard, ...]:
-        """Models that may run on an open volume, the least doubtful first, rules last."""
-        choices = [(card, self.fit(card.id, volume_uid)) for card in self._catalog.cards()]
+    def fitting(self, image_uid: str) -> tuple[ModelCard, ...]:
+        """Models that may run on an open volume or clip, the least doubtful first, rules last."""
+        choices = [(card, self.fit(card.id, image_uid)) for card in self._catalog.cards()]
         fitting = [choice for choice in choices if not scope.refusals(choice[1])]
         fitting.sort(key=lambda choice: (choice[0].task is Task.RULES, len(choice[1])))
         return tuple(card for card, _ in fitting)
 
     def run(
-        self, model_id: str, volume_uid: str, *, device: str = "", override: bool = False
+        self,
+        model_id: str,
+        image_uid: str,
+        *,
+        device: str = "",
+        override: bool = False,
+        parameters: Mapping[str, Any] | None = None,
     ) -> str:
         """Queue a run and give the job's UID. Without `device` the settings choose.
 
-        ModelError with the reasons if the model is not for this image; with `override` only
-        where it could not even look at it. What was overridden is marked in the result.
+        `parameters` are plain values for the engine, see InferenceJob. ModelError with the reasons
+        if the model is not for this image; with `override` only where it could not even look at
+        it. What was overridden is marked in the result.
         """
         card = self._catalog.card(model_id)
-        reasons = self.fit(model_id, volume_uid)
+        reasons = self.fit(model_id, image_uid)
         against = scope.refusals(reasons, final_only=override)
         if against:
             raise ModelError(f"{card.title} is not for this image.", hint=" ".join(against))
         job = InferenceJob(
             model_id=card.id,
             version=card.version,
-            inputs=(JobInput(volume_uid),),
-            study_uid=self._workspace.study_of(volume_uid).uid,
+            inputs=(JobInput(image_uid),),
+            study_uid=self._workspace.study_of(image_uid).uid,
             device=device or self._settings.text("ai.device"),
             override_scope=override,
+            parameters=dict(parameters or {}),
         )
         self._reasons[job.uid] = tuple(reason.text for reason in reasons)
         self._queue.append(job.uid)
@@ -177,20 +183,27 @@ class Jobs:
             self._workspace.put_job(replace(job.step(JobState.LOADING), stage="Loading the model"))
 
     def _order(self, job: InferenceJob) -> orders.Order:
-        volume = self._workspace.volumes[job.inputs[0].uid]
+        image = self._image(job.inputs[0].uid)
+        volume = image.pictures if isinstance(image, Clip) else image
         study = self._workspace.studies[job.study_uid]
         return orders.Order(
             job_uid=job.uid,
             card=self._catalog.card(job.model_id),
             folder=self._catalog.folder(job.model_id),
-            volume=volume,
+            image=image,
             backing=_backing(volume, self._workspace.hold_of(volume.uid)),
             series=study.find_series(volume.series_uid),
             study=study,
             device=job.device,
             seed=job.seed,
             threads=int(self._settings.number("ai.threads")),
+            parameters=job.parameters,
         )
+
+    def _image(self, uid: str) -> Volume | Clip:
+        """An open volume or clip; KeyError for any other UID."""
+        clip = self._workspace.clips.get(uid)
+        return self._workspace.volumes[uid] if clip is None else clip
 
     # From the worker to the workspace
 
@@ -258,7 +271,7 @@ class Jobs:
         except ModelError as error:
             self._fail(job, error.user_text, error.hint)
             return
-        self._results[job.uid] = replace(result, segmentations=(), findings=())
+        self.outcomes.put(result)
         self._end(job, JobState.DONE)
 
     def _inputs_unchanged(self, job: InferenceJob) -> bool:
@@ -267,7 +280,7 @@ class Jobs:
             segmentation = self._workspace.segmentations.get(item.uid)
             if segmentation is not None and segmentation.revision == item.revision:
                 continue
-            if item.uid not in self._workspace.volumes:
+            if item.uid not in self._workspace.volumes and item.uid not in self._workspace.clips:
                 return False
         return True
 
@@ -314,8 +327,7 @@ class Jobs:
         for uid in [uid for uid, study in self._volumes.items() if study == event.uid]:
             del self._volumes[uid]
             self._client.forget(uid)
-        for uid in [uid for uid in self._results if uid not in jobs]:
-            del self._results[uid]
+        self.outcomes.keep_only(jobs)
         self._reasons = {uid: words for uid, words in self._reasons.items() if uid in jobs}
 
 
@@ -335,4 +347,8 @@ def _with_cautions(result: InferenceResult) -> InferenceResult:
             finding, provenance=replace(finding.provenance, cautions=result.out_of_scope)
         )
 
-    return replace(result, findings=tuple(marked(finding) for finding in result.findings))
+    return replace(
+        result,
+        findings=tuple(marked(finding) for finding in result.findings),
+        candidates=tuple(marked(finding) for finding in result.candidates),
+    )

@@ -8,7 +8,9 @@ behave: segment (a box in the middle, one finding with its volume), empty, hang 
 hang_loading, exit, segv, exit_loading, not_finite, nan_measurement, wrong_shape, wrong_grid,
 wrong_labels, many_findings, no_result, memory, memory_gpu, refuse, error, garbage, half_frame,
 forged_review, forged_reference, modules (loaded modules as notes), say (progress as fast as it
-can), print, headers (what it was told about the patient as notes), two (two segmentations).
+can), print, headers (what it was told about the patient as notes), two (two segmentations),
+maps (every map that was asked for: a ramp on the grid, one box of a finding and a doubtful one),
+follow (of a clip: the mean of every frame as a curve), wishes (the parameters as a note).
 `steps` and `step_s` slow a run down; its stage is `pid N`, or `stage` if that is told; a box
 comes with the note `pid N`.
 """
@@ -30,16 +32,32 @@ from typing import Any
 
 import numpy as np
 
+from medview.core.clip import Clip
 from medview.core.codes import ANATOMICAL_STRUCTURE, VOLUME, Code
 from medview.core.errors import ModelError
-from medview.core.findings import Finding, Measurement, Review, ReviewState, SegmentRef, utc_now
+from medview.core.findings import (
+    Finding,
+    Measurement,
+    PictureBox,
+    Review,
+    ReviewState,
+    SegmentRef,
+    utc_now,
+)
 from medview.core.geometry import Geometry
 from medview.core.jobs import InferenceResult
+from medview.core.maps import ScalarMap
 from medview.core.models import ModelCard
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Series, Study
+from medview.core.timeline import FrameCurve, Timeline, Track, TrackShape
 from medview.core.volume import Volume
-from medview.inference.adapter import Context, refuse_not_finite
+from medview.inference.adapter import (
+    Context,
+    refuse_not_finite,
+    wanted_maps,
+    wanted_threshold,
+)
 from medview.inference.catalog import ENGINES, Catalog
 
 FAKE_ENGINES = {**ENGINES, "fake": "tests.helpers.fake_engine:Engine"}
@@ -174,6 +192,45 @@ class Engine:
         os.write(1, b"engine noise\n")
         print("engine noise")  # noqa: T201
         return self._segment(volume, series, study, context)
+
+    def _maps(
+        self, volume: Volume, _series: object, _study: object, context: Context
+    ) -> InferenceResult:
+        ramp = np.linspace(0, 1, volume.geometry.shape[0], dtype=np.float32)[:, None, None]
+        values = np.broadcast_to(ramp, volume.geometry.shape)
+        box = PictureBox((1.0, 2.0, 4.0, 5.0), 1, "what the worker cannot know", 99)
+        found = Finding("Box", BOX, context.provenance, probability=0.75, picture_box=box)
+        doubtful = Finding("Box", BOX, context.provenance, probability=0.25)
+        maps = tuple(
+            ScalarMap(volume.uid, kind, volume.geometry, values, (0, 1), "Box", found.uid)
+            for kind in sorted(wanted_maps(context))
+        )
+        threshold = wanted_threshold(context, self.card)
+        return InferenceResult(
+            context.job_uid,
+            findings=(found,),
+            candidates=(doubtful,),
+            threshold=threshold,
+            maps=maps,
+        )
+
+    def _follow(
+        self, clip: Clip, _series: object, _study: object, context: Context
+    ) -> InferenceResult:
+        means = tuple(float(frame.mean()) for frame in clip.frames)
+        curve = FrameCurve("Mean", "1", means)
+        track = Track("Middle", TrackShape.POINT, (((1.5, 2.5),), ()) + (((0.0, 0.0),),) * 2)
+        regions = tuple(str(region.unit) for region in clip.regions)
+        timeline = Timeline(
+            clip.uid, clip.frame_times_s, context.provenance, (curve,), (), (track,)
+        )
+        return InferenceResult(context.job_uid, timeline=timeline, notes=regions)
+
+    def _wishes(
+        self, _volume: Volume, _series: object, _study: object, context: Context
+    ) -> InferenceResult:
+        note = json.dumps(dict(context.parameters), sort_keys=True)
+        return InferenceResult(context.job_uid, notes=(note,))
 
     # Not at all
 

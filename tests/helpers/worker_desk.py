@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from medview.core.geometry import Geometry
+from medview.core.clip import Clip, Region, RegionFormat
+from medview.core.geometry import Calibration, Geometry
 from medview.core.jobs import InferenceResult
 from medview.core.shared_array import SharedArrayName
 from medview.core.study import Patient, Series, Study
@@ -40,6 +41,18 @@ def small_volume(uid: str = "volume", shape: tuple[int, int, int] = (6, 8, 10)) 
     return Volume(uid, "series", Geometry(shape, affine), voxels)
 
 
+def small_clip(uid: str = "clip", frames: int = 4) -> Clip:
+    """Frames of an ultrasound picture, brighter from one to the next, not evenly in time."""
+    shape = (frames, 6, 8)
+    geometry = Geometry(shape, np.eye(4), calibration=Calibration.NONE)
+    voxels = np.broadcast_to(np.arange(frames, dtype=np.uint8)[:, None, None] * 10, shape)
+    region = Region((0, 0, 7, 5), (0.05, 0.05), ("cm", "cm"), RegionFormat.PLANE)
+    pictures = Volume(
+        uid, "series", geometry, voxels.copy(), instance_uids=("1.2.9",), regions=(region,)
+    )
+    return Clip(pictures, tuple(0.04 * n * n for n in range(frames)), sweeps=True)
+
+
 def own_blocks() -> set[str]:
     """Shared blocks that this process has mapped and that have not been removed yet."""
     lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
@@ -60,11 +73,12 @@ class Desk:
     def order(
         self,
         *,
-        volume: Volume | None = None,
+        volume: Volume | Clip | None = None,
         backing: SharedArrayName | None = None,
         series: Series | None = None,
         study: Study | None = None,
         device: str = "auto",
+        parameters: Mapping[str, Any] | None = None,
         **behaviour: Any,
     ) -> Order:
         """Make a fake model that behaves so, and submit a run of it."""
@@ -74,11 +88,12 @@ class Desk:
             job_uid=f"job{self._count}",
             card=load_card(model, FAKE_ENGINES),
             folder=model,
-            volume=volume or small_volume(),
+            image=volume or small_volume(),
             backing=backing,
             series=series,
             study=study,
             device=device,
+            parameters=parameters or {},
         )
         self.client.submit(order)
         return order

@@ -230,7 +230,7 @@ class ModelWidget(QFrame):
         self.cancel.setText("Cancelling …" if cancelling else "Cancel")
 
     def _result_words(self, job: InferenceJob) -> str:
-        result = self._services.jobs.result(job.uid)
+        result = self._services.jobs.outcomes.result(job.uid)
         count = sum(
             1
             for finding in self._services.workspace.findings.values()

@@ -20,7 +20,7 @@ from medview.inference.scope import (
     best_series,
     contrast_of,
     fit,
-    fit_volume,
+    fit_image,
     ranked,
     refusals,
 )
@@ -147,12 +147,12 @@ def test_a_single_image_is_no_volume() -> None:
 def test_channels_must_agree() -> None:
     one, shape = series(), (4, 5, 6)
     colour = Volume("v", "s", Geometry(shape, np.eye(4)), np.zeros((*shape, 3), np.uint8))
-    reasons = fit_volume(card(), study(one), one, colour)
+    reasons = fit_image(card(), study(one), one, colour)
     assert refusals(reasons, final_only=True) == (
         "The image is in colour; the model takes 1 channel(s).",
     )
     grey = Volume("v", "s", Geometry(shape, np.eye(4)), np.zeros(shape, np.uint8))
-    assert fit_volume(card(), study(one), one, grey) == ()
+    assert fit_image(card(), study(one), one, grey) == ()
 
 
 def test_an_empty_scope_limits_nothing() -> None:

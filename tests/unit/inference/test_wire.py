@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medview.core.codes import ANATOMICAL_STRUCTURE, VOLUME, Code
-from medview.core.findings import Finding, ModelAuthor, Provenance, SegmentRef, utc_now
+from medview.core.findings import (
+    ClassProbability,
+    Finding,
+    ModelAuthor,
+    PictureBox,
+    Provenance,
+    SegmentRef,
+    utc_now,
+)
 from medview.core.geometry import Calibration, Geometry
+from medview.core.jobs import InputHash
+from medview.core.maps import MapKind
 from medview.core.segmentation import Segment
 from medview.core.shared_array import SharedArray, SharedArrayName
+from medview.core.timeline import FrameClass, FrameCurve, FrameEvent, Timeline, Track, TrackShape
 from medview.core.volume import Volume
 from medview.inference import wire
 from medview.inference.catalog import load_card
 from tests.helpers.fake_engine import FAKE_ENGINES, write_fake_model
-from tests.helpers.worker_desk import small_volume, someone
+from tests.helpers.worker_desk import small_clip, small_volume, someone
 
 MADE = Provenance(ModelAuthor("m", "1", "f" * 64), utc_now(), "job", ("volume",))
 GRID = wire.Grid.of(Geometry((2, 3, 4), np.diag([2.5, 0.8, 0.7, 1]), "1.2", Calibration.DETECTOR))
@@ -34,8 +46,20 @@ FINDING = Finding(
     VOLUME,
     MADE,
     probability=0.25,
+    picture_box=PictureBox((0.5, 1.0, 2.0, 3.0), 4, "1.2.3", 5),
+    classes=(ClassProbability("Box", VOLUME, 0.25),),
     segment_ref=SegmentRef("s", 3),
     location_lps_mm=(0.1, -1e-9, 3e7),
+)
+
+TIMELINE = Timeline(
+    "clip",
+    (0.0, 0.04),
+    MADE,
+    curves=(FrameCurve("Area", "cm2", (1.5, None), "counted", "t"),),
+    classes=(FrameClass("Box", VOLUME, (0.0, 1.0), calibrated=True),),
+    tracks=(Track("Wall", TrackShape.LINE, (((0.0, 1.0), (2.0, 3.5)), ()), (0,), uid="t"),),
+    events=(FrameEvent(1, "Systole", VOLUME), FrameEvent(0, "Cut")),
 )
 
 UP: list[wire.Message] = [
@@ -45,6 +69,20 @@ UP: list[wire.Message] = [
     wire.Progress("job", "x", 0.1),
     wire.Done("job", wire.Labels("s", "v", GRID, (SEGMENT,), "t"), (FINDING,), ("n",), (), (), 1.5),
     wire.Done("job", None, (), (), (), (), 0.0),
+    wire.Done(
+        "job",
+        None,
+        (FINDING,),
+        (),
+        (),
+        (),
+        0.5,
+        candidates=(replace(FINDING, probability=0.1),),
+        threshold=0.3,
+        maps=(wire.Map("m", "v", MapKind.SALIENCY, GRID, 7, (-1.0, 1.0), "Box", "f", "by hand"),),
+        timeline=TIMELINE,
+        inputs=(InputHash("v", "0" * 64),),
+    ),
     wire.Failed("job", wire.FailureKind.OUT_OF_MEMORY, "text", "hint", "detail"),
     wire.Cancelled("job"),
 ]
@@ -80,11 +118,18 @@ def test_every_message_down_arrives_as_it_was_sent(
         wire.Detach("volume"),
         wire.Run("job", 7, "volume", series, study, MADE, 3, BLOCK),
         wire.Run("job", 7, "volume", None, None, MADE, 3, None),
+        wire.Run("job", 7, "v", None, None, MADE, 3, None, BLOCK, {"maps": ["saliency"], "a": 0.5}),
+        wire.Attach(wire.VolumeKey.of(small_clip().pictures, BLOCK), wire.ClipTimes((0.0,), True)),
         wire.Shutdown(),
     ]
     for message in down:
         parent.send(message)
-    assert [worker.receive() for _ in down] == down
+    heard = [worker.receive() for _ in down]
+    # Lists of free parameters come as tuples, as everywhere.
+    wished = wire.Run(
+        "job", 7, "v", None, None, MADE, 3, None, BLOCK, {"maps": ("saliency",), "a": 0.5}
+    )
+    assert heard == [wished if one == down[5] else one for one in down]
 
 
 def test_a_volume_comes_out_of_its_key_as_it_went_in() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from medview.core.findings import ReviewState
+from medview.core.maps import MapKind
 from medview.core.shared_array import SharedArray
 from medview.core.volume import Volume
 from medview.inference.orders import JobCancelled, JobDone, JobFailed, WorkerReady
-from tests.helpers.worker_desk import Desk, own_blocks, small_volume, someone
+from tests.helpers.worker_desk import Desk, own_blocks, small_clip, small_volume, someone
 
 pytestmark = pytest.mark.session_processes
 
@@ -145,3 +149,49 @@ def test_cancel_of_another_job_changes_nothing(desk: Desk) -> None:
     desk.pid(order)
     desk.client.cancel("another job")
     assert isinstance(desk.end(order), JobDone)
+
+
+def test_maps_come_when_they_are_asked_for(desk: Desk) -> None:
+    volume = replace(small_volume("mapped"), instance_uids=tuple("abcdef"))
+    before = own_blocks()
+    wishes = {"maps": ["saliency", "probability"], "threshold": 0.6}
+    result = desk.result(desk.order(volume=volume, behave="maps", parameters=wishes))
+    kinds = [one.kind for one in result.maps]
+    assert kinds == [MapKind.PROBABILITY, MapKind.SALIENCY]
+    (found,), (doubtful,) = result.findings, result.candidates
+    for one in result.maps:
+        np.testing.assert_allclose(one.values[:, 3, 4], np.linspace(0, 1, 6), atol=1e-3)
+        assert one.finding_uid == found.uid
+        assert one.geometry.agrees_with(volume.geometry)
+    assert found.picture_box is not None
+    assert found.picture_box.sop_instance_uid == "b"
+    assert (doubtful.probability, result.threshold) == (0.25, 0.6)
+    assert result.parameters == wishes
+    (looked_at,) = result.inputs
+    assert looked_at.sha256 == hashlib.sha256(volume.voxels.tobytes()).hexdigest()
+    desk.client.forget("mapped")
+    assert not desk.result(desk.order(behave="maps")).maps
+    assert not own_blocks() - before
+
+
+def test_words_that_name_no_map_are_refused(desk: Desk) -> None:
+    end = desk.end(desk.order(behave="maps", parameters={"maps": ["treasure"]}))
+    assert isinstance(end, JobFailed)
+    assert "no such map" in end.text
+
+
+def test_a_clip_is_seen_with_its_times_and_regions(desk: Desk) -> None:
+    clip = small_clip()
+    result = desk.result(desk.order(volume=clip, behave="follow", task="motion"))
+    assert result.timeline is not None
+    assert result.timeline.frame_times_s == clip.frame_times_s
+    (curve,) = result.timeline.curves
+    assert curve.values == (0.0, 10.0, 20.0, 30.0)
+    assert result.notes == ("('cm', 'cm')",)
+    desk.client.forget(clip.uid)
+
+
+def test_the_engine_is_told_what_was_wished_for(desk: Desk) -> None:
+    wishes = {"points": [[1.0, 2.0]], "name": "Wand", "on": True}
+    result = desk.result(desk.order(behave="wishes", parameters=wishes))
+    assert json.loads(result.notes[0]) == wishes

@@ -121,7 +121,7 @@ def test_a_job_goes_through_its_states_to_a_proposal(stage: Stage) -> None:
     assert len(stage.work.segmentations) == 1
     findings = stage.work.findings_of(STUDY)
     assert [finding.review.state for finding in findings] == [ReviewState.PROPOSED] * 2
-    kept = stage.jobs.result(uid)
+    kept = stage.jobs.outcomes.result(uid)
     assert (kept.device, kept.seconds, kept.segmentations, kept.findings) == ("cpu", 1.5, (), ())
 
 
@@ -162,7 +162,7 @@ def test_cancel_is_shown_at_once_and_what_comes_after_is_dropped(stage: Stage) -
     assert stage.state(uid) is JobState.CANCELLED
     assert not stage.work.segmentations
     with pytest.raises(KeyError):
-        stage.jobs.result(uid)
+        stage.jobs.outcomes.result(uid)
     stage.jobs.cancel(uid)
     assert stage.state(uid) is JobState.CANCELLED
 
@@ -249,7 +249,7 @@ def test_what_the_image_lacks_is_kept_with_the_result(tmp_path: Path) -> None:
     found = replace(result, segmentations=done.result.segmentations, findings=done.result.findings)
     stage.say(orders.JobRunning(uid, "cpu"), orders.JobDone(uid, found))
     limits = ("The age is not known; the model is for 18 to 90 years.", "Dark.")
-    assert stage.jobs.result(uid).out_of_scope == limits
+    assert stage.jobs.outcomes.result(uid).out_of_scope == limits
     assert stage.work.findings
     assert {f.provenance.cautions for f in stage.work.findings.values()} == {limits}
 
@@ -265,7 +265,9 @@ def test_a_model_for_other_images_is_refused_unless_the_reader_insists(tmp_path:
     uid = stage.jobs.run("ct_only", VOLUME_UID, override=True)
     assert stage.work.jobs[uid].override_scope
     stage.say(orders.JobRunning(uid, "cpu"), orders.JobDone(uid, InferenceResult(uid)))
-    assert stage.jobs.result(uid).out_of_scope == ("The image is MR; the model is for CT.",)
+    assert stage.jobs.outcomes.result(uid).out_of_scope == (
+        "The image is MR; the model is for CT.",
+    )
 
 
 def test_nobody_can_insist_on_millimetres_that_are_not_known(stage: Stage) -> None:

@@ -1,0 +1,61 @@
+"""Outcomes: how finished runs went, and the maps and timelines they gave to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from medview.core.jobs import InferenceResult
+from medview.core.maps import ScalarMap
+from medview.core.timeline import Timeline
+
+#: The maps of all open studies together; the oldest go first.
+_MOST_BYTES = 512 << 20
+
+
+class Outcomes:
+    """Results of finished jobs by job UID, in the order they came, until their study is closed.
+
+    What a person decides about, the segmentations and findings, is the workspace's and not kept
+    here. Nothing here is undone or saved: it can be had again by another run.
+    """
+
+    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._results: dict[str, InferenceResult] = {}
+
+    def put(self, result: InferenceResult) -> None:
+        """Keep what came of a job."""
+        self._results[result.job_uid] = replace(result, segmentations=(), findings=())
+        for uid, one in self._results.items():
+            if self._bytes() <= self._most_bytes:
+                break
+            if uid != result.job_uid:
+                self._results[uid] = replace(one, maps=())
+
+    def result(self, job_uid: str) -> InferenceResult:
+        """How a job went; KeyError for one that did not end well, or whose study was closed."""
+        return self._results[job_uid]
+
+    def maps_of(self, volume_uid: str) -> tuple[ScalarMap, ...]:
+        """The maps on an image, the newest last."""
+        maps = (one for result in self._results.values() for one in result.maps)
+        return tuple(one for one in maps if one.volume_uid == volume_uid)
+
+    def maps_about(self, finding_uid: str) -> tuple[ScalarMap, ...]:
+        """The maps that explain a finding."""
+        maps = (one for result in self._results.values() for one in result.maps)
+        return tuple(one for one in maps if finding_uid and one.finding_uid == finding_uid)
+
+    def timelines_of(self, clip_uid: str) -> tuple[Timeline, ...]:
+        """What was said of a clip frame by frame, the newest last."""
+        lines = (result.timeline for result in self._results.values())
+        return tuple(line for line in lines if line is not None and line.clip_uid == clip_uid)
+
+    def keep_only(self, job_uids: Iterable[str]) -> None:
+        """Forget the rest."""
+        known = set(job_uids)
+        self._results = {uid: one for uid, one in self._results.items() if uid in known}
+
+    def _bytes(self) -> int:
+        return sum(one.values.nbytes for result in self._results.values() for one in result.maps)

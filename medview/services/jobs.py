@@ -98,7 +98,7 @@ class Jobs:
 
         ModelError for an unknown model, KeyError for an image that is not open.
         """
-        image = self._image(image_uid)
+        image = _image(self._workspace, image_uid)
         study = self._workspace.study_of(image_uid)
         series = study.find_series(image.series_uid)
         return scope.fit_image(self._catalog.card(model_id), study, series, image)
@@ -183,7 +183,7 @@ class Jobs:
             self._workspace.put_job(replace(job.step(JobState.LOADING), stage="Loading the model"))
 
     def _order(self, job: InferenceJob) -> orders.Order:
-        image = self._image(job.inputs[0].uid)
+        image = _image(self._workspace, job.inputs[0].uid)
         volume = image.pictures if isinstance(image, Clip) else image
         study = self._workspace.studies[job.study_uid]
         return orders.Order(
@@ -199,11 +199,6 @@ class Jobs:
             threads=int(self._settings.number("ai.threads")),
             parameters=job.parameters,
         )
-
-    def _image(self, uid: str) -> Volume | Clip:
-        """An open volume or clip; KeyError for any other UID."""
-        clip = self._workspace.clips.get(uid)
-        return self._workspace.volumes[uid] if clip is None else clip
 
     # From the worker to the workspace
 
@@ -261,7 +256,7 @@ class Jobs:
                 self._workspace.notify(Level.ERROR, f"{heard.text} ({self._title_of(job)})", hint)
 
     def _propose(self, job: InferenceJob, result: InferenceResult) -> None:
-        if not self._inputs_unchanged(job):
+        if not _inputs_unchanged(self._workspace, job):
             self._fail(job, "The image changed while the model ran; its result was dropped.", "")
             return
         limits = (*self._reasons.get(job.uid, ()), *result.out_of_scope)
@@ -273,16 +268,6 @@ class Jobs:
             return
         self.outcomes.put(result)
         self._end(job, JobState.DONE)
-
-    def _inputs_unchanged(self, job: InferenceJob) -> bool:
-        """Whether what the job looked at is still what it was; volumes never change."""
-        for item in job.inputs:
-            segmentation = self._workspace.segmentations.get(item.uid)
-            if segmentation is not None and segmentation.revision == item.revision:
-                continue
-            if item.uid not in self._workspace.volumes and item.uid not in self._workspace.clips:
-                return False
-        return True
 
     def _fail(self, job: InferenceJob, text: str, hint: str) -> None:
         self._end(job, JobState.FAILED, text)
@@ -329,6 +314,23 @@ class Jobs:
             self._client.forget(uid)
         self.outcomes.keep_only(jobs)
         self._reasons = {uid: words for uid, words in self._reasons.items() if uid in jobs}
+
+
+def _image(workspace: Workspace, uid: str) -> Volume | Clip:
+    """An open volume or clip; KeyError for any other UID."""
+    clip = workspace.clips.get(uid)
+    return workspace.volumes[uid] if clip is None else clip
+
+
+def _inputs_unchanged(workspace: Workspace, job: InferenceJob) -> bool:
+    """Whether what the job looked at is still what it was; volumes and clips never change."""
+    for item in job.inputs:
+        segmentation = workspace.segmentations.get(item.uid)
+        if segmentation is not None and segmentation.revision == item.revision:
+            continue
+        if item.uid not in workspace.volumes and item.uid not in workspace.clips:
+            return False
+    return True
 
 
 def _backing(volume: Volume, hold: object) -> SharedArrayName | None:

@@ -443,6 +443,8 @@ def _words() -> Iterator[list[str]]:
 
 _LEFT = re.compile(r"(\d+) remaining bytes in code block")
 _LACKING = re.compile(r"(\d+) synthesized 0xFF markers")
+#: Tile-parts numbered from 1, as some encoders do: nothing of the picture is missing.
+_HARMLESS = "TPsot==TNsot"
 
 
 def _judged(said: list[str]) -> tuple[int, int, str]:
@@ -454,6 +456,6 @@ def _judged(said: list[str]) -> tuple[int, int, str]:
             left = max(left, int(match[1]))
         elif match := _LACKING.search(text):
             lacking = max(lacking, int(match[1]))
-        else:
+        elif _HARMLESS not in text:
             other = other or text
     return left, lacking, other

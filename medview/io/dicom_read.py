@@ -349,14 +349,15 @@ def _planes(draft: _Draft, scale: Scale) -> tuple[PlanePlan, ...]:
             continue
         rescale = rescale_of(frame.values)
         clip = len(frame.times_s) > 1
+        picture = frame.pictures[k] if frame.pictures else k if clip else frame.number
         direct = frame.offset >= 0
         planes.append(
             PlanePlan(
                 path=frame.instance.path,
                 format=frame.form,
                 member=frame.instance.member,
-                frame=k if clip else frame.number,
-                offset=frame.offset + k * frame.form.plane_bytes
+                frame=picture,
+                offset=frame.offset + picture * frame.form.plane_bytes
                 if clip and direct
                 else frame.offset,
                 slope=rescale.slope,

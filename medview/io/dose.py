@@ -11,6 +11,9 @@ from medview.io.values import Values, number, numbers
 #: Relative doses have no unit; absolute ones are in gray.
 UNITS = {"GY": "Gy", "RELATIVE": "1"}
 
+#: How near the first offset is to the axial position that it repeats; how straight an axial plane.
+_SAME_MM, _AXIAL = 1e-2, 1e-6
+
 
 def is_dose(values: Values) -> bool:
     """Whether an object is an RT Dose."""
@@ -21,8 +24,8 @@ def dose_values(values: Values, count: int) -> list[dict[str, str]]:
     """Place and scaling of each plane of a dose grid.
 
     Offsets count along the normal from the first plane, or are positions on the axis of the
-    patient; either way only their differences matter (PS3.3 C.8.8.3.2). ReadError without Dose
-    Grid Scaling, which turns stored values into doses.
+    patient where the first of them is that of Image Position (PS3.3 C.8.8.3.2). ReadError without
+    Dose Grid Scaling, which turns stored values into doses.
     """
     scaling = number(values, "DoseGridScaling")
     if scaling is None or scaling <= 0:
@@ -47,6 +50,9 @@ def _positions(values: Values, count: int) -> list[str]:
     if len(offsets) != count or len(origin) != 3 or not is_orientation(cosines):
         return [""] * count
     normal = normal_of(cosines)
+    axial = abs(abs(normal[2]) - 1) < _AXIAL
+    if offsets[0] and axial and abs(offsets[0] - origin[2]) < _SAME_MM:
+        normal = np.array([0.0, 0.0, 1.0])
     return [
         "\\".join(repr(float(x)) for x in np.array(origin) + (offset - offsets[0]) * normal)
         for offset in offsets

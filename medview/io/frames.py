@@ -14,13 +14,21 @@ from medview.core.study import Instance
 from medview.core.volume import ValueScale, Window
 from medview.io.cine import UNTIMED, Timing, is_paged, regions_of, timing_of
 from medview.io.dose import dose_values, is_dose
+from medview.io.header import EXPLICIT_BIG
 from medview.io.mosaic import Tile, mosaic_tiles
 from medview.io.multiframe import damage_refused, frame_values
-from medview.io.nuclear import is_moving, is_reconstruction, moments_s, slice_values
+from medview.io.nuclear import (
+    Run,
+    is_moving,
+    is_reconstruction,
+    moments_s,
+    runs_of,
+    slice_values,
+)
 from medview.io.plan import VIDEO_SYNTAXES, PixelFormat
 from medview.io.real_world import Mapping
 from medview.io.stacking import is_orientation
-from medview.io.values import NATIVE, Values, numbers, pixel_format
+from medview.io.values import NATIVE, Values, number, numbers, pixel_format
 from medview.io.video_files import shortfall, survey_dicom, times_of
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -54,7 +62,8 @@ class Place:
 class Frame:
     """One picture of an instance. Without `form` its pixels cannot be read.
 
-    A clip is one frame with `times_s`, for all its pictures. `tolerated` is what the reader
+    A clip is one frame with `times_s`, for all its pictures, or for those that `pictures` numbers
+    where an object holds several clips. `tolerated` is what the reader
     should hear of, `notes` what else there is to say. `curves` are its VOI LUTs, `mappings` its
     real-world value maps, `offered` other scales of its values.
     """
@@ -66,6 +75,7 @@ class Frame:
     number: int = 0
     offset: int = -1
     tile: tuple[int, int, int, int] | None = None
+    pictures: tuple[int, ...] = ()
     times_s: tuple[float, ...] = ()
     regions: tuple[Region, ...] = ()
     sweeps: bool = False
@@ -149,7 +159,8 @@ def needs_data_set(values: Values) -> bool:
 
 def _is_mosaic(values: Values) -> bool:
     siemens = values.get("Manufacturer", "").upper().startswith("SIEMENS")
-    return "MOSAIC" in values.get("ImageType", "") or bool(siemens and values.get("MosaicImages"))
+    several = siemens and (number(values, "MosaicImages") or 0) > 1
+    return "MOSAIC" in values.get("ImageType", "") or several
 
 
 def frames_of(instance: Instance, values: Values, ds: Dataset | None) -> list[Frame]:
@@ -172,9 +183,14 @@ def frames_of(instance: Instance, values: Values, ds: Dataset | None) -> list[Fr
 
 
 def _is_direct(form: PixelFormat) -> bool:
-    """Whether planes stand in the file as they will in memory."""
+    """Whether planes stand in the file as they will in memory, but for the order of bytes.
+
+    Bytes of a big endian file may stand in words, two and two exchanged (PS3.5 7.3).
+    """
+    in_words = form.encoding == EXPLICIT_BIG and np.dtype(form.dtype).itemsize == 1
     return (
         form.encoding in NATIVE
+        and not in_words
         and form.samples == 1
         and form.photometric != "PALETTE COLOR"
         and form.bits_stored > 1
@@ -187,7 +203,8 @@ def _many(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) ->
     start = int(values["_PixelOffset"])
     moving = is_moving(values) or values.get("Modality") not in SLICED
     if form.frames > 1 and moving and not is_paged(ds) and not any(places):
-        return [_clip(instance, values, form, ds)]
+        runs = runs_of(values, ds, form.frames)
+        return [_clip(instance, values, form, ds, run) for run in runs]
     direct = _is_direct(form)
     return [
         Frame(
@@ -212,9 +229,12 @@ def _texts(values: Values, form: PixelFormat, ds: Dataset) -> list[dict[str, str
     return texts
 
 
-def _clip(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) -> Frame:
-    moments = moments_s(ds, form.frames)
-    timing = Timing(moments) if moments else timing_of(values, ds, form.frames)
+def _clip(
+    instance: Instance, values: Values, form: PixelFormat, ds: Dataset, run: Run | None = None
+) -> Frame:
+    run = run or Run(tuple(range(form.frames)))
+    moments = moments_s(ds, form.frames, run.frames)
+    timing = Timing(moments) if moments else timing_of(values, ds, len(run.frames))
     regions, astray = regions_of(ds, form.rows, form.columns)
     return Frame(
         instance,
@@ -222,10 +242,11 @@ def _clip(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) ->
         form,
         None,
         offset=int(values["_PixelOffset"]) if _is_direct(form) else -1,
+        pictures=run.frames if len(run.frames) < form.frames else (),
         times_s=timing.times_s,
         regions=regions,
         sweeps=timing.sweeps,
-        notes=timing.notes,
+        notes=(*((run.label,) if run.label else ()), *timing.notes),
         tolerated=(*timing.tolerated, *astray),
     )
 

@@ -19,7 +19,7 @@ from medview.io.values import Values, numbers, whole_number
 #: First row, first column, rows, columns of a tile, and header texts of the slice in it.
 Tile = tuple[tuple[int, int, int, int], Mapping[str, str]]
 
-_CSA = (0x0029, 0x1010)
+_CSA_CREATOR, _CSA_GROUP, _CSA_ELEMENT = "SIEMENS CSA HEADER", 0x0029, 0x10
 
 
 def mosaic_tiles(ds: Dataset, values: Values) -> list[Tile]:
@@ -29,7 +29,8 @@ def mosaic_tiles(ds: Dataset, values: Values) -> list[Tile]:
     is the only statement of the step. Raises ReadError if any part is missing, rather than guess.
     """
     private = _csa_fields(ds)
-    count = int(private.get("NumberOfImagesInMosaic", ["0"])[0] or values.get("MosaicImages", "0"))
+    stated = (*private.get("NumberOfImagesInMosaic", ()), values.get("MosaicImages", ""))
+    count = next((int(text) for text in stated if text), 0)
     normal = np.array([float(part) for part in private.get("SliceNormalVector", [])])
     step, spacing = numbers(values, "SpacingBetweenSlices"), numbers(values, "PixelSpacing")
     cosines = numbers(values, "ImageOrientationPatient")
@@ -58,7 +59,10 @@ def mosaic_tiles(ds: Dataset, values: Values) -> list[Tile]:
 
 def _csa_fields(ds: Dataset) -> dict[str, list[str]]:
     """Values of the Siemens CSA image header (format SV10), empty if there is none."""
-    data = ds[_CSA].value if _CSA in ds else b""
+    try:
+        data = ds.private_block(_CSA_GROUP, _CSA_CREATOR)[_CSA_ELEMENT].value
+    except KeyError:
+        return {}
     if not isinstance(data, bytes) or data[:4] != b"SV10":
         return {}
     fields: dict[str, list[str]] = {}

@@ -139,7 +139,9 @@ def _shape(dim: tuple[int, ...]) -> tuple[int, int, int, int]:
     count = dim[0]
     if not 1 <= count <= 7:
         raise ReadError("The NIfTI header is damaged", _AGAIN)
-    sizes = [dim[n] if n <= count else 1 for n in range(1, 8)]
+    # Some writers count no further volumes as 0 of them.
+    sizes = [dim[n] if n <= min(count, 3) else max(dim[n], 1) for n in range(1, count + 1)]
+    sizes += [1] * (7 - count)
     if min(sizes) < 1:
         raise ReadError("The NIfTI header counts no voxels", _AGAIN)
     return math.prod(sizes[3:]), sizes[2], sizes[1], sizes[0]
@@ -192,7 +194,10 @@ def _apart_mm(
 
 
 def _from_quaternion(fields: _Fields) -> npt.NDArray[np.float64]:
+    """The qform (nifti1.h, method 2). Rounding may leave b, c, d longer than 1: a is 0 then."""
     b, c, d = fields.quaternion[:3]
+    length = math.sqrt(b * b + c * c + d * d)
+    b, c, d = (part / max(length, 1.0) for part in (b, c, d))
     a = math.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
     rotation = np.array(
         [
@@ -203,9 +208,8 @@ def _from_quaternion(fields: _Fields) -> npt.NDArray[np.float64]:
     )
     flip = -1.0 if fields.pixdim[0] < 0 else 1.0
     affine = np.eye(4)
-    affine[:3, :3] = rotation * np.array(
-        [fields.pixdim[1], fields.pixdim[2], flip * fields.pixdim[3]]
-    )
+    # Sizes of voxels are positive; only the first number may say that an axis is turned.
+    affine[:3, :3] = rotation * np.abs(fields.pixdim[1:4]) * np.array([1.0, 1.0, flip])
     affine[:3, 3] = fields.quaternion[3:]
     return affine
 

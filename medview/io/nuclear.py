@@ -5,13 +5,14 @@ Their vectors say for each frame which slice, window, detector or moment it is (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 from pydicom.dataset import Dataset
 
-from medview.io.phases import DIMENSION
+from medview.io.phases import DIMENSION, parameter_text
 from medview.io.values import Values
 
 #: Vectors that number frames, and what the number is called.
@@ -69,10 +70,14 @@ def slice_values(ds: Dataset, count: int) -> list[dict[str, str]]:
 
 def _told(ds: Dataset, count: int) -> list[dict[str, str]]:
     """What the vectors say of each frame besides its slice."""
-    vectors = {name: _vector(ds, keyword, count) for keyword, name in _VECTORS.items()}
-    return [
-        {name: str(vector[n]) for name, vector in vectors.items() if vector} for n in range(count)
-    ]
+    vectors = _vectors(ds, tuple(_VECTORS), count)
+    return [{name: str(vector[n]) for name, vector in vectors.items()} for n in range(count)]
+
+
+def _vectors(ds: Dataset, keywords: Sequence[str], count: int) -> dict[str, list[int]]:
+    """The vectors that the object has, by the name of what they number."""
+    vectors = {_VECTORS[keyword]: _vector(ds, keyword, count) for keyword in keywords}
+    return {name: vector for name, vector in vectors.items() if vector}
 
 
 def _vector(ds: Dataset, keyword: str, count: int) -> list[int]:
@@ -85,26 +90,74 @@ def _joined(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
     return "\\".join(repr(float(value)) for value in values)
 
 
-def moments_s(ds: Dataset, count: int) -> tuple[float, ...]:
-    """When each frame of a gated or dynamic picture begins; empty where the file does not say."""
-    durations = _dynamic_ms(ds, count) or _gated_ms(ds, count)
-    if not durations or min(durations) <= 0:
+#: What parts the frames of a moving picture: each part is a clip of its own.
+_PARTING = ("EnergyWindowVector", "DetectorVector", "RRIntervalVector", "RotationVector")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Frames that follow each other: their numbers from 0, what tells them from other runs."""
+
+    frames: tuple[int, ...]
+    label: str = ""
+
+
+def runs_of(values: Values, ds: Dataset, count: int) -> list[Run]:
+    """The frames of an object by energy window, detector, heartbeat interval and rotation.
+
+    Detectors count at the same time: their frames do not follow each other (PS3.3 C.8.4.8).
+    """
+    moving = _vectors(ds, _PARTING, count) if is_moving(values) else {}
+    parts: dict[str, list[int]] = {}
+    for n in range(count):
+        words = (
+            parameter_text(name, str(vector[n]))
+            for name, vector in moving.items()
+            if len(set(vector)) > 1
+        )
+        parts.setdefault(", ".join(words), []).append(n)
+    return [Run(tuple(frames), label) for label, frames in parts.items()]
+
+
+def moments_s(ds: Dataset, count: int, frames: Sequence[int]) -> tuple[float, ...]:
+    """When each of these frames of a gated or dynamic picture begins, the first of them at 0.
+
+    Empty where the file does not say.
+    """
+    spans = _dynamic_ms(ds, count, frames) or _gated_ms(ds, len(frames))
+    if not spans or min(span for span, _ in spans) <= 0:
         return ()
-    return tuple(float(t) for t in np.cumsum([0.0, *durations[:-1]]) / 1000)
+    begins, end = [], 0.0
+    for span, before in spans:
+        begins.append(end + before)
+        end = begins[-1] + span
+    return tuple((begin - begins[0]) / 1000 for begin in begins)
 
 
-def _dynamic_ms(ds: Dataset, count: int) -> list[float]:
-    """Actual Frame Duration of the phase each frame belongs to (PS3.3 C.8.4.14)."""
+def _dynamic_ms(ds: Dataset, count: int, frames: Sequence[int]) -> list[tuple[float, float]]:
+    """How long each frame counts, and the pause before it (PS3.3 C.8.4.14).
+
+    Phase Delay comes before the first frame of a phase, Pause Between Frames before the others.
+    """
     phases = ds.get("PhaseInformationSequence") or ()
-    lengths = [float(item.get("ActualFrameDuration") or 0) for item in phases]
-    numbers = _vector(ds, "PhaseVector", count) or ([1] * count if len(lengths) == 1 else [])
-    if not numbers or not lengths or not 1 <= min(numbers) <= max(numbers) <= len(lengths):
+    numbers = _vector(ds, "PhaseVector", count) or ([1] * count if len(phases) == 1 else [])
+    if not numbers or not phases or not 1 <= min(numbers) <= max(numbers) <= len(phases):
         return []
-    return [lengths[number - 1] for number in numbers]
+    spans, last = [], 0
+    for n in frames:
+        phase = phases[numbers[n] - 1]
+        pause = "PauseBetweenFrames" if numbers[n] == last else "PhaseDelay"
+        spans.append((_ms(phase, "ActualFrameDuration"), max(0.0, _ms(phase, pause))))
+        last = numbers[n]
+    return spans
 
 
-def _gated_ms(ds: Dataset, count: int) -> list[float]:
+def _ms(item: Dataset, keyword: str) -> float:
+    return float(item.get(keyword) or 0)
+
+
+def _gated_ms(ds: Dataset, count: int) -> list[tuple[float, float]]:
     """Frame Time of the heartbeat, the same for all frames (PS3.3 C.8.4.12)."""
     gated = (ds.get("GatedInformationSequence") or [None])[0]
     data = (gated.get("DataInformationSequence") or [None])[0] if gated is not None else None
-    return [] if data is None else [float(data.get("FrameTime") or 0)] * count
+    return [] if data is None else [(_ms(data, "FrameTime"), 0.0)] * count

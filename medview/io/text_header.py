@@ -58,12 +58,15 @@ def content_of(series: Series, password: str) -> bytes:
 
 
 def fields_of(header: bytes, separator: str) -> dict[str, str]:
-    """Values by their keys in lower case."""
+    """Values by their keys in lower case.
+
+    What NRRD writes as `key:=value` are words of the writer's own, whatever their key.
+    """
     fields = {}
     for line in header[:_LONGEST_HEADER].decode("utf-8", "replace").splitlines():
         key, found, value = line.partition(separator)
-        if found and not line.startswith("#"):
-            fields[key.strip().lower()] = value.strip().removeprefix("=").strip()
+        if found and not line.startswith("#") and not value.startswith("="):
+            fields[key.strip().lower()] = value.strip()
     return fields
 
 

@@ -132,6 +132,23 @@ def test_big_endian(tmp_path: Path) -> None:
     assert np.array_equal(one_volume(tmp_path).voxels[0], true)
 
 
+@pytest.mark.parametrize("shape", [(5, 6), (5, 5), (2, 3, 5)])
+def test_big_endian_bytes_in_words(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """OW turns two and two bytes, whatever they belong to (PS3.5 7.3)."""
+    true = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    ds = secondary(true)
+    if len(shape) == 3:
+        ds.NumberOfFrames = shape[0]
+    ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    words = np.frombuffer(ds.PixelData, "<u2").byteswap().tobytes()
+    ds.add_new("PixelData", "OW", words)
+    ds.save_as(tmp_path / "a", enforce_file_format=True)
+    (study,) = scan([tmp_path]).studies
+    found = load(study.series[0])
+    voxels = [clip.pictures.voxels for clip in found.clips] or [found.volumes[0].voxels]
+    assert np.array_equal(voxels[0].reshape(shape), true)
+
+
 def test_modality_lut_replaces_rescale(tmp_path: Path) -> None:
     table = (np.arange(256) ** 2 % 5000).astype(np.uint16)
     item = Dataset()

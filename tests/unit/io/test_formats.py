@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -87,6 +88,40 @@ def test_nifti_qform_and_sform(
     nib.save(image, path)
     (volume,) = loaded(path).volumes
     agrees_with_nibabel(volume, nib.load(path))
+
+
+def patched(path: Path, at: int, values: Any) -> Path:
+    """A small NIfTI file with a qform, and numbers of its header put in place."""
+    image = nib.Nifti1Image(np.ones(SHAPE[::-1], np.int16), None)
+    image.set_qform(rotated(0, (1.5, 2, 2.5)), code=1)
+    image.set_sform(None, code=0)
+    nib.save(image, path)
+    data = bytearray(path.read_bytes())
+    raw = np.asarray(values).tobytes()
+    data[at : at + len(raw)] = raw
+    path.write_bytes(data)
+    return path
+
+
+def test_a_nifti_quaternion_longer_than_one_makes_no_voxel_larger(tmp_path: Path) -> None:
+    path = patched(tmp_path / "x.nii", 256, np.array([0.8, 0.8, 0.3], "<f4"))
+    geometry = loaded(path).volumes[0].geometry
+    assert geometry.spacing_mm == pytest.approx((2.5, 2, 1.5))
+    truth = sitk.ReadImage(path)
+    steps = np.array(truth.GetDirection()).reshape(3, 3) * truth.GetSpacing()
+    assert np.allclose(geometry.affine[:3, [2, 1, 0]], steps, atol=1e-5)
+
+
+def test_a_negative_nifti_voxel_size_turns_nothing(tmp_path: Path) -> None:
+    path = patched(tmp_path / "x.nii", 80, np.array([-1.5], "<f4"))
+    (volume,) = loaded(path).volumes
+    agrees_with_nibabel(volume, nib.load(path))
+
+
+def test_a_nifti_that_counts_no_further_volumes_has_one(tmp_path: Path) -> None:
+    path = patched(tmp_path / "x.nii", 40, np.array([4, *SHAPE[::-1], 0], "<i2"))
+    (volume,) = loaded(path).volumes
+    assert np.array_equal(volume.values(), np.ones(SHAPE))
 
 
 def test_nifti_2_and_big_endian_and_scaling(tmp_path: Path) -> None:

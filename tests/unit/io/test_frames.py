@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,9 @@ def csa_header(fields: dict[str, list[str]]) -> bytes:
     return data
 
 
-def write_mosaic(path: Path, phantom: Phantom, *, normal: bool = True) -> np.ndarray:
+def write_mosaic(
+    path: Path, phantom: Phantom, *, normal: bool = True, block: int = 0x10, counted: bool = True
+) -> np.ndarray:
     slices, rows, columns = phantom.shape
     across = math.ceil(math.sqrt(slices))
     stored = (phantom.values() + 1000).astype(np.uint16)
@@ -62,17 +65,23 @@ def write_mosaic(path: Path, phantom: Phantom, *, normal: bool = True) -> np.nda
     ds.ImageOrientationPatient = [f"{x:.10g}" for x in (*phantom.row, *phantom.column)]
     ds.PixelSpacing = [row_mm, column_mm]
     ds.SpacingBetweenSlices, ds.SliceThickness = phantom.spacing_mm[0], 9
-    fields = {"NumberOfImagesInMosaic": [str(slices)]}
+    fields: dict[str, list[str]] = {"NumberOfImagesInMosaic": [str(slices)] if counted else []}
+    if not counted:
+        ds.add_new(0x00190010, "LO", "SIEMENS MR HEADER")
+        ds.add_new(0x0019100A, "US", slices)
     if normal:
         fields["SliceNormalVector"] = [f"{x:.8f}" for x in phantom.normal]
-    ds.add_new(0x00290010, "LO", "SIEMENS CSA HEADER")
-    ds.add_new(0x00291010, "OB", csa_header(fields))
+    ds.add_new(0x00290000 + block, "LO", "SIEMENS CSA HEADER")
+    ds.add_new(0x00290010 + (block << 8), "OB", csa_header(fields))
     save(ds, path)
     return stored
 
 
-def test_mosaic_tiles_lie_where_the_slices_were(tmp_path: Path) -> None:
-    stored = write_mosaic(tmp_path / "a", SMALL)
+@pytest.mark.parametrize(
+    "written", [{}, {"block": 0x13}, {"counted": False}], ids=["plain", "other block", "no count"]
+)
+def test_mosaic_tiles_lie_where_the_slices_were(tmp_path: Path, written: dict[str, Any]) -> None:
+    stored = write_mosaic(tmp_path / "a", SMALL, **written)
     (volume,) = loaded(tmp_path).volumes
     assert np.array_equal(volume.voxels, stored)
     assert volume.geometry.agrees_with(SMALL.geometry, 1e-4)

@@ -108,6 +108,14 @@ def test_nrrd_encodings(tmp_path: Path, encoding: str, data: bytes, *, detached:
     assert is_the_phantom(volume)
 
 
+def test_nrrd_words_of_the_writer_are_no_fields(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "x.nrrd", RAW)
+    own = b"type:=T1\nsizes:=large\nspace:=of the mind\nendian:=big\n\n"
+    path.write_bytes(path.read_bytes().replace(b"\n\n", b"\n" + own, 1))
+    (volume,) = volumes_of(path)
+    assert is_the_phantom(volume)
+
+
 def test_nrrd_big_endian_and_skips(tmp_path: Path) -> None:
     big = VALUES.astype(">i2").tobytes()
     (volume,) = volumes_of(nrrd(tmp_path / "a.nrrd", big, endian="big"))

@@ -77,6 +77,22 @@ def test_a_dose_lies_along_its_normal(tmp_path: Path, start: float, step: float)
     assert (volume.unit, volume.quantity.meaning) == ("Gy", "Absorbed Dose")
 
 
+def test_offsets_that_are_positions_on_the_axis(tmp_path: Path) -> None:
+    """They grow towards the head however the plane is turned (PS3.3 C.8.8.3.2)."""
+    stored = dose(
+        tmp_path / "d",
+        [40.0, 43.0, 46.0],
+        ImagePositionPatient=[-5, -6, 40],
+        ImageOrientationPatient=[1, 0, 0, 0, -1, 0],
+    )
+    (volume,) = opened(tmp_path / "d")[1].volumes
+    values = volume.values()
+    for k, height in enumerate((40, 43, 46)):
+        at = volume.geometry.to_index(np.array([-5.0, -6.0, height]))
+        assert np.allclose(values[round(at[0])], stored[k] * 0.0012, rtol=1e-6)
+        assert at == pytest.approx(np.rint(at), abs=1e-3)
+
+
 def test_a_dose_without_scaling_shows_nothing(tmp_path: Path) -> None:
     dose(tmp_path / "d", [0, 3], DoseGridScaling=None)
     _, loaded = opened(tmp_path / "d")
@@ -152,6 +168,33 @@ def test_a_dynamic_study_is_a_clip_with_its_times(tmp_path: Path) -> None:
     assert series.kind is SeriesKind.CLIP
     (clip,) = loaded.clips
     assert clip.frame_times_s == pytest.approx((0, 1, 2, 7))
+
+
+def test_pauses_of_a_dynamic_study_count(tmp_path: Path) -> None:
+    first, second = Dataset(), Dataset()
+    first.PhaseDelay, first.ActualFrameDuration, first.PauseBetweenFrames = 300, 1000, 500
+    second.PhaseDelay, second.ActualFrameDuration, second.PauseBetweenFrames = 4000, 2000, 0
+    nuclear(
+        tmp_path / "n", "DYNAMIC", 5, PhaseVector=[1, 1, 2, 2, 2],
+        PhaseInformationSequence=Sequence([first, second]),
+    )  # fmt: skip
+    (clip,) = opened(tmp_path / "n")[1].clips
+    # 1 s counted, 0.5 s pause, 1 s counted, 4 s until the next phase, which goes on without pause.
+    assert clip.frame_times_s == pytest.approx((0, 1.5, 6.5, 8.5, 10.5))
+
+
+def test_detectors_that_count_together_are_clips_of_their_own(tmp_path: Path) -> None:
+    phase = Dataset()
+    phase.ActualFrameDuration = 2000
+    stored = nuclear(
+        tmp_path / "n", "DYNAMIC", 6, PhaseVector=[1] * 6, DetectorVector=[1, 2] * 3,
+        EnergyWindowVector=[1] * 6, PhaseInformationSequence=Sequence([phase]),
+    )  # fmt: skip
+    clips = opened(tmp_path / "n")[1].clips
+    assert [clip.frame_times_s for clip in clips] == [(0, 2, 4)] * 2
+    for detector, clip in enumerate(clips):
+        assert np.array_equal(clip.pictures.voxels, stored[detector::2])
+        assert f"Detector {detector + 1}" in clip.pictures.notes
 
 
 def write_slices(folder: Path, slices: list[Dataset]) -> None:

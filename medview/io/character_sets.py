@@ -1,11 +1,17 @@
-"""Specific Character Set (0008,0005): whether what a file names is known, and whether it holds."""
+"""Specific Character Set (0008,0005): what a file names, whether it is known and holds."""
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 
-from pydicom.charset import python_encoding
+from pydicom.charset import convert_encodings, python_encoding
+
+#: What the default repertoire is read as: its letters, and those of old files that say nothing.
+LATIN = ["iso8859"]
+#: Switches to ISO-IR 58. The decoder of that set gives it back among the letters.
+CHINESE_ESCAPE = "\x1b$)A"
 
 _KEYWORD = "SpecificCharacterSet"
 _GAP = re.compile(r"[\s_-]+")
@@ -17,9 +23,24 @@ def _plain(term: str) -> str:
     return _GAP.sub(" ", term.strip().upper())
 
 
+#: Sets that joined the standard later than the DICOM library: Latin alphabet No. 9.
+_JOINED = {"ISO IR 203": "iso8859_15", "ISO 2022 IR 203": "iso8859_15"}
 #: All defined terms, however their gaps are written (PS3.3 C.12.1.1.2).
-_KNOWN = frozenset(_plain(term) for term in python_encoding)
+_KNOWN = frozenset((*map(_plain, python_encoding), *_JOINED))
 _DEFAULTS = frozenset(("", "ISO IR 6", "ISO 2022 IR 6"))
+
+
+def encodings_of(text: str) -> list[str]:
+    """Python's names for the values of (0008,0005); unknown ones become the default set."""
+    if text in ("", "ISO_IR 6", "ISO_IR 100"):
+        return LATIN
+    terms = [part.strip() for part in text.split("\\")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return list(convert_encodings([_JOINED.get(_plain(term), term) for term in terms]))
+        except (LookupError, ValueError):
+            return LATIN
 
 
 def charset_notes(values: Mapping[str, str], kept: list[tuple[str, str, bytes]]) -> list[str]:

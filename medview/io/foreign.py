@@ -41,7 +41,7 @@ PLANNERS: Mapping[str, Callable[[Series, str], SeriesPlan]] = {
     "video": plan_video,
     "guest": _plan_guest,
 }
-_RASTER_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
+_RASTER_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 #: Endings of files that hold only the voxels of a header beside them, with the headers' endings.
 _VOXELS_OF: Mapping[str, tuple[str, ...]] = {
     ".img": (".hdr",),

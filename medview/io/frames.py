@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -204,7 +205,7 @@ def _many(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) ->
     moving = is_moving(values) or values.get("Modality") not in SLICED
     if form.frames > 1 and moving and not is_paged(ds) and not any(places):
         runs = runs_of(values, ds, form.frames)
-        return [_clip(instance, values, form, ds, run) for run in runs]
+        return [_clip(instance, _agreed(merged), form, ds, run) for run in runs]
     direct = _is_direct(form)
     return [
         Frame(
@@ -217,6 +218,12 @@ def _many(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) ->
         )
         for number, (one, place) in enumerate(zip(merged, places, strict=True))
     ]
+
+
+def _agreed(merged: Sequence[Values]) -> Values:
+    """What is said of all frames alike."""
+    first, *others = merged
+    return {key: text for key, text in first.items() if all(one.get(key) == text for one in others)}
 
 
 def _texts(values: Values, form: PixelFormat, ds: Dataset) -> list[dict[str, str]]:

@@ -11,12 +11,12 @@ import warnings
 import zlib
 from dataclasses import dataclass, field
 
-from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.charset import decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.valuerep import PersonName
 
 from medview.core.errors import ReadError
-from medview.io.character_sets import charset_notes
+from medview.io.character_sets import CHINESE_ESCAPE, LATIN, charset_notes, encodings_of
 from medview.io.unpacking import Bytes, Part, Unpacked, raw_deflate
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -87,7 +87,6 @@ VRS = LONG_VRS | frozenset(
 _BINARY = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
 _SHORT_VRS = {vr: vr.decode("ascii") for vr in VRS - LONG_VRS}
 _PLAIN = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"))
-_LATIN = ["iso8859"]
 _CHARSET = "SpecificCharacterSet"
 _TEXT = frozenset(("PN", "LO", "SH", "ST", "LT", "UT", "UC"))
 _UNDEFINED = 0xFFFFFFFF
@@ -395,7 +394,7 @@ class Texts:
 
     def __init__(self) -> None:
         self._context = (b"", "<")
-        self._encodings = _LATIN
+        self._encodings = LATIN
         self._last: dict[str, tuple[bytes, str]] = {}
 
     def of(self, kept: Kept, endian: str) -> dict[str, str]:
@@ -446,18 +445,6 @@ def _numbers(raw: bytes, kind: str) -> str:
     return "\\".join(repr(number) for (number,) in struct.iter_unpack(kind, whole))
 
 
-def encodings_of(text: str) -> list[str]:
-    """Python's names for the values of (0008,0005); unknown ones become the default set."""
-    if text in ("", "ISO_IR 6", "ISO_IR 100"):
-        return _LATIN
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return list(convert_encodings([part.strip() for part in text.split("\\")]))
-        except (LookupError, ValueError):
-            return _LATIN
-
-
 def _decoded(raw: bytes, encodings: list[str], vr: str) -> str:
     if len(raw) > _LONGEST_TEXT * 4:
         raw = raw[: _LONGEST_TEXT * 4]
@@ -470,7 +457,7 @@ def _decoded(raw: bytes, encodings: list[str], vr: str) -> str:
                 text = str(PersonName(raw, encodings))
             else:
                 text = decode_bytes(raw, encodings, {0x0D, 0x0A, 0x09, 0x0C})
-    text = text.strip(" \0")
+    text = text.replace(CHINESE_ESCAPE, "").strip(" \0")
     if len(text) > _LONGEST_TEXT:
         text = text[:_LONGEST_TEXT] + "…"
     return text if text.isprintable() else _inert(text)

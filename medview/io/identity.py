@@ -38,6 +38,8 @@ _KINDS: tuple[tuple[str, SeriesKind], ...] = (
 IMAGE_KINDS = (SeriesKind.VOLUME, SeriesKind.IMAGES, SeriesKind.CLIP)
 #: What a plan of volumes can be made for: pictures, and grids of doses.
 PICTURED = (*IMAGE_KINDS, SeriesKind.DOSE)
+#: Enhanced XA and XRF: their frames are moments, though functional groups tell of each.
+_SHADOWS = frozenset(("12.1.1", "12.2.1"))
 _VOLUMES = frozenset(("CT", "MR", "PT", "NM"))
 _PICTURES = PROJECTIONS | {"US", "IVUS", "ES", "XC", "OP", "GM", "OT", "SC"}
 
@@ -58,7 +60,8 @@ def kind_of(values: Values) -> SeriesKind:
         return SeriesKind.IMAGES if pictured else SeriesKind.OTHER
     if is_moving(values) and values.get("NumberOfFrames", "").strip() not in ("", "0", "1"):
         return SeriesKind.CLIP
-    if values.get("Modality") in _VOLUMES or values.get("PerFrameFunctionalGroupsSequence"):
+    grouped = values.get("PerFrameFunctionalGroupsSequence") and suffix not in _SHADOWS
+    if values.get("Modality") in _VOLUMES or grouped:
         return SeriesKind.VOLUME
     if values.get("ImagePositionPatient") and values.get("ImageOrientationPatient"):
         return SeriesKind.VOLUME

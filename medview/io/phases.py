@@ -47,6 +47,8 @@ PARAMETERS: Mapping[str, tuple[str, str]] = MappingProxyType({
 })  # fmt: skip
 #: Marks header values that a multi-frame object names as its own dimensions (PS3.3 C.7.6.17).
 DIMENSION = "Dimension "
+#: Digits of a time with hours, minutes and seconds, and of a date before it.
+_CLOCKS = (6, 14)
 #: General Electric adds this to some b values.
 _GE_OFFSET = 100_000
 
@@ -104,7 +106,9 @@ def _name(keyword: str) -> str:
 
 def _shown(keyword: str, text: str) -> str:
     if keyword.endswith("Time") and not PARAMETERS.get(keyword, ("", ""))[1]:
-        return f"{text[-6:-4]}:{text[-4:-2]}:{text[-2:]}" if text.isdigit() else text
+        whole, point, part = text.partition(".")
+        clock = f"{whole[-6:-4]}:{whole[-4:-2]}:{whole[-2:]}{point}{part}"
+        return clock if whole.isdigit() and len(whole) in _CLOCKS else text
     numbers = _numeric_first(text)[1]
     if keyword == "GEBValue" and numbers:
         numbers = (numbers[0] % _GE_OFFSET,)

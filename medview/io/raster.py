@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,13 +36,19 @@ _GREY = {
     "F": "<f4",
 }
 _FAILURES = (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, MemoryError,
-             TypeError, KeyError, IndexError, RuntimeError, zlib.error)  # fmt: skip
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+             TypeError, KeyError, IndexError, RuntimeError, zlib.error, struct.error)  # fmt: skip
+_BIG_TIFF = (b"II+\0", b"MM\0+")
+_TIFF = (b"II*\0", b"MM\0*", *_BIG_TIFF)
 _MAX_PAGES = 10_000
 #: Tags and values of TIFF: compression, tables for JPEG strips, places and lengths of the data.
 _COMPRESSION, _JPEG_TABLES, _STRIPS, _TILES = 259, 347, (273, 279), (324, 325)
 _DEFLATE, _JPEG = (8, 32946), 7
+_BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _SAMPLE_FORMAT = 258, 262, 277, 284, 339
+_WHITE_IS_ZERO, _BY_PLANE = 0, 2
 _PNG = b"\x89PNG\r\n\x1a\n"
+#: Bits and colour type of PNG (W3C PNG 11.2.1).
+_GREY_16_AND_OPACITY = b"\x10\x04"
+_Directory = TiffImagePlugin.ImageFileDirectory_v2
 _NOTE = "A picture without a pixel size: lengths are in pixels"
 
 
@@ -77,6 +84,18 @@ def plan_raster(series: Series, password: str = "") -> SeriesPlan:
 
 def _pages(data: bytes) -> list[PixelFormat]:
     try:
+        if _is_deep(data):
+            return _deep_formats(data)
+        return _shallow_formats(data)
+    except Image.DecompressionBombError as error:
+        raise ReadError("The picture is too large to be shown", detail=str(error)) from error
+    except _FAILURES as error:
+        raise ReadError("The picture is damaged or cut short", detail=str(error)) from error
+
+
+def _shallow_formats(data: bytes) -> list[PixelFormat]:
+    """The format of each page that Pillow finds; of all pages where it knows none of a TIFF."""
+    try:
         with _opened(data) as image:
             count = getattr(image, "n_frames", 1)
             if count > _MAX_PAGES:
@@ -86,14 +105,10 @@ def _pages(data: bytes) -> list[PixelFormat]:
                 image.seek(number)
                 pages.append(_format(image))
             return pages
-    except Image.DecompressionBombError as error:
-        raise ReadError("The picture is too large to be shown", detail=str(error)) from error
-    except UnidentifiedImageError as error:
-        if data.startswith(_TIFF):
-            return [_deep_format(_deep_page(data))]
-        raise ReadError("The picture is damaged or cut short", detail=str(error)) from error
-    except _FAILURES as error:
-        raise ReadError("The picture is damaged or cut short", detail=str(error)) from error
+    except UnidentifiedImageError:
+        if not data.startswith(_TIFF):
+            raise
+        return _deep_formats(data)
 
 
 @contextmanager
@@ -117,42 +132,91 @@ def _format(image: Image.Image) -> PixelFormat:
     return PixelFormat("picture", rows, columns, "|u1", samples=3, photometric="RGB")
 
 
-def _deep_format(picture: npt.NDArray[Any]) -> PixelFormat:
-    rows, columns = picture.shape[:2]
-    if picture.ndim == 3:
-        return PixelFormat("picture", rows, columns, "|u1", samples=3, photometric="RGB")
-    return PixelFormat("picture", rows, columns, picture.dtype.str)
+def _is_deep(data: bytes) -> bool:
+    """Whether the picture has values that Pillow would wrap, cut to 8 bits or turn around.
 
-
-def _deep_page(data: bytes) -> npt.NDArray[Any]:
-    """The first page of a TIFF that Pillow does not know, as colour of 16 bits: colour in 8 bits.
-
-    ReadError where it is damaged, too large, or of a kind that is not shown.
+    Grey of 16 bits with opacity in PNG; in TIFF values of 64 bits, unsigned ones of 32 and signed
+    ones of 8, colour of 16 bits plane by plane, and 16 bits of which 0 is white.
     """
-    try:
-        directory = _directory(data)
+    if data.startswith(_PNG):
+        return data[24:26] == _GREY_16_AND_OPACITY
+    return data.startswith(_TIFF) and any(map(_is_deep_page, _directories(data)))
+
+
+def _is_deep_page(directory: _Directory) -> bool:
+    kind, bits, samples = _values_of(directory)
+    if samples == 1 and bits == 16:
+        return directory.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    if samples == 1:
+        return bits == 64 or (kind, bits) in (("u", 32), ("i", 8))
+    return bits == 16 and directory.get(_PLANAR) == _BY_PLANE
+
+
+def _values_of(directory: _Directory) -> tuple[str, int, int]:
+    """Kind (u, i, f), bits and number of the values of a pixel (TIFF 6, sections 8 and 19)."""
+    kind = {1: "u", 2: "i", 3: "f"}.get(int(directory.get(_SAMPLE_FORMAT, (1,))[0]), "")
+    return kind, int(directory.get(_BITS, (1,))[0]), int(directory.get(_SAMPLES, 1))
+
+
+def _deep_formats(data: bytes) -> list[PixelFormat]:
+    """The format of each page; colour of 16 bits becomes 8, numbers of 64 bits float."""
+    if data.startswith(_PNG):
+        columns, rows = struct.unpack_from(">2L", data, 16)
+        return [_deep_format(data, rows, columns, "<u2")]
+    formats = []
+    for directory in _directories(data):
+        kind, bits, samples = _values_of(directory)
         columns, rows = int(directory[256]), int(directory[257])
-        if rows * columns > min(_MAX_PIXELS, 2000 * len(data)):
-            raise ReadError(f"A picture of {columns} x {rows} pixels is too large to be shown")
-        page = np.asarray(imagecodecs.tiff_decode(data, index=0))
-    except _FAILURES as error:
-        raise ReadError("The picture is damaged or cut short", detail=str(error)) from error
-    if page.ndim == 3 and page.shape[2] >= 3 and page.dtype in (np.uint16, np.uint8):
-        return (page[..., :3] >> (8 * (page.dtype.itemsize - 1))).astype(np.uint8)
-    if page.ndim == 2 and page.dtype.kind in "iuf" and page.dtype.itemsize <= 4:
-        return page
-    raise ReadError("Pictures of this kind are not known", detail=f"{page.dtype} {page.shape}")
+        if kind == "u" and samples in (3, 4) and bits in (8, 16):
+            formats.append(_deep_format(data, rows, columns, "|u1", 3))
+        elif kind and samples == 1 and bits in (8, 16, 32, 64):
+            dtype = np.dtype("f4" if bits == 64 else f"{kind}{bits // 8}")
+            formats.append(_deep_format(data, rows, columns, dtype.str))
+        else:
+            raise ReadError("Pictures of this kind are not known", detail=f"{samples} x {bits}")
+    return formats
 
 
-def _directory(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """The tags of the first page of a TIFF."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        directory = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-        stream = io.BytesIO(data)
+def _deep_format(data: bytes, rows: int, columns: int, dtype: str, samples: int = 1) -> PixelFormat:
+    if rows * columns > min(_MAX_PIXELS, 2000 * len(data)):
+        raise ReadError(f"A picture of {columns} x {rows} pixels is too large to be shown")
+    colour = "RGB" if samples == 3 else "MONOCHROME2"
+    return PixelFormat("picture", rows, columns, dtype, samples=samples, photometric=colour)
+
+
+def _deep_page(data: bytes, number: int, form: PixelFormat) -> npt.NDArray[Any]:
+    """One page in its format; ReadError where it is damaged."""
+    if data.startswith(_PNG):
+        return np.asarray(imagecodecs.png_decode(data))[..., 0]
+    directory = _directories(data)[number]
+    _check_strips(directory, (form.columns, form.rows), data)
+    page = np.asarray(imagecodecs.tiff_decode(data, index=number))
+    if form.samples == 3:
+        page = np.moveaxis(page, 0, -1) if directory.get(_PLANAR) == _BY_PLANE else page
+        page = page[..., :3] >> (8 * (page.dtype.itemsize - 1))
+    elif page.dtype.kind == "u" and directory.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        page = np.iinfo(page.dtype).max - page
+    return page.astype(form.dtype)
+
+
+def _directories(data: bytes) -> list[_Directory]:
+    """The tags of each page of a TIFF."""
+    found: list[_Directory] = []
+    head = data[: 16 if data.startswith(_BIG_TIFF) else 8]
+    directory = TiffImagePlugin.ImageFileDirectory_v2(head)
+    stream, seen = io.BytesIO(data), set[int]()
+    while directory.next and directory.next not in seen:
+        if len(found) >= _MAX_PAGES:
+            raise ReadError("A picture of so many pages is too long to be shown")
+        seen.add(directory.next)
         stream.seek(directory.next)
-        directory.load(stream)
-        return directory
+        page = TiffImagePlugin.ImageFileDirectory_v2(head)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            page.load(stream)
+        found.append(page)
+        directory = page
+    return found
 
 
 def _check_whole(data: bytes) -> None:
@@ -178,16 +242,15 @@ def _check_whole(data: bytes) -> None:
     raise ReadError("The picture is cut short")
 
 
-def _check_strips(image: Image.Image, data: bytes) -> None:
+def _check_strips(tags: Mapping[int, Any], size: tuple[int, int], data: bytes) -> None:
     """Raise ReadError for a strip or tile of a TIFF page that its decoder would fill up.
 
     Deflated ones end with a checksum (TIFF 6 supplement 2), JPEG ones are walked to their end.
     """
-    tags = getattr(image, "tag_v2", {})
     packing = tags.get(_COMPRESSION, 1)
     if packing not in (*_DEFLATE, _JPEG):
         return
-    limit = 1024 + 64 * image.size[0] * image.size[1]
+    limit = 1024 + 64 * size[0] * size[1]
     tables = bytes(tags.get(_JPEG_TABLES, b""))[:-2]
     places = tags.get(_TILES[0]) or tags.get(_STRIPS[0]) or ()
     lengths = tags.get(_TILES[1]) or tags.get(_STRIPS[1]) or ()
@@ -208,10 +271,13 @@ def decode_picture(
     """Pages of a picture as they are stored, in grey or RGB; transparency is left out."""
     try:
         _check_whole(data)
+        if _is_deep(data):
+            yield from _deep_pages(data, planes)
+            return
         with _opened(data) as image:
             yield from [_page(image, plane, data) for plane in planes]
     except UnidentifiedImageError:
-        yield from [_deep(data, plane) for plane in planes]
+        yield from _deep_pages(data, planes)
     except ReadError as error:
         yield from [error] * len(planes)
     except (*_FAILURES, Image.DecompressionBombError) as error:
@@ -220,14 +286,19 @@ def decode_picture(
         )
 
 
-def _deep(data: bytes, plane: PlanePlan) -> npt.NDArray[Any] | ReadError:
-    try:
-        page = _deep_page(data)
-    except ReadError as error:
-        return error
-    if _deep_format(page) != plane.format:
-        return ReadError("The picture has changed since it was opened")
-    return page
+def _deep_pages(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[npt.NDArray[Any] | ReadError]:
+    formats: list[PixelFormat] = []
+    for plane in planes:
+        try:
+            formats = formats or _deep_formats(data)
+            if plane.frame >= len(formats) or formats[plane.frame] != plane.format:
+                yield ReadError("The picture has changed since it was opened")
+            else:
+                yield _deep_page(data, plane.frame, plane.format)
+        except ReadError as error:
+            yield error
+        except _FAILURES as error:
+            yield ReadError("The picture is damaged or cut short", detail=str(error))
 
 
 def _page(image: Image.Image, plane: PlanePlan, data: bytes) -> npt.NDArray[Any] | ReadError:
@@ -235,7 +306,7 @@ def _page(image: Image.Image, plane: PlanePlan, data: bytes) -> npt.NDArray[Any]
         image.seek(plane.frame)
         if _format(image) != plane.format:
             return ReadError("The picture has changed since it was opened")
-        _check_strips(image, data)
+        _check_strips(getattr(image, "tag_v2", {}), image.size, data)
         page = ImageOps.exif_transpose(image)
         if plane.format.samples == 3:
             page = page.convert("RGB")

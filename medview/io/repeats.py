@@ -11,6 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medview.io.character_sets import encodings_of
 from medview.io.elements import Element, elements_of
 from medview.io.found import Values
 from medview.io.header import (
@@ -19,7 +20,6 @@ from medview.io.header import (
     LONGEST_VALUE,
     Header,
     Texts,
-    encodings_of,
     read_header,
     text_of,
 )

@@ -28,6 +28,8 @@ _HEAD = 1024
 _AGAIN = "Get the video again from its source"
 _UNTIMED = "The video does not say when its frames were taken: 25 a second are assumed"
 _ASSUMED_S = 0.04
+#: For how long a frame that stands alone is shown, as animated pictures without a time are.
+_LONE_S = 0.1
 #: Lengths in headers are rounded, and rarely exact.
 _WHOLE = 0.95
 
@@ -81,7 +83,7 @@ def shortfall(found: Survey, stated: int) -> tuple[str, ...]:
 def _breaks_off(found: Survey) -> tuple[str, ...]:
     """What to say where the last frame stands far before the end that the container states."""
     last_s = found.times_s[-1]
-    rest_s = last_s / max(1, found.count - 1)
+    rest_s = last_s / (found.count - 1) if found.count > 1 else _LONE_S
     if found.left_out or not found.has_times or last_s + 2 * rest_s > _WHOLE * found.length_s:
         return ()
     return (f"The video breaks off after {last_s:.1f} s of {found.length_s:.1f} s",)

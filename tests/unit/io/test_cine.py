@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    EnhancedXAImageStorage,
     SecondaryCaptureImageStorage,
     UltrasoundMultiFrameImageStorage,
     VideoEndoscopicImageStorage,
@@ -198,6 +199,28 @@ def test_angiography_keeps_its_calibration(tmp_path: Path) -> None:
                      ImagerPixelSpacing=["0.4", "0.3"])  # fmt: skip
     (clip,) = loaded.clips
     assert np.array_equal(clip.frames, frames)
+    assert clip.pictures.geometry.calibration is Calibration.DETECTOR
+    assert clip.pictures.geometry.spacing_mm[1:] == pytest.approx((0.4, 0.3))
+
+
+def test_enhanced_angiography_is_a_clip_calibrated_by_its_groups(tmp_path: Path) -> None:
+    ds, frames = multi_frame(EnhancedXAImageStorage, "XA")
+    shared, properties = Dataset(), Dataset()
+    properties.ImagerPixelSpacing = ["0.4", "0.3"]
+    shared.FramePixelDataPropertiesSequence = [properties]
+    ds.SharedFunctionalGroupsSequence = [shared]
+    items = []
+    for second in range(4):
+        item, content = Dataset(), Dataset()
+        content.FrameReferenceDateTime = f"2024050110150{second}.5"
+        item.FrameContentSequence = [content]
+        items.append(item)
+    loaded = written(tmp_path / "a", ds, PerFrameFunctionalGroupsSequence=items)
+    (study,) = scan([tmp_path / "a"]).studies
+    assert study.series[0].kind is SeriesKind.CLIP
+    (clip,) = loaded.clips
+    assert np.array_equal(clip.frames, frames)
+    assert clip.frame_times_s == pytest.approx((0, 1, 2, 3))
     assert clip.pictures.geometry.calibration is Calibration.DETECTOR
     assert clip.pictures.geometry.spacing_mm[1:] == pytest.approx((0.4, 0.3))
 

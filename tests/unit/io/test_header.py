@@ -136,6 +136,31 @@ def test_charsets_as_pydicom_reads_them() -> None:
         assert read_header(MemoryBytes(written(ds))).values["PatientName"] == name
 
 
+@pytest.mark.filterwarnings("ignore:Unknown encoding")
+@pytest.mark.parametrize(
+    ("charset", "raw", "name"),
+    [
+        # PS3.5 K.2: each group begins with the escape sequence of GB 2312 again.
+        (
+            ["", "ISO 2022 IR 58"],
+            b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab=",
+            "Zhang^XiaoDong=张^小东",
+        ),
+        ("ISO_IR 203", b"\xbcuvre^\xb4an", "Œuvre^Žan"),
+        (["ISO 2022 IR 203"], b"\xa4", "€"),
+    ],
+)
+def test_charsets_that_the_dicom_library_does_not_know(
+    charset: str | list[str], raw: bytes, name: str
+) -> None:
+    ds = dataset()
+    ds.SpecificCharacterSet, ds.PatientName = charset, "x" * len(raw)
+    data = written(ds).replace(b"x" * len(raw), raw)
+    header = read_header(MemoryBytes(data))
+    assert header.values["PatientName"].rstrip("=") == name
+    assert not header.notes
+
+
 def test_what_is_remembered_between_files_changes_nothing() -> None:
     files = []
     for charset, name in (

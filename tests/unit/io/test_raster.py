@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,60 @@ def test_colour_of_sixteen_bits_keeps_its_upper_eight(tmp_path: Path) -> None:
     data = imagecodecs.tiff_encode(colours().astype(np.uint16) * 257, photometric="rgb")
     (found,) = pages(bytes(data), tmp_path)
     assert np.array_equal(found, colours())
+
+
+DEEP = np.random.default_rng(4)
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [
+        DEEP.integers(0, 2**32, (9, 7), dtype=np.uint32),
+        DEEP.integers(-128, 128, (9, 7)).astype(np.int8),
+        DEEP.integers(-30000, 30000, (9, 7)).astype(np.int16),
+        DEEP.integers(0, 2**40, (9, 7)).astype(np.uint64),
+        DEEP.normal(size=(9, 7)),
+    ],
+    ids=lambda truth: str(truth.dtype),
+)
+@pytest.mark.parametrize("packing", ["none", "deflate"])
+@pytest.mark.parametrize("big", [False, True], ids=["", "big"])
+def test_numbers_of_every_width(
+    tmp_path: Path, truth: np.ndarray[Any, Any], packing: str, *, big: bool
+) -> None:
+    data = bytes(imagecodecs.tiff_encode(truth, compression=packing, bigtiff=big))
+    (found,) = pages(data, tmp_path)
+    assert np.array_equal(found, truth if truth.itemsize < 8 else truth.astype(np.float32))
+
+
+def test_white_is_zero_in_sixteen_bits_as_in_eight(tmp_path: Path) -> None:
+    for truth in (picture(), picture(bits=16)):
+        data = imagecodecs.tiff_encode(truth, photometric="miniswhite")
+        (found,) = pages(bytes(data), tmp_path)
+        assert np.array_equal(found, np.iinfo(truth.dtype).max - truth)
+
+
+def test_planes_of_colour_in_sixteen_bits(tmp_path: Path) -> None:
+    truth = np.moveaxis(colours(), -1, 0).astype(np.uint16) * 257
+    data = imagecodecs.tiff_encode(truth, photometric="rgb", planarconfig="separate")
+    (found,) = pages(bytes(data), tmp_path)
+    assert np.array_equal(found, colours())
+
+
+def test_grey_of_sixteen_bits_keeps_them_beside_opacity(tmp_path: Path) -> None:
+    layers = np.dstack([picture(bits=16), np.full((61, 46), 999, np.uint16)])
+    (found,) = pages(bytes(imagecodecs.png_encode(layers)), tmp_path)
+    assert np.array_equal(found, layers[..., 0])
+
+
+@pytest.mark.parametrize("packing", ["none", "deflate"])
+def test_wide_numbers_that_are_cut_are_refused(tmp_path: Path, packing: str) -> None:
+    whole = bytes(imagecodecs.tiff_encode(DEEP.normal(size=(90, 70)), compression=packing))
+    at = whole.find(struct.pack("<HH", 273, 4)) + 8
+    assert at > 8
+    beyond = whole[:at] + struct.pack("<L", len(whole) - 40) + whole[at + 4 :]
+    with pytest.raises(ReadError):
+        pages(beyond, tmp_path)
 
 
 def test_transparency_is_left_out(tmp_path: Path) -> None:

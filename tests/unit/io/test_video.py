@@ -174,6 +174,8 @@ def test_a_gif_of_one_picture_is_a_picture(tmp_path: Path) -> None:
     (volume,) = loaded.volumes
     assert volume.voxels.shape == (1, 10, 20, 3)
     assert not loaded.clips
+    assert not loaded.problems
+    assert not volume.notes
 
 
 def test_a_spoiled_frame_and_those_that_lean_on_it_are_left_out(tmp_path: Path) -> None:

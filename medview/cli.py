@@ -21,7 +21,7 @@ from medview.core.paths import Paths
 from medview.core.plain import to_plain
 from medview.inference.catalog import Catalog
 from medview.reporting import describe
-from medview.services import analysis, bundle, inspection, selftest
+from medview.services import analysis, bundle, conversion, inspection, selftest
 from medview.services.tasks import Tasks
 
 DONE, USAGE, NOTHING_READ, MODEL_FAILED, EXPORT_FAILED, CANCELLED = 0, 2, 3, 4, 5, 130
@@ -117,6 +117,7 @@ def _declare_data(commands: Subparsers) -> None:
     convert.add_argument("--series", required=True, metavar="UID")
     convert.add_argument("--volume", type=int, default=0, metavar="N")
     convert.add_argument("--out", required=True, type=Path, metavar="FILE")
+    convert.add_argument("--password", default="", help="of an encrypted archive")
 
 
 def _declare_analyze(commands: Subparsers) -> None:
@@ -182,7 +183,11 @@ def _info(arguments: argparse.Namespace) -> int:
 def _convert(arguments: argparse.Namespace) -> int:
     _must_exist([arguments.path])
     source, target = arguments.path.resolve(), arguments.out.resolve()
-    _import("medview.io.describe:convert", source, arguments.series, target, arguments.volume)
+    wanted = conversion.Wanted(arguments.series, target, arguments.volume, arguments.password)
+    with closing(Tasks(workers=1)) as tasks:
+        problems = conversion.convert(tasks, [source], wanted)
+    for problem in problems:
+        tell(f"{problem.severity.value}: {problem.path.name}: {problem.reason}")
     return DONE
 
 

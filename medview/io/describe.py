@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,15 @@ import numpy as np
 from medview.core.clip import Clip, Region
 from medview.core.errors import ReadError
 from medview.core.geometry import Calibration, Geometry
+from medview.core.shared_array import SharedArray, SharedArrayName
 from medview.core.study import Problem, Series, Study
 from medview.core.volume import Volume, Window
 from medview.io.found import ScanResult
 from medview.io.grid_write import write_grid
 from medview.io.identity import PICTURED, compatible
 from medview.io.outline import outline, title_of
-from medview.io.plan import ASK_AGAIN
-from medview.io.reading import fill_volume, load, plan
+from medview.io.plan import ASK_AGAIN, VolumePlan, volume_of
+from medview.io.reading import load
 from medview.io.scan import scan
 
 Json = dict[str, Any]
@@ -247,19 +248,13 @@ def _problem(problem: Problem) -> Json:
     }
 
 
-def convert(path: Path, series_uid: str, out: Path, volume: int = 0, password: str = "") -> None:
-    """Write one volume of a series as .nii.gz, .nrrd or .mha, in real-world values.
-
-    Raises ReadError where the series or the volume is not there or cannot be read.
-    """
-    found = scan([path], password)
-    matching = [one for study in found.studies for one in study.series if one.uid == series_uid]
-    if not matching:
-        raise ReadError("There is no such series here", "medview info lists the series")
-    planned = plan(matching[0], password)
-    if not 0 <= volume < len(planned.volumes):
-        reason = planned.problems[0].reason if planned.problems else "it holds no image"
-        raise ReadError(
-            f"The series has no volume {volume}: {len(planned.volumes)} in it; {reason}"
-        )
-    write_grid(fill_volume(planned.volumes[volume]), out)
+def write_volume(
+    plan: VolumePlan,
+    shared: SharedArrayName,
+    lost: Collection[int],
+    notes: tuple[str, ...],
+    out: Path,
+) -> None:
+    """Write a volume whose voxels lie in shared memory; see `write_grid`."""
+    with SharedArray.attach(shared) as held:
+        write_grid(volume_of(plan, held.array, notes, lost), out)

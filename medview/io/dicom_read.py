@@ -6,7 +6,7 @@ spacing, colour and unit, and lie on one regular grid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +29,15 @@ from medview.io.identity import PICTURED, kind_of
 from medview.io.meaning import scale_name_of, scales_of, with_meaning, with_tables
 from medview.io.multiframe import data_sets
 from medview.io.phases import Phase, parameter_text, phases_of
-from medview.io.plan import ASK_AGAIN, PixelFormat, PlanePlan, SeriesPlan, VolumePlan
+from medview.io.plan import (
+    ASK_AGAIN,
+    Look,
+    PixelFormat,
+    PlanePlan,
+    SeriesPlan,
+    VolumePlan,
+    unseen,
+)
 from medview.io.projection import pixel_size
 from medview.io.stacking import Stack, normal_of, places_of, stacks_of
 from medview.io.values import (
@@ -59,16 +67,24 @@ class _Draft:
     label: str = ""
 
 
-def plan_dicom(series: Series, password: str = "", companions: Sequence[Series] = ()) -> SeriesPlan:
+def plan_dicom(
+    series: Series,
+    password: str = "",
+    companions: Sequence[Series] = (),
+    look: Look = unseen,
+    lost: Collection[Instance] = (),
+) -> SeriesPlan:
     """All volumes of a DICOM series, the one with most slices first.
 
     `companions` are series of the study that may say what its values mean. Slices that cannot be
-    read are problems; where their place is known it stays empty.
+    read are problems; where their place is known it stays empty. `look` is told each file before
+    anything of it is worked out; those in `lost` are left alone, and their places empty.
     """
     if series.kind not in PICTURED:
         return SeriesPlan(series.uid, ())
-    frames, problems = _all_frames(series, password)
-    frames = with_meaning(frames, companions, password)
+    frames, problems = _all_frames(series, password, look, lost)
+    frames = with_meaning(frames, companions, password, look)
+    look(None)
     drafts = [*_placed(frames), *_unplaced(frames)]
     drafts.sort(key=lambda draft: -len(draft.frames))
     volumes = tuple(
@@ -78,15 +94,22 @@ def plan_dicom(series: Series, password: str = "", companions: Sequence[Series] 
     return SeriesPlan(series.uid, volumes, tuple(problems))
 
 
-def _all_frames(series: Series, password: str) -> tuple[list[Frame], list[Problem]]:
+def _all_frames(
+    series: Series, password: str, look: Look, lost: Collection[Instance]
+) -> tuple[list[Frame], list[Problem]]:
     """Every frame of the series; instances that cannot be read are problems."""
     frames: list[Frame] = []
     problems = []
     pairs = [(one, {**series.headers, **one.headers}) for one in series.instances]
     # A report or the like that was filed under the images is no image.
     pairs = [(one, values) for one, values in pairs if kind_of(values) in PICTURED]
-    headers = data_sets([one for one, values in pairs if needs_data_set(values)], password)
+    wanted = [one for one, values in pairs if one not in lost and needs_data_set(values)]
+    headers = data_sets(wanted, password, look)
     for instance, values in pairs:
+        if instance in lost:
+            frames += lost_frame(instance, values)
+            continue
+        look(instance)
         header = headers.get((instance.path, instance.member))
         try:
             if isinstance(header, ReadError):

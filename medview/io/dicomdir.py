@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from medview.io.archives import is_inside
+from medview.io.members import is_inside
 from medview.io.multiframe import damage_refused
 
 #: More records than any disk has; a list beyond it is not gone through.

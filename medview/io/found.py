@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,18 @@ from medview.io.plan import VolumePlan
 
 #: One file to look at: which of the given paths it came with, and where it is.
 Listed = tuple[int, str]
+
+
+#: What was lost on the way, by its number: the reason in words, and what to do.
+Lost = Mapping[int, tuple[str, str]]
+
+
+class Step(Protocol):
+    """Called with the number of what is looked at next, and -1 while work on it goes on."""
+
+    def __call__(self, number: int, part: int = 0, /) -> object:
+        """`part` is the part of it that is looked at, counted from 1, where it has such."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -72,11 +84,12 @@ class Sealed:
     """
 
     data: bytes = field(repr=False)
+    records: int = 0
 
     @classmethod
     def of(cls, reading: Reading) -> Sealed:
-        """The reading, packed."""
-        return cls(bytes(ForkingPickler.dumps(reading)))
+        """The reading, packed; how many records it has stays readable."""
+        return cls(bytes(ForkingPickler.dumps(reading)), len(reading.records))
 
     def opened(self) -> Reading:
         """The reading."""

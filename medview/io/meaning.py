@@ -22,6 +22,7 @@ from medview.io.frames import Frame
 from medview.io.lookup import Table, modality_table, voi_windows
 from medview.io.multiframe import damage_refused, data_sets
 from medview.io.pet import Uptake, uptake_of
+from medview.io.plan import Look, unseen
 from medview.io.real_world import Mapping, frame_mappings, maps_of_study, scale_of
 from medview.io.values import SUV_FACTOR, Rescale, Scale, number, rescale_of
 
@@ -81,10 +82,13 @@ def _whole(read: Callable[[], T], otherwise: T) -> T:
 
 
 def with_meaning(
-    frames: list[Frame], companions: Sequence[Series] = (), password: str = ""
+    frames: list[Frame],
+    companions: Sequence[Series] = (),
+    password: str = "",
+    look: Look = unseen,
 ) -> list[Frame]:
     """All frames of a series with what other objects and the series as a whole say of them."""
-    maps = maps_of_study(companions, password) if companions else {}
+    maps = maps_of_study(companions, password, look) if companions else {}
     if maps:
         frames = [
             replace(
@@ -96,14 +100,14 @@ def with_meaning(
     readable = [frame for frame in frames if frame.form is not None]
     if not readable or readable[0].values.get("Modality") != "PT":
         return frames
-    uptake = _uptake(readable, password)
+    uptake = _uptake(readable, password, look)
     return frames if uptake is None else _with_uptake(frames, readable, uptake)
 
 
-def _uptake(frames: Sequence[Frame], password: str) -> Uptake | None:
+def _uptake(frames: Sequence[Frame], password: str, look: Look) -> Uptake | None:
     """SUV of a PET series, whose facts about the patient and dose are those of any of its files."""
     instance = frames[0].instance
-    ds = data_sets([instance], password).get((instance.path, instance.member))
+    ds = data_sets([instance], password, look).get((instance.path, instance.member))
     if not isinstance(ds, Dataset):
         return Uptake(notes=("No SUV: the header cannot be read",))
     try:

@@ -19,8 +19,9 @@ from medview.core.errors import ReadError
 from medview.core.study import Instance
 from medview.io.archives import read_all
 from medview.io.header import DEFLATED, deflated_start, inflate
+from medview.io.members import Watch
 from medview.io.phases import DIMENSION, PARAMETERS
-from medview.io.plan import VIDEO_SYNTAXES
+from medview.io.plan import VIDEO_SYNTAXES, Look, unseen
 
 #: Attributes of functional groups that place a frame, say what its values mean, or tell it from
 #: others. Legacy converted objects keep attributes of the old slices in groups of their own.
@@ -74,17 +75,26 @@ def data_set(instance: Instance, password: str = "", *, pixels: bool = False) ->
 
 
 def data_sets(
-    instances: Sequence[Instance], password: str = ""
+    instances: Sequence[Instance], password: str = "", look: Look = unseen
 ) -> dict[tuple[Path, str], Dataset | ReadError]:
-    """The headers of several instances by path and member, each archive gone through once."""
+    """The headers of several instances by path and member, each archive gone through once.
+
+    `look` is told each instance before it is read, and again while work on it goes on.
+    """
     found: dict[tuple[Path, str], Dataset | ReadError] = {}
     by_path: dict[Path, dict[str, Instance]] = {}
     for instance in instances:
         by_path.setdefault(instance.path, {})[instance.member] = instance
+    current: Instance | None = None
+    watch = Watch(lambda _entry: look(current))
     for path, members in by_path.items():
+        current = next(iter(members.values()))
+        look(current)
         try:
-            for entry in read_all(path, list(members), password):
-                syntax = members[entry.member].transfer_syntax_uid
+            for entry in read_all(path, list(members), password, watch):
+                current = members[entry.member]
+                look(current)
+                syntax = current.transfer_syntax_uid
                 try:
                     found[path, entry.member] = _parsed(
                         entry.data, syntax, pixels=syntax in VIDEO_SYNTAXES

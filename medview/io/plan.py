@@ -5,8 +5,9 @@ Light on purpose: no DICOM library is imported here, so services may use it at s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,24 @@ import numpy.typing as npt
 from medview.core.clip import Clip, Region
 from medview.core.codes import UNSPECIFIED, Code
 from medview.core.geometry import Calibration, Geometry
-from medview.core.study import Problem, Severity
+from medview.core.study import Instance, Problem, Series, Severity
 from medview.core.volume import ValueScale, Volume, Window
 
 #: What to do about a file that cannot be read, where nothing better is known.
 ASK_AGAIN = "Ask the sender for another copy or another format"
+
+#: Told which file of a series is looked at next, None when it is no longer a single one.
+Look = Callable[[Instance | None], object]
+
+
+def unseen(_instance: Instance | None) -> None:
+    """Nobody follows."""
+
+
+def planned_files(series: Series, companions: Sequence[Series] = ()) -> tuple[Instance, ...]:
+    """The files that planning a series may look at, in the order in which its steps count them."""
+    return tuple(chain(series.instances, *(one.instances for one in companions)))
+
 
 _SYNTAX = "1.2.840.10008.1.2.4."
 #: Transfer syntaxes whose pixel data are one video stream: MPEG-2, H.264, HEVC (PS3.5 A.4).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from medview.core.errors import ReadError
 from medview.core.geometry import Geometry
 from medview.core.segmentation import Segmentation
 from medview.core.shared_array import SharedArrayName, SharedPlanes
-from medview.core.study import Problem, Series
+from medview.core.study import Instance, Problem, Series
 from medview.core.volume import Volume, Window
 from medview.imaging.windowing import apply_window
 from medview.io.dicom_read import plan_dicom
@@ -23,10 +23,13 @@ from medview.io.plan import (
     ASK_AGAIN,
     Filled,
     LoadedSeries,
+    Look,
     SeriesPlan,
     VolumePlan,
     clip_of,
     frame_problems,
+    planned_files,
+    unseen,
     volume_of,
 )
 from medview.io.raster import shrunk
@@ -36,21 +39,58 @@ from medview.io.seg_read import read_segmentations
 _TOLD_BYTES = 8 << 20
 
 
-def plan(series: Series, password: str = "", companions: Sequence[Series] = ()) -> SeriesPlan:
+def plan(
+    series: Series,
+    password: str = "",
+    companions: Sequence[Series] = (),
+    look: Look = unseen,
+    lost: Collection[Instance] = (),
+) -> SeriesPlan:
     """What reading the series will give, without decoding a pixel.
 
     `companions` are series of its study that may say what its values mean (see
-    `core.study.Study.companions_of`). Raises nothing but for a series of an unknown format: what
-    cannot be read is a problem.
+    `core.study.Study.companions_of`). `look` is told each file before it is looked at; those in
+    `lost` are left alone. Raises nothing but for a series of an unknown format: what cannot be
+    read is a problem.
     """
     if series.is_dicom:
-        return plan_dicom(series, password, companions)
+        return plan_dicom(series, password, companions, look, lost)
+    look(series.instances[0])
     try:
         return PLANNERS[series.headers["_Format"]](series, password)
     except ReadError as error:
         hint = error.hint or ASK_AGAIN
         problem = Problem(series.instances[0].path, error.user_text, hint=hint)
         return SeriesPlan(series.uid, (), (problem,))
+
+
+def plan_by_steps(
+    step: Step,
+    series: Series,
+    password: str = "",
+    companions: Sequence[Series] = (),
+    lost: Collection[int] = (),
+) -> SeriesPlan:
+    """As `plan`, telling `step` which file is looked at: see `io.plan.planned_files`.
+
+    Files in `lost` are left alone; the places of slices among them stay empty.
+    """
+    files = planned_files(series, companions)
+    gone = frozenset(files[number] for number in lost)
+    known = [
+        replace(one, instances=tuple(file for file in one.instances if file not in gone))
+        for one in companions
+    ]
+    return plan(series, password, known, _numbered(step, files), gone)
+
+
+def _numbered(step: Callable[[int], object], files: Sequence[Instance]) -> Look:
+    numbers = {(file.path, file.member): number for number, file in enumerate(files)}
+
+    def look(file: Instance | None) -> None:
+        step(len(files) if file is None else numbers[file.path, file.member])
+
+    return look
 
 
 def fill(step: Step, plan: VolumePlan, first: int, target: SharedArrayName) -> Iterator[Filled]:

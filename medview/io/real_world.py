@@ -18,6 +18,7 @@ from medview.core.errors import ReadError
 from medview.core.study import Instance, Series
 from medview.core.volume import ValueScale
 from medview.io.multiframe import damage_refused, data_sets
+from medview.io.plan import Look, unseen
 from medview.io.values import Rescale
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1.67"
@@ -114,14 +115,16 @@ def is_map(instance: Instance) -> bool:
     return instance.sop_class_uid == _STORAGE
 
 
-def maps_of_study(companions: Sequence[Series], password: str = "") -> dict[str, list[Mapping]]:
+def maps_of_study(
+    companions: Sequence[Series], password: str = "", look: Look = unseen
+) -> dict[str, list[Mapping]]:
     """Maps of separate objects, by the SOP Instance UID of the image they are for.
 
     An object that cannot be read maps nothing.
     """
     instances = [one for series in companions for one in series.instances if is_map(one)]
     found: dict[str, list[Mapping]] = {}
-    for ds in data_sets(instances, password).values():
+    for ds in data_sets(instances, password, look).values():
         if not isinstance(ds, Dataset):
             continue
         with suppress(ReadError), damage_refused("The real-world value map is damaged"):

@@ -6,7 +6,9 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 
 from medview.core.errors import PasswordError, ReadError
 from medview.core.study import (
@@ -22,11 +24,13 @@ from medview.core.study import (
 from medview.io.archives import entries, is_archive, open_file, read_all
 from medview.io.dicomdir import unreachable
 from medview.io.foreign import Foreign, is_companion, recognise, why_not
-from medview.io.found import Listed, Reading, Record, ScanResult, Sealed, Survey
+from medview.io.found import Listed, Lost, Reading, Record, ScanResult, Sealed, Step, Survey
 from medview.io.header import is_dicom
 from medview.io.identity import uid_from
+from medview.io.members import Watch
 from medview.io.plan import ASK_AGAIN
 from medview.io.repeats import Headers
+from medview.io.tars import TAR_ENDS
 from medview.io.tree import Tree
 from medview.io.unpacking import Bytes
 
@@ -37,12 +41,11 @@ _SHOULD_BE_IMAGES = frozenset(
      ".gif", ".svs", ".mgz", ".mnc", ".hdr", ".par", ".v", ".brik")
 )  # fmt: skip
 _JUNK = ("._", ".DS_Store")
+#: These may well hold no image; a file that is packed by itself says by its name that it is one.
+_ARCHIVES = (".zip", ".tar", *TAR_ENDS)
 _HASH_WHOLE = 64 << 20
 _HASH_PART = 16 << 20
-
-
-#: Called with the number of the file that is looked at next, and again while it is worked on.
-Step = Callable[[int], object]
+_NONE_LOST: Lost = MappingProxyType({})
 
 #: So many images cross to the window at once.
 _PIECE = 200
@@ -55,7 +58,12 @@ def scan(paths: Sequence[Path], password: str = "") -> ScanResult:
     folder. Nothing raises: what cannot be read is a problem that names the file.
     """
     surveyed = survey(paths)
-    return _sorted(surveyed, [read(lambda _: None, surveyed.files, password, surveyed.roots)])
+    reading = read(_unmarked, surveyed.files, password, surveyed.roots)
+    return _sorted(_unmarked, surveyed, [reading])
+
+
+def _unmarked(_number: int, _part: int = 0, /) -> None:
+    """Nobody follows."""
 
 
 def survey(paths: Sequence[Path]) -> Survey:
@@ -85,29 +93,43 @@ def survey(paths: Sequence[Path]) -> Survey:
 
 
 def read(
-    step: Step, files: Sequence[Listed], password: str = "", given: Collection[str] = ()
+    step: Step,
+    files: Sequence[Listed],
+    password: str = "",
+    given: Collection[str] = (),
+    lost: Lost = _NONE_LOST,
 ) -> Reading:
-    """The headers of files. Files among the `given` ones are refused in words if they are none."""
-    reader = _Reader(step, password, frozenset(given))
+    """The headers of files. Files among the `given` ones are refused in words if they are none.
+
+    A member of an archive is told as a part of it. `lost` names, where only one archive is read,
+    parts of it that are not to be touched.
+    """
+    reader = _Reader(step, password, frozenset(given), lost)
     for number, (root, path) in enumerate(files):
-        step(number)
-        reader.take(root, path)
+        reader.take(number, root, path)
     return reader.reading()
 
 
 def read_sealed(
-    step: Step, files: Sequence[Listed], password: str = "", given: Collection[str] = ()
+    step: Step,
+    files: Sequence[Listed],
+    password: str = "",
+    given: Collection[str] = (),
+    lost: Lost = _NONE_LOST,
 ) -> Sealed:
     """As `read`, for `sort` in another worker."""
-    return Sealed.of(read(step, files, password, given))
+    return Sealed.of(read(step, files, password, given, lost))
 
 
-def sort(surveyed: Survey, readings: Sequence[Sealed]) -> Iterator[ScanResult]:
+def sort(
+    step: Step, surveyed: Survey, readings: Sequence[Sealed], lost: Lost = _NONE_LOST
+) -> Iterator[ScanResult]:
     """Studies and problems of all that was read, in pieces that cross to another process quickly.
 
-    A study of many images comes in several pieces, one after the other.
+    A study of many images comes in several pieces, one after the other. The steps are the DICOM
+    files one by one, then the rest; those in `lost` are not touched, and are problems.
     """
-    whole = _sorted(surveyed, [reading.opened() for reading in readings])
+    whole = _sorted(step, surveyed, [reading.opened() for reading in readings], lost)
     yield ScanResult((), whole.problems)
     for study in whole.studies:
         for piece in _pieces(study):
@@ -133,18 +155,27 @@ def _pieces(study: Study) -> Iterator[Study]:
         yield replace(study, series=tuple(held))
 
 
-def _sorted(surveyed: Survey, readings: Sequence[Reading]) -> ScanResult:
+def _sorted(
+    step: Step, surveyed: Survey, readings: Sequence[Reading], lost: Lost = _NONE_LOST
+) -> ScanResult:
     tree = Tree(_same_pixels)
     foreign: dict[str, Study] = {}
     problems = list(surveyed.problems)
     found: set[int] = set()
+    numbers = count()
     for reading in readings:
         problems += reading.problems
         found |= reading.found
         for study in reading.foreign:
             foreign.setdefault(study.uid, study)
-        for record in reading.records:
+        for record, number in zip(reading.records, numbers, strict=False):
+            if number in lost:
+                where = Path(record.path, *([record.member] if record.member else ()))
+                problems.append(_refused(where, *lost[number]))
+                continue
+            step(number)
             tree.add(Path(record.path), record.member, record.values)
+    step(next(numbers))
     for number, root in enumerate(surveyed.roots):
         closed = any(problem.path.is_relative_to(root) for problem in surveyed.problems)
         # What lies in a folder that was given as well was found with it.
@@ -164,8 +195,10 @@ def _refused(path: str | Path, reason: str, hint: str = "") -> Problem:
 class _Reader:
     """Reads headers file by file and keeps what was found."""
 
-    def __init__(self, step: Step, password: str, given: frozenset[str]) -> None:
+    def __init__(self, step: Step, password: str, given: frozenset[str], lost: Lost) -> None:
         self._step = step
+        self._lost = lost
+        self._number = 0
         self._password = password
         self._given = given
         self._headers = Headers()
@@ -175,9 +208,10 @@ class _Reader:
         self._found: set[int] = set()
         self._root = 0
 
-    def take(self, root: int, path: str) -> None:
+    def take(self, number: int, root: int, path: str) -> None:
         """Look into one file."""
-        self._root = root
+        self._step(number)
+        self._number, self._root = number, root
         try:
             with open_file(path) as source:
                 head = source.read_at(0, self._headers.look)
@@ -211,8 +245,8 @@ class _Reader:
         self._problems.append(replace(_refused(path, reason, hint), kind=kind))
 
     def _archive(self, path: Path) -> None:
-        for entry in entries(path, self._password):
-            self._step(-1)
+        before = len(self._records), len(self._foreign), len(self._problems)
+        for entry in entries(path, self._password, self._watch()):
             # A member's name may be absolute: it stands behind the archive's all the same.
             inside = f"{path}{os.sep}{entry.member}"
             if entry.refused:
@@ -223,6 +257,20 @@ class _Reader:
                 self._one(str(path), entry.member, entry.source, head)
             except ReadError as error:
                 self._refuse(inside, error.user_text, error.hint)
+        nothing = before == (len(self._records), len(self._foreign), len(self._problems))
+        if nothing and _says_image(path.name) and not path.name.lower().endswith(_ARCHIVES):
+            self._refuse(path, why_not(path.name, b"packed"))
+
+    def _watch(self) -> Watch:
+        """Members as parts of the file, counted from 1; those that were lost before."""
+
+        def look(entry: int) -> None:
+            if entry < 0:
+                self._step(-1)
+            else:
+                self._step(self._number, entry + 1)
+
+        return Watch(look, {part - 1: reason for part, (reason, _) in self._lost.items()})
 
     def _one(self, path: str, member: str, source: Bytes, head: bytes) -> None:
         name = (member or path).rsplit("/", 1)[-1]

@@ -1,7 +1,7 @@
 """Bytes to read at places: memory, a part of something, a compressed stream.
 
-A compressed stream is unpacked piece by piece where somebody looks and is never held as a whole:
-what unpacks without measure costs time up to its limit, but no memory.
+A compressed stream is unpacked piece by piece where somebody looks and is never held in memory as
+a whole: what unpacks without measure costs time up to its limit, but no memory.
 """
 
 from __future__ import annotations
@@ -9,6 +9,10 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import os
+import shutil
+import tempfile
+import weakref
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable
@@ -115,13 +119,49 @@ class _Cursor:
         return None if make is None else _Cursor(make(), self.taken, self.given)
 
 
+class _Spool:
+    """What a stream has given so far, in a temporary file without a name, read again from there.
+
+    It grows to half of the room that was free when it began, and no further; what comes then has
+    to be unpacked again. The file is gone with whoever holds it, also if it is killed.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        try:
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+            weakref.finalize(self, self._file.close)
+            self._room = shutil.disk_usage(tempfile.gettempdir()).free // 2
+        except OSError:
+            self._room = 0
+
+    def put(self, offset: int, piece: bytes) -> None:
+        """Keep what stands at a place, if it is the next that is wanted and there is room."""
+        if offset != self.size or offset + len(piece) > self._room:
+            return
+        try:
+            self.size += self._file.write(piece)
+        except OSError:
+            self._room = 0
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset`, of what is kept."""
+        length = min(length, self.size - offset)
+        return os.pread(self._file.fileno(), length, offset) if length > 0 else b""
+
+
+def _nobody() -> None:
+    """Nobody is told."""
+
+
 class Unpacked:
     """A compressed stream as what it unpacks to, readable anywhere.
 
-    Deflate streams are unpacked from the nearest of places remembered on the way; bzip2 and xz
-    know no such places and start again to go back. ReadError as soon as more than `limit` bytes
-    come out, or where the stream is damaged; reading behind a cut gives what there is.
-    `source` may be exchanged for the same bytes opened again.
+    Deflate streams are unpacked from the nearest of places remembered on the way. bzip2 and xz
+    know no such places: what they gave is spooled, so that the way back costs no second pass.
+    ReadError as soon as more than `limit` bytes come out, or where the stream is damaged; reading
+    behind a cut gives what there is. `source` may be exchanged for the same bytes opened again;
+    `on_piece` is called for each piece that is unpacked.
     """
 
     def __init__(
@@ -135,6 +175,8 @@ class Unpacked:
         self._piece = b""  # what ends at the cursor
         self._places: list[_Cursor] = []
         self._spacing = _SPACING
+        self._spool = _Spool() if self._cursor.copy() is None else None
+        self.on_piece: Callable[[], object] = _nobody
 
     @property
     def size(self) -> int:
@@ -148,16 +190,22 @@ class Unpacked:
     def read_at(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset`."""
         parts: list[bytes] = []
-        self._seek(offset)
         while length > 0:
-            begin = self._cursor.given - len(self._piece)
-            part = self._piece[max(0, offset - begin) :][:length]
+            part = self._kept(offset, length)
             if part:
                 parts.append(part)
                 offset, length = offset + len(part), length - len(part)
             elif not self._step():
                 break
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _kept(self, offset: int, length: int) -> bytes:
+        """Some of what is wanted without unpacking more; otherwise goes where it is near."""
+        if self._spool is not None and offset < self._spool.size:
+            return self._spool.read_at(offset, length)
+        self._seek(offset)
+        begin = self._cursor.given - len(self._piece)
+        return self._piece[max(0, offset - begin) :][:length]
 
     def _seek(self, offset: int) -> None:
         """Go back if need be, or jump ahead to a place that is known."""
@@ -191,8 +239,11 @@ class Unpacked:
             cursor.taken += len(data) - len(getattr(cursor.unpacker, "unconsumed_tail", b""))
         if not piece and not data and not cursor.unpacker.eof:
             return False
+        if self._spool is not None:
+            self._spool.put(cursor.given, piece)
         cursor.given += len(piece)
         self._piece = self._piece[-_BEHIND:] + piece
+        self.on_piece()
         if cursor.given > self._limit:
             raise ReadError(_TOO_MUCH, _IF_TRUSTED)
         self._remember()

@@ -59,8 +59,9 @@ class Order:
 #: Cycles are looked for after so many new things.
 _CYCLES_AFTER = 100_000
 
-#: Two numbers that a worker shares with its lane: the step it is at, and how often it said so.
-MARK_SHAPE = (2,)
+#: Three numbers that a worker shares with its lane: the step it is at, how often it said so, and
+#: the part of the step.
+MARK_SHAPE = (3,)
 
 
 def serve(connection: Connection, terms: Terms, mark: SharedArrayName) -> None:
@@ -90,13 +91,16 @@ def serve(connection: Connection, terms: Terms, mark: SharedArrayName) -> None:
                 connection.send(answer)
 
 
-def _stepper(marks: SharedArray) -> Callable[[int], None]:
-    """What writes down the step that is taken; the same step again says that work goes on."""
+def _stepper(marks: SharedArray) -> Callable[..., None]:
+    """What writes down the step that is taken, and the part of it.
+
+    The same step again, or a number below zero, says that work goes on.
+    """
     numbers = marks.array
 
-    def step(number: int) -> None:
+    def step(number: int, part: int = 0) -> None:
         if number >= 0:
-            numbers[0] = number
+            numbers[0], numbers[2] = number, part
         numbers[1] += 1
 
     return step
@@ -120,7 +124,7 @@ def check_target(target: str, rooms: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _answers(
-    order: Order, rooms: tuple[str, ...], step: Callable[[int], None]
+    order: Order, rooms: tuple[str, ...], step: Callable[..., None]
 ) -> Iterator[tuple[Answer, Any]]:
     target = order.target
     try:

@@ -36,11 +36,17 @@ def _no_piece(_piece: Any) -> None:
 
 
 class LostAtError(ReadError):
-    """A call that works in steps failed, with its worker or without; `at` is the step it was at."""
+    """A call that works in steps failed, with its worker or without.
 
-    def __init__(self, user_text: str, hint: str = "", detail: str = "", at: int = 0) -> None:
+    `at` is the step it was at, `part` the part of it where it named one.
+    """
+
+    def __init__(
+        self, user_text: str, hint: str = "", detail: str = "", at: int = 0, part: int = 0
+    ) -> None:
         super().__init__(user_text, hint, detail)
         self.at = at
+        self.part = part
 
 
 @dataclass(eq=False)
@@ -194,7 +200,7 @@ class ImportLane(Lane):
         marks = self._marks
         assert marks is not None  # noqa: S101  (_begin made it)
         process, connection = self._process_at_hand(marks)
-        marks.array[0] = 0
+        marks.array[0] = marks.array[2] = 0
         try:
             connection.send(Order(call.target, call.arguments, bool(call.step_cpu_s)))
         except OSError:
@@ -210,8 +216,8 @@ class ImportLane(Lane):
             and isinstance(failure, MedviewError)
             and not isinstance(failure, Cancelled)
         ):
-            at = int(marks.array[0])
-            failure = LostAtError(failure.user_text, failure.hint, failure.detail, at)
+            at, _, part = (int(number) for number in marks.array)
+            failure = LostAtError(failure.user_text, failure.hint, failure.detail, at, part)
         call.deliver(result, failure)
 
     def _listen(

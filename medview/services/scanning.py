@@ -1,8 +1,8 @@
 """Scanning: files and folders looked through by all import workers, and sorted into studies.
 
 The files are listed, their headers read in batches, and what was read is sorted by one worker.
-A file that kills its worker, or keeps it busy too long, costs itself: it is named, and the rest of
-its batch is read again without it.
+A file, or a member of an archive, that kills its worker or keeps it busy too long costs itself: it
+is named, and the rest is read, or sorted, again without it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from medview.core.errors import Cancelled, MedviewError
 from medview.core.study import Problem, Series, Severity, Study
-from medview.io.found import Listed, Reading, ScanResult, Sealed, Survey
+from medview.io.found import Listed, Lost, Reading, ScanResult, Sealed, Survey
 from medview.services.lanes import LostAtError
 from medview.services.tasks import Task, Tasks
 
@@ -26,7 +26,10 @@ _FILE_CPU_S = 4.0
 #: A disk that has to spin up, or a share that is far away, is given time.
 _FILE_WALL_S = 60.0
 
-_LISTING_S, _SORTING_S = 300.0, 300.0
+_LISTING_S = 300.0
+
+#: Sorting compares pixels where files share an identifier, and gathers many thousand headers.
+_SORTING_CPU_S, _SORTING_S = 30.0, 300.0
 
 #: Files in one batch: a call costs about as much as ten headers, and others wait for its end.
 _SMALLEST, _LARGEST = 16, 250
@@ -65,6 +68,7 @@ class Scan:
         self._survey = Survey((), ())
         self._readings: dict[int, Sealed] = {}
         self._pieces: list[ScanResult] = []
+        self._unsorted: dict[int, tuple[str, str]] = {}
         self._left = 0
         self._is_over = False
         self._call("survey", tuple(paths), then=self._surveyed, timeout_s=_LISTING_S)
@@ -120,8 +124,9 @@ class Scan:
             self._read(start, min(start + size, count))
         self._sort_if_read()
 
-    def _read(self, start: int, stop: int) -> None:
-        """Ask for the headers of files [start, stop)."""
+    def _read(self, start: int, stop: int, lost: Lost | None = None) -> None:
+        """Ask for the headers of files [start, stop); of one archive without what is lost of it."""
+        lost = lost or {}
         if start >= stop:
             return
         files: tuple[Listed, ...] = self._survey.files[start:stop]
@@ -130,8 +135,9 @@ class Scan:
             files,
             self._password,
             self._survey.roots,
+            lost,
             then=partial(self._take, start, stop),
-            otherwise=partial(self._narrow, start, stop),
+            otherwise=partial(self._narrow, start, stop, lost),
             timeout_s=_FILE_WALL_S,
             step_cpu_s=_FILE_CPU_S,
         )
@@ -142,13 +148,18 @@ class Scan:
         self._on_progress()
         self._sort_if_read()
 
-    def _narrow(self, start: int, stop: int, error: MedviewError) -> None:
-        """One file of a batch cost its worker: name it, and read the others again."""
-        at = start + (error.at if isinstance(error, LostAtError) else 0)
-        root, path = self._survey.files[at]
-        problem = Problem(Path(path), error.user_text, Severity.REFUSED, error.hint)
+    def _narrow(self, start: int, stop: int, lost: Lost, error: MedviewError) -> None:
+        """One file of a batch, or a part of it, cost its worker: the others are read again."""
+        place, part = (error.at, error.part) if isinstance(error, LostAtError) else (0, 0)
+        at = start + place
         self._read(start, at)
         self._read(at + 1, stop)
+        # What cannot be read although the part is left alone is lost as a whole.
+        if part and part not in lost:
+            self._read(at, at + 1, {**lost, part: (error.user_text, error.hint)})
+            return
+        root, path = self._survey.files[at]
+        problem = Problem(Path(path), error.user_text, Severity.REFUSED, error.hint)
         reading = Reading(problems=(problem,), found=frozenset((root,)))
         self._take(at, at + 1, Sealed.of(reading))
 
@@ -157,14 +168,31 @@ class Scan:
             return
         readings = [self._readings[start] for start in sorted(self._readings)]
         self._readings.clear()
+        self._sort(readings)
+
+    def _sort(self, readings: Sequence[Sealed]) -> None:
+        self._pieces.clear()
         self._call(
             "sort",
             replace(self._survey, files=()),
             readings,
+            self._unsorted,
             then=self._finish,
+            otherwise=partial(self._sort_without, readings),
             timeout_s=_SORTING_S,
+            step_cpu_s=_SORTING_CPU_S,
             on_piece=self._pieces.append,
         )
+
+    def _sort_without(self, readings: Sequence[Sealed], error: MedviewError) -> None:
+        """One file cost its worker while it was sorted: the others are sorted again."""
+        count = sum(reading.records for reading in readings)
+        at = error.at if isinstance(error, LostAtError) else count
+        if at >= count or at in self._unsorted:
+            self._fail(error)
+            return
+        self._unsorted[at] = error.user_text, error.hint
+        self._sort(readings)
 
     def _finish(self, _nothing: None) -> None:
         self._is_over = True

@@ -16,14 +16,13 @@ from medview.core.study import Problem, Series
 from medview.core.volume import Volume
 from medview.io.plan import SeriesPlan, clip_of, frame_problems, volume_of
 from medview.services.arrival import Arrival
+from medview.services.planning import Planning
 from medview.services.room import Room
-from medview.services.tasks import Task, Tasks
+from medview.services.tasks import Tasks
 from medview.services.workspace import Workspace
 
 #: Progress is told this often at most: every view paints anew for it.
 TOLD_EVERY_S = 0.1
-
-_PLANNING_S = 300.0
 
 
 def _nowhere(_volume_uid: str) -> int | None:
@@ -43,7 +42,7 @@ class _Load:
     on_done: list[Callable[[tuple[Volume, ...]], object]]
     on_error: list[Callable[[MedviewError], object]]
     on_sight: list[Callable[[], object]] = field(default_factory=list)
-    planning: Task | None = None
+    planning: Planning | None = None
     arrivals: list[Arrival] = field(default_factory=list)
     left: int = 0
     told_at: float = 0.0
@@ -128,14 +127,13 @@ class SeriesLoads:
             if not load.is_over:
                 self._fail(load, error)
 
-        load.planning = self._tasks.call_import(
-            "medview.io.reading:plan",
+        load.planning = Planning(
+            self._tasks,
             series,
             self._workspace.password_of(series.study_uid),
             study.companions_of(series),
             on_done=lambda plan: None if load.is_over else self._planned(load, plan),
             on_error=failed,
-            timeout_s=_PLANNING_S,
         )
 
     def cancel(self, series_uid: str) -> None:
@@ -267,7 +265,7 @@ class SeriesLoads:
         """Forget a load, and free what nobody has taken over."""
         load.is_over = True
         del self._loads[load.series.uid]
-        if load.planning is not None and not load.planning.is_over:
+        if load.planning is not None:
             load.planning.cancel()
         for arrival in load.arrivals:
             if not arrival.is_complete:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from medview.core.errors import Cancelled, MedviewError
 from medview.core.events import Level
 from medview.core.study import Instance, Problem, ProblemKind, Series, Study
 from medview.services.tasks import Tasks
@@ -13,7 +14,12 @@ _REASON = "Other pixels under the identifier of an image that is open; it was le
 _HINT = "Ask the sender which of them is right. To see this one, close the study and open it alone."
 _NOTE = "A file with other pixels under the same identifier was left out"
 
+_UNTOLD = "Files with identifiers of images that are open could not be compared; they were left out"
+
 Image = tuple[Instance, Mapping[str, str]]
+
+#: An image that is open and one that came later, each with its series.
+Pair = tuple[tuple[Series, Image], tuple[Series, Image]]
 
 
 class Twins:
@@ -41,8 +47,21 @@ class Twins:
 
         images = [(one[1], other[1]) for one, other in pairs]
         self._tasks.call_import(
-            "medview.io.twins:differing", images, password, on_done=compared, timeout_s=600.0
+            "medview.io.twins:differing",
+            images,
+            password,
+            on_done=compared,
+            on_error=lambda error: self._untold(pairs[0], error),
+            timeout_s=600.0,
         )
+
+    def _untold(self, pair: Pair, error: MedviewError) -> None:
+        """Nothing is known of the twins: what is open stays, and the reader hears of it."""
+        if isinstance(error, Cancelled):
+            return
+        path = pair[1][1][0].path
+        self._workspace.problems.append(Problem(path, f"{_UNTOLD}: {error.user_text}", hint=_HINT))
+        self._workspace.notify(Level.WARNING, _UNTOLD, _HINT, "study.problems")
 
     def _images(self, study_uid: str) -> dict[str, tuple[Series, Image]]:
         study = self._workspace.studies.get(study_uid)
@@ -60,7 +79,7 @@ class Twins:
         open_already = there[1][0]
         return (open_already.path, open_already.member) != (instance.path, instance.member)
 
-    def _tell(self, pairs: list[tuple[tuple[Series, Image], tuple[Series, Image]]]) -> None:
+    def _tell(self, pairs: list[Pair]) -> None:
         for (series, _), (_, (instance, _)) in pairs:
             path = instance.path / instance.member if instance.member else instance.path
             problem = Problem(path, _REASON, hint=_HINT, kind=ProblemKind.CONFLICT)

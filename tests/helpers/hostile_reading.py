@@ -1,31 +1,73 @@
-"""Imported by an import worker before its first call, this makes files dangerous by their names.
+"""Imported by an import worker before its first call, this makes files dangerous.
 
-`kill-scan` ends the worker that looks at its header, `busy-scan` keeps it busy; `kill-fill` and
-`busy-fill` do so when pixels are read.
+`kill-scan` in the name of a file ends the worker that looks at its header, `busy-scan` keeps it
+busy; `kill-fill` and `busy-fill` do so when pixels are read. As a Series Description, `scan`,
+`sort` and `plan` with these words in front are dangerous wherever the header comes from: when it
+is read, when it is sorted among others, when its frames are worked out.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medview.io import filling, scan
+from medview.core.study import Instance
+from medview.io import dicom_read, filling, scan
+from medview.io.found import Values
+from medview.io.repeats import Headers
+from medview.io.tree import Tree
+
+
+def _meet(name: str, purpose: str) -> None:
+    if f"kill-{purpose}" in name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    while f"busy-{purpose}" in name:
+        pass
 
 
 def _dangerous(purpose: str, open_file: Callable[..., Any]) -> Callable[..., Any]:
     def opened(path: str | Path) -> Any:
-        name = Path(path).name
-        if name.startswith(f"kill-{purpose}"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        while name.startswith(f"busy-{purpose}"):
-            pass
+        _meet(Path(path).name, purpose)
         return open_file(path)
 
     return opened
 
 
+def _replace(owner: Any, name: str, make: Callable[[Callable[..., Any]], Any]) -> None:
+    setattr(owner, name, make(getattr(owner, name)))
+
+
+def _dangerous_header(read: Callable[..., Any]) -> Callable[..., Any]:
+    def headers_read(self: Headers, *arguments: Any) -> Any:
+        values = read(self, *arguments)
+        _meet(values.merged().get("SeriesDescription", ""), "scan")
+        return values
+
+    return headers_read
+
+
+def _dangerous_sorting(add: Callable[..., Any]) -> Callable[..., Any]:
+    def tree_add(self: Tree, path: Path, member: str, values: Values) -> None:
+        _meet(values.merged().get("SeriesDescription", ""), "sort")
+        add(self, path, member, values)
+
+    return tree_add
+
+
+def _dangerous_planning(frames_of: Callable[..., Any]) -> Callable[..., Any]:
+    def frames(instance: Instance, values: Mapping[str, str], header: Any) -> Any:
+        _meet(values.get("SeriesDescription", ""), "plan")
+        return frames_of(instance, values, header)
+
+    return frames
+
+
 for module, purpose in ((scan, "scan"), (filling, "fill")):
-    module.open_file = _dangerous(purpose, module.open_file)  # type: ignore[attr-defined]
+    _replace(module, "open_file", partial(_dangerous, purpose))
+_replace(Headers, "read", _dangerous_header)
+_replace(Tree, "add", _dangerous_sorting)
+_replace(dicom_read, "frames_of", _dangerous_planning)

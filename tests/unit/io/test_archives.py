@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from medview.core.errors import PasswordError, ReadError
 from medview.io import archives
-from medview.io.archives import entries, is_inside, read_members
+from medview.io.archives import entries, read_members
+from medview.io.members import is_inside
 from medview.io.unpacking import UNPACKERS, MemoryBytes, Stream, Unpacked, raw_deflate
 from tests.helpers.bad_inputs.containers import PASSWORD, encrypted_zip
 

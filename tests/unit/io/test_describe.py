@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medview.core.errors import ReadError
-from medview.io.describe import convert, info
-from medview.io.scan import scan
+from medview.io.describe import info
 from tests.helpers.dicom_phantoms import CtOptions, Who, write_ct, write_enhanced, write_projection
 from tests.helpers.phantoms import Phantom
 
@@ -72,13 +70,3 @@ def test_no_millimetre_where_there_is_none(folder: Path) -> None:
     assert by_kind["none"] == (None, None)
     assert by_kind["detector"] == (None, [None, 0.2, 0.1])
     assert by_kind["patient"][0] is not None
-
-
-def test_convert_names_what_is_missing(tmp_path: Path) -> None:
-    write_ct(tmp_path, SMALL)
-    uid = scan([tmp_path]).studies[0].series[0].uid
-    with pytest.raises(ReadError, match="no such series"):
-        convert(tmp_path, "1.2.3", tmp_path / "x.nrrd")
-    with pytest.raises(ReadError, match="no volume 7"):
-        convert(tmp_path, uid, tmp_path / "x.nrrd", volume=7)
-    assert not (tmp_path / "x.nrrd").exists()

@@ -19,7 +19,6 @@ from medview.core.errors import ExportError
 from medview.core.geometry import Calibration, Geometry
 from medview.core.study import Series, SeriesKind
 from medview.core.volume import Volume
-from medview.io.describe import convert
 from medview.io.grid_write import write_grid
 from medview.io.nifti import parse_header
 from medview.io.plan import LoadedSeries
@@ -313,10 +312,11 @@ PHANTOM = Phantom(shape=(6, 20, 16), radius_mm=5).turned(oblique(20, 35))
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha"])
-def test_convert_keeps_place_and_value(tmp_path: Path, ending: str) -> None:
+def test_a_written_series_keeps_place_and_value(tmp_path: Path, ending: str) -> None:
     write_ct(tmp_path / "in", PHANTOM, CtOptions(shuffled=True))
     out = tmp_path / f"out{ending}"
-    convert(tmp_path / "in", series_of(tmp_path / "in").uid, out)
+    (volume,) = load(series_of(tmp_path / "in")).volumes
+    write_grid(volume, out)
     if ending.startswith(".nii"):
         image = nib.load(out)
         assert np.array_equal(np.asarray(image.dataobj).transpose(2, 1, 0), PHANTOM.values())

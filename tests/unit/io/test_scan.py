@@ -21,9 +21,9 @@ from pydicom.uid import (
 )
 
 from medview.core.study import SeriesKind, Severity
-from medview.io import archives
-from medview.io.archives import is_inside
+from medview.io import members
 from medview.io.identity import person
+from medview.io.members import is_inside
 from medview.io.reading import load, plan
 from medview.io.scan import ScanResult, scan
 from tests.helpers.dicom_phantoms import (
@@ -155,7 +155,7 @@ def test_a_bomb_is_refused(tmp_path: Path) -> None:
 
 
 def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MAX_ENTRIES", 20)
+    monkeypatch.setattr(members, "MAX_ENTRIES", 20)
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for n in range(30):

@@ -17,6 +17,7 @@ from medview.core.shared_array import SharedArray
 from medview.core.study import Series, Study
 from medview.core.views import HangingProtocol
 from medview.core.volume import Volume
+from medview.services import planning
 from medview.services.hanging import load_protocols
 from medview.services.loading import Loading
 from medview.services.tasks import Tasks
@@ -157,6 +158,33 @@ def test_files_that_went_away_are_told(bench: Bench, folder: Path) -> None:
     assert len(errors) == 1
     assert not bench.work.volumes
     assert bench.work.notices[-1].level is Level.ERROR
+
+
+@pytest.mark.parametrize("fate", ["kill", "busy"])
+def test_a_file_that_costs_its_worker_while_planned_costs_its_slice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: str
+) -> None:
+    monkeypatch.setattr(planning, "_FILE_CPU_S", 2.0)
+    hostile = {n: {"SeriesDescription": f"{fate}-plan"} for n in (4, 9)}
+    paths = write_ct(tmp_path / "ct", PHANTOM, CtOptions(per_slice=hostile))
+    work, tasks = Workspace(), Tasks(import_workers=1, preload=("tests.helpers.hostile_reading",))
+    bench = Bench(work, tasks, Loading(work, tasks))
+    try:
+        bench.loading.open_paths([tmp_path / "ct"])
+        bench.settle()
+        (study,) = work.studies.values()
+        (volume,) = work.volumes_of(study.series[0].uid)
+        assert volume.geometry.agrees_with(PHANTOM.geometry)
+        assert set(volume.empty_slices) == {4, 9}
+        good = [n for n in range(PHANTOM.shape[0]) if n not in (4, 9)]
+        assert np.allclose(volume.values()[good], PHANTOM.values()[good])
+        told = {one.path: one for one in work.problems}
+        assert set(told) == {paths[4], paths[9]}
+        assert all("stopped" in one.reason and one.hint for one in told.values())
+    finally:
+        for uid in list(work.studies):
+            work.close_study(uid)
+        tasks.close()
 
 
 def test_where_the_first_study_is_broken_the_next_is_shown(

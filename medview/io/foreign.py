@@ -55,7 +55,6 @@ _VOXELS_OF: Mapping[str, tuple[str, ...]] = {
 }
 #: Formats that are known, but read by no library here, by the name of the file.
 _NOT_READ: Mapping[str, str] = {
-    ".mnc": "MINC 2 files are not read",
     ".v": "ECAT files older than version 7 are not read",
     ".img": "The header that belongs to this file (.hdr) is not beside it",
     ".brik": "The header that belongs to this file (.HEAD) is not beside it",
@@ -88,11 +87,11 @@ def recognise(name: str, head: bytes) -> Foreign | None:
 
 
 def _is_guest(lower: str, head: bytes) -> bool:
-    """Whether nibabel reads such a file: MGH, PAR/REC, MINC 1, AFNI, ECAT 7."""
+    """Whether nibabel reads such a file: MGH, PAR/REC, MINC, AFNI, ECAT 7."""
     return (
         lower.endswith((".mgz", ".mgh"))
         or (lower.endswith(".par") and head.lstrip().startswith(b"#"))
-        or (lower.endswith(".mnc") and head[:3] == b"CDF")
+        or (lower.endswith(".mnc") and head.startswith((b"CDF", b"\x89HDF\r\n\x1a\n")))
         or (lower.endswith(".head") and b"DATASET_DIMENSIONS" in head)
         or (lower.endswith(".v") and head[:6] == b"MATRIX")
     )

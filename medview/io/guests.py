@@ -1,4 +1,4 @@
-"""Formats of brain research that nibabel reads: MGH, PAR/REC, MINC 1, AFNI, ECAT."""
+"""Formats of brain research that nibabel reads: MGH, PAR/REC, MINC, AFNI, ECAT."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from nibabel.brikhead import AFNIImage
 from nibabel.ecat import EcatImage
 from nibabel.filebasedimages import ImageFileError
 from nibabel.freesurfer.mghformat import MGHImage
-from nibabel.minc1 import Minc1Image
 from nibabel.openers import ImageOpener
 from nibabel.parrec import PARRECImage
 
 from medview.core.errors import ReadError
 from medview.core.geometry import Calibration, lps_from_ras, reorder_kji
 from medview.core.study import Series
+from medview.io.minc import axes_of_minc, minc_kind
 from medview.io.plan import PixelFormat, PlanePlan, SeriesPlan, VolumePlan
 
 #: What nibabel and the libraries below it raise at damaged files.
@@ -32,9 +32,10 @@ _FAILURES = (ImageFileError, ValueError, KeyError, IndexError, TypeError, Attrib
 _AGAIN = "Get the file again from its source"
 _KINDS: Mapping[str, Any] = MappingProxyType({
     ".mgh": MGHImage, ".mgz": MGHImage, ".par": PARRECImage,
-    ".mnc": Minc1Image, ".head": AFNIImage,
+    ".head": AFNIImage,
     ".v": EcatImage,
 })  # fmt: skip
+_MINC = ".mnc"
 _MOST_VOXELS = 1 << 30
 #: Above this many voxels a file must have a byte for every so many of them; headers have few.
 _BIG_VOXELS, _BEYOND_BELIEF = 1 << 28, 200
@@ -51,6 +52,8 @@ def plan_guest(series: Series, password: str = "") -> SeriesPlan:
     _check_companions(instance.path)
     with _opened(instance.path) as image:
         shape = tuple(int(n) for n in image.shape)
+        if _is_time_first(instance.path, len(shape)):
+            shape = (*shape[1:], shape[0])
         affine = np.array(image.affine, dtype=np.float64)
         placed = _is_placed(image, affine)
     size = np.prod(shape, dtype=float)
@@ -88,14 +91,22 @@ def _opened(path: Path) -> Iterator[Any]:
 
     nibabel leaves the files that it opens itself to the collector of garbage.
     """
-    kind = _KINDS[path.suffix.lower()]
     with _refusing(), ExitStack() as stack:
+        minc = path.suffix.lower() == _MINC
+        if minc:
+            axes_of_minc(path)
+        kind = minc_kind(path) if minc else _KINDS[path.suffix.lower()]
         files = kind.filespec_to_file_map(str(path))
         for part in ("image", "header"):
             own = part in files and (part == "image" or kind is EcatImage)
             if own:
                 files[part].fileobj = stack.enter_context(ImageOpener(files[part].filename))
         yield kind.from_file_map(files)
+
+
+def _is_time_first(path: Path, axes: int) -> bool:
+    """Whether the moments of a series of volumes are its first axis, not its last: MINC alone."""
+    return path.suffix.lower() == _MINC and axes == 4
 
 
 def _is_placed(image: Any, affine: npt.NDArray[np.float64]) -> bool:
@@ -117,6 +128,8 @@ def guest_pictures(planes: Sequence[PlanePlan]) -> Iterator[npt.NDArray[Any] | R
     except ReadError as error:
         yield from [error] * len(planes)
         return
+    if _is_time_first(path, values.ndim):
+        values = np.moveaxis(values, 0, -1)
     stack = values.reshape((*values.shape[:2], -1), order="F")
     for plane in planes:
         yield np.ascontiguousarray(stack[:, :, plane.frame].T)

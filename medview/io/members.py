@@ -33,7 +33,7 @@ _IF_TRUSTED = "Unpack it and open the folder if you trust it"
 class Checked(Protocol):
     """Bytes that the archive has a checksum, or a seal, of."""
 
-    def whole(self) -> bytes:
+    def checked(self) -> bytes:
         """All of it; ReadError unless it is what the archive says."""
         ...
 
@@ -53,7 +53,7 @@ class Entry:
     def data(self) -> bytes:
         """All of it, checked; ReadError where it is damaged."""
         if isinstance(self.source, Checked):
-            return self.source.whole()
+            return self.source.checked()
         return self.source.read_at(0, self.source.size)
 
 

@@ -52,7 +52,7 @@ class _Member:
         """Unchecked, never beyond the size that the archive declares."""
         return Part(self.unpacked, 0, self.size).read_at(offset, length)
 
-    def whole(self) -> bytes:
+    def checked(self) -> bytes:
         """All of it; ReadError unless size and checksum are those the archive declares."""
         data = self.read_at(0, self.size)
         if len(data) != self.size or zlib.crc32(data) != self.crc:
@@ -77,7 +77,7 @@ class _ByLibrary:
         """Unchecked; PasswordError where the password does not fit."""
         return self._read(min(self.size, offset + length))[offset:]
 
-    def whole(self) -> bytes:
+    def checked(self) -> bytes:
         """All of it; ReadError unless its checksum, or seal, is that of the archive."""
         data = self._read(self.size + 1)
         if len(data) != self.size:

@@ -191,10 +191,10 @@ def portions(plan: VolumePlan) -> list[Portion]:
 
 def is_from_the_start(plan: VolumePlan) -> bool:
     """Whether there is no way to a plane but past all planes before it."""
-    return any(
-        plane.format.encoding in _FROM_THE_START or (plane.member and not _is_zip(plane))
-        for plane in plan.planes
-    )
+    inside = [plane.path for plane in plan.planes if plane.member and not _is_zip(plane)]
+    if len(set(inside)) < len(inside):
+        return True
+    return any(plane.format.encoding in _FROM_THE_START for plane in plan.planes)
 
 
 def _is_zip(plane: PlanePlan) -> bool:

@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medview.core.errors import PasswordError, ReadError
-from medview.io import archives
+from medview.io import archives, unpacking
 from medview.io.archives import entries, read_members
 from medview.io.members import is_inside
 from medview.io.unpacking import UNPACKERS, MemoryBytes, Stream, Unpacked, raw_deflate
@@ -60,6 +61,53 @@ def test_every_packing_gives_what_was_packed(pack: Callable[[bytes], bytes]) -> 
     assert unpacked.read_at(600_000, 50) == start[600_000:600_050]
     assert unpacked.read_at(50, 200_000) == start[50:200_050]
     assert unpacked.size == len(start)
+
+
+class Counted:
+    """Bytes that count how often they were read."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.size = len(data)
+        self.read = 0
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        part = self.data[offset : offset + length]
+        self.read += len(part)
+        return part
+
+
+@pytest.mark.parametrize("mark", [b"BZh", b"\xfd7zXZ\0"])
+@pytest.mark.parametrize("room", [1 << 40, 1_000_000])
+def test_going_back_unpacks_nothing_again_while_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, mark: bytes, room: int
+) -> None:
+    monkeypatch.setattr(unpacking.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * room))
+    start = CONTENT[:2_000_000]
+    source = Counted({b"BZh": bz2.compress, b"\xfd7zXZ\0": lzma.compress}[mark](start))
+    pieces: list[int] = []
+    unpacked = Unpacked(source, UNPACKERS[mark], 1 << 30)
+    unpacked.on_piece = lambda: pieces.append(1)
+    assert unpacked.size == len(start)
+    once = source.read, len(pieces)
+    for offset in (1_900_000, 100, 1_000_000, 990_000, 0):
+        assert unpacked.read_at(offset, 50_000) == start[offset : offset + 50_000]
+    assert unpacked.read_at(0, 3_000_000) == start
+    if room > len(start):
+        assert (source.read, len(pieces)) == once
+    else:  # what found no room is unpacked again, and right
+        assert source.read > once[0]
+
+
+def test_a_disk_that_fills_costs_speed_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError
+
+    monkeypatch.setattr(unpacking.tempfile, "TemporaryFile", lambda **_: full())
+    start = CONTENT[:700_000]
+    unpacked = Unpacked(MemoryBytes(lzma.compress(start)), lzma.LZMADecompressor, 1 << 30)
+    assert unpacked.size == len(start)
+    assert unpacked.read_at(10, 600_000) == start[10:600_010]
 
 
 def test_what_swells_is_refused_where_it_passes_the_limit() -> None:

@@ -338,4 +338,4 @@ def test_guests_that_are_damaged_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path / "x.mgh").reason
     (tmp_path / "x.mgh").unlink()
     (tmp_path / "x.mnc").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(200))
-    assert "MINC 2" in refused(tmp_path / "x.mnc").reason
+    assert "damaged" in refused(tmp_path / "x.mnc").reason

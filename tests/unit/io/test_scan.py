@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import shutil
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
@@ -105,6 +111,45 @@ def test_archives_are_read_without_unpacking(folder: Path, tmp_path: Path, kind:
         path = Path(shutil.make_archive(str(tmp_path / "packed"), names.get(kind, kind), folder))
     assert np.array_equal(values_of(scan([path])), SMALL.values())
     assert set(tmp_path.rglob("*")) - before == {path}
+
+
+@pytest.mark.parametrize(
+    ("pack", "ending"), [(gzip.compress, ".gz"), (bz2.compress, ".bz2"), (lzma.compress, ".xz")]
+)
+def test_files_that_are_packed_one_by_one_are_read(
+    folder: Path, tmp_path: Path, pack: Callable[[bytes], bytes], ending: str
+) -> None:
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    for number, path in enumerate(sorted(p for p in folder.rglob("*") if p.is_file())):
+        name = f"{number}.dcm{ending}" if number % 2 else f"{number}"
+        (packed / name).write_bytes(pack(path.read_bytes()))
+    (packed / f"letter.txt{ending}").write_bytes(pack(b"Dear colleague"))
+    result = scan([packed])
+    assert np.array_equal(values_of(result), SMALL.values())
+    assert all("letter" in str(one.path) for one in result.problems)
+    archive = Path(shutil.make_archive(str(tmp_path / "all"), "zip", packed))
+    assert np.array_equal(values_of(scan([archive])), SMALL.values())
+
+
+def test_other_formats_are_read_packed_and_what_is_none_is_named(tmp_path: Path) -> None:
+    values = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / "x.mha"))
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "x.nii")
+    # NIfTI is known by what it holds, MetaImage by its name too.
+    for name, packed in (("x.mha", "scan.mha.gz"), ("x.nii", "scan.gz")):
+        folder = tmp_path / f"in {name}"
+        folder.mkdir()
+        (folder / packed).write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+        found = values_of(scan([folder]))
+        assert np.array_equal(found, values if name == "x.mha" else values.transpose(2, 1, 0))
+    junk = tmp_path / "junk.gz"
+    junk.write_bytes(gzip.compress(b"no image"))
+    (problem,) = scan([junk]).problems
+    assert problem.path == junk
+    assert "no image" in problem.reason
+    junk.write_bytes(gzip.compress(bytes(100_000_000), 1))
+    assert scan([junk]).problems[0].path == junk
 
 
 def test_a_locked_zip_asks_for_its_password(folder: Path, tmp_path: Path) -> None:

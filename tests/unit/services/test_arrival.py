@@ -76,6 +76,10 @@ def test_what_must_be_unpacked_from_its_beginning_is_unpacked_once() -> None:
     inside = sketch(600)
     tar = tuple(replace(plane, path=Path("a.tar.gz"), member="m") for plane in inside.planes)
     assert portions(replace(inside, planes=tar)) == [(0, 600)]
+    # Files packed one by one are no archive that all planes share.
+    packed = tuple(replace(one, path=Path(f"{k}.dcm.gz"), member=f"{k}.dcm")
+                   for k, one in enumerate(inside.planes))  # fmt: skip
+    assert len(portions(replace(inside, planes=packed))) > 2
     zipped = tuple(replace(plane, path=Path("a.zip")) for plane in tar)
     assert len(portions(replace(inside, planes=zipped))) > 2
 

@@ -70,7 +70,7 @@ def write_minc1(path: Path, axes: tuple[str, ...], stored: npt.NDArray[np.int16]
 
 def real(stored: npt.NDArray[np.int16]) -> npt.NDArray[np.float64]:
     """Stored values of the valid range lie evenly between image-min and image-max."""
-    return (stored + 1000.0) / 2000.0 * 200.0 - 50.0
+    return (stored.astype(np.float64) + 1000.0) / 2000.0 * 200.0 - 50.0
 
 
 def series_of(path: Path) -> Series:

@@ -52,6 +52,14 @@ class FrameChanged:
 
 
 @dataclass(frozen=True)
+class TrackChanged:
+    """A track on a clip came, changed or went."""
+
+    uid: str
+    clip_uid: str
+
+
+@dataclass(frozen=True)
 class LoadingChanged:
     """A series is being read: `fraction` 0-1, 1 when it is there or was given up.
 
@@ -124,6 +132,7 @@ Event = (
     | VolumeLoaded
     | ClipLoaded
     | FrameChanged
+    | TrackChanged
     | LoadingChanged
     | SegmentationChanged
     | FindingChanged

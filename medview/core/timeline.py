@@ -68,6 +68,20 @@ class Track:
 
 
 @dataclass(frozen=True)
+class ClipTrack:
+    """A track that a reader placed on a clip, and who did so."""
+
+    clip_uid: str
+    track: Track
+    provenance: Provenance
+
+    @property
+    def uid(self) -> str:
+        """That of the track."""
+        return self.track.uid
+
+
+@dataclass(frozen=True)
 class FrameEvent:
     """Something that happens on one frame, counted from 0."""
 

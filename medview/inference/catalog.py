@@ -17,6 +17,7 @@ from medview.inference.metadata import read_card, read_metrics
 ENGINES: Mapping[str, str] = MappingProxyType(
     {
         "segmentation": "medview.inference.engines.segmentation:Engine",
+        "motion": "medview.inference.engines.motion:Engine",
         "rules": "medview.inference.engines.threshold:Engine",
     }
 )

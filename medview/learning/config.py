@@ -94,6 +94,8 @@ class AugmentConfig:
     log-amplitude of a slow shading, `clip` the largest share of the range cut from each end,
     `colour` the largest log-gain of a single channel, `erase` the largest share of a side that is
     blanked, `mixup` the parameter of the mixture of two pictures (Zhang, arXiv:1710.09412).
+    For motion, `motion_px` is the longest displacement between two frames, `noise` the share of
+    speckle, and `gain` the largest log-gain of one frame against the other.
     """
 
     rotate_deg: float = 15.0
@@ -109,12 +111,15 @@ class AugmentConfig:
     colour: float = 0.0
     erase: float = 0.0
     mixup: float = 0.0
+    motion_px: float = 15.0
+    gain: float = 0.0
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """How the run goes; `early_stop` (0: never) and `validate_every` count epochs.
 
+    An epoch goes `rounds` times through the cases: few cases that are never twice alike.
     `batch` is shared out among `processes`, for processors without an accelerator.
     """
 
@@ -126,6 +131,7 @@ class RunConfig:
     early_stop: int = 0
     validate_every: int = 5
     processes: int = 1
+    rounds: int = 1
 
 
 @dataclass(frozen=True)
@@ -225,7 +231,7 @@ _CHOICES = types.MappingProxyType(
     {
         "loss.name": (
             *("cross_entropy", "mse", "focal", "dice", "dice_ce"),
-            *("box", "depth"),
+            *("box", "depth", "end_point"),
         ),
         "optimiser.name": ("sgd", "adam", "adamw"),
         "schedule.name": ("constant", "cosine", "one_cycle", "poly"),
@@ -257,6 +263,8 @@ def _check_values(config: TrainConfig, problems: list[str]) -> None:
         "run.batch must be above zero": config.run.batch > 0,
         "run.processes must be above zero and divide run.batch": config.run.processes > 0
         and config.run.batch % config.run.processes == 0,
+        "run.rounds must be above zero": config.run.rounds > 0,
+        "augment.motion_px must be above zero": config.augment.motion_px > 0,
         "run.accumulate must be above zero": config.run.accumulate > 0,
         "run.validate_every must be above zero": config.run.validate_every > 0,
         "run.ema must be at least 0 and below 1": 0 <= config.run.ema < 1,

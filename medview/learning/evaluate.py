@@ -22,7 +22,7 @@ from medview.learning.data import SPLITS, Case, Dataset
 from medview.learning.layouts import open_dataset
 from medview.learning.metrics import bootstrap_intervals
 from medview.learning.pictures import image_sha256
-from medview.learning.tasks.choice import make_task
+from medview.learning.tasks.choice import engine_of, make_task
 from medview.learning.tasks.task import Scored, Task, recipe_of_model
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,8 @@ def evaluate(
     cases = dataset.of(chosen)
     if not cases:
         raise ReadError(f"The data set has no case in the split {chosen}.")
+    if split is None:
+        cases = _unseen(model, cases)
     examples = read_all(judge.task, cases)
     scored = []
     for number, (case, example) in enumerate(zip(cases, examples, strict=True), start=1):
@@ -129,7 +131,7 @@ def open_judge(model: Path, dataset: Dataset, device: str) -> Judge:
     """Load a model folder to measure it on a data set; ModelError if they do not fit together."""
     metadata = read_metadata(model)
     own = metadata["medview"]
-    if own["engine"] != dataset.task:
+    if own["engine"] != engine_of(dataset.task):
         raise ModelError(f"The model does {own['engine']}, the data set is for {dataset.task}.")
     orientation = own["preprocess"].get("orientation")
     if orientation not in {"RAS", None}:
@@ -153,13 +155,32 @@ def open_judge(model: Path, dataset: Dataset, device: str) -> Judge:
     )
 
 
-def read_held_out(model: Path) -> dict[str, int]:
-    """Give for every image of the model's data, by SHA-256, the fold that left it out."""
+def _unseen(model: Path, cases: Sequence[Case]) -> tuple[Case, ...]:
+    """Give the cases whose image the model did not learn from, as far as its folder tells."""
+    learned = {row["image_sha256"] for row in _split_rows(model) if row["split"] == "train"}
+    if not learned:
+        return tuple(cases)
+    unseen = tuple(case for case in cases if image_sha256(case) not in learned)
+    if len(unseen) < len(cases):
+        log.info("%d cases left out: the model learned from them", len(cases) - len(unseen))
+    if not unseen:
+        raise ReadError(
+            "The model learned from every case of this data set.",
+            hint="Measure it on others, or name a --split to measure what it remembers.",
+        )
+    return unseen
+
+
+def _split_rows(model: Path) -> list[dict[str, str]]:
     path = model / SPLIT_FILE
     if not path.is_file():
-        return {}
-    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
-    return {row["image_sha256"]: int(row["fold"]) for row in rows if row.get("fold")}
+        return []
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def read_held_out(model: Path) -> dict[str, int]:
+    """Give for every image of the model's data, by SHA-256, the fold that left it out."""
+    return {row["image_sha256"]: int(row["fold"]) for row in _split_rows(model) if row.get("fold")}
 
 
 def _check_classes(metadata: Row, dataset: Dataset) -> None:

@@ -19,6 +19,7 @@ from torch import nn
 from medview.core.errors import ReadError
 from medview.inference.networks.centres import STRIDE
 from medview.learning.config import TrainConfig
+from medview.learning.tasks.choice import engine_of
 from medview.learning.tasks.task import Recipe
 
 _NEEDED = (
@@ -142,18 +143,19 @@ def metadata(
     if trained.task == "segmentation":
         outputs.insert(0, {"index": 0, "label": "background"})
     names = {str(output["index"]): output["label"] for output in outputs}
+    channels = {"0": "image"} if recipe.channels == 1 else {"0": "red", "1": "green", "2": "blue"}
+    if trained.task == "video":
+        channels = {"0": "frame", "1": "next frame"}
     image = {
         "type": "image",
         "format": "magnitude" if recipe.channels == 1 else "rgb",
         "modality": card["scope"]["modality"][0],
-        "num_channels": recipe.channels,
+        "num_channels": len(channels),
         "spatial_shape": list(recipe.patch),
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": trained.task != "classification",
-        "channel_def": {str(n): "image" for n in range(recipe.channels)}
-        if recipe.channels == 1
-        else {"0": "red", "1": "green", "2": "blue"},
+        "channel_def": channels,
     }
     answer = {**image, **_answer_format(trained, names)}
     volumes = len(recipe.patch) == 3
@@ -191,6 +193,7 @@ _PREDICTED = MappingProxyType(
         "detection": "logits of a middle by class, then logarithms of how far the box reaches up, "
         "left, down and right in pixels, in cells of 4 x 4 pixels",
         "instances": "logits of the foreground and of the depth within an object",
+        "video": "displacement to the right and down, in pixels",
     }
 )
 
@@ -209,8 +212,10 @@ def _answer_format(trained: Trained, names: Mapping[str, str]) -> dict[str, Any]
             ways = ["up", "left", "down", "right"]
             named = [*trained.recipe.classes, *ways]
             channels = {str(n): name for n, name in enumerate(named)}
-        case _:
+        case "instances":
             form, shape, channels = "instances", patch, {"0": "foreground", "1": "depth"}
+        case _:
+            form, shape, channels = "motion", patch, {"0": "right", "1": "down"}
     return {
         "format": form,
         "num_channels": len(channels),
@@ -232,7 +237,7 @@ def _own_block(
     }
     block = {
         "id": config.export.id,
-        "engine": trained.task,
+        "engine": engine_of(trained.task),
         "network": network,
         "weights": {"file": "models/model.safetensors", "sha256": sha256},
         "preprocess": {

@@ -37,6 +37,7 @@ def open_dataset(folder: Path) -> Dataset:
     own.
     """
     archives = sorted(folder.glob("*.npz"))
+    videos = folder / "labels.csv"
     layout = _declared(folder) or _recognised(folder)
     if layout is not None:
         cases = _read_index(folder, layout)
@@ -46,6 +47,8 @@ def open_dataset(folder: Path) -> Dataset:
         dataset = Dataset(folder, layout.task, classes, cases)
     elif archives:
         dataset = _medmnist(folder, archives)
+    elif videos.is_file() and (folder / "videos").is_dir():
+        dataset = Dataset(folder, "video", ("motion",), _videos(folder, _rows(videos)))
     else:
         raise ReadError(
             f"{folder.name} is not a data set folder.",
@@ -75,10 +78,12 @@ def _declared(folder: Path) -> _Layout | None:
             hint="It needs task, classes, and [layout] with image and, but for classes, label.",
             detail=repr(error),
         ) from error
-    if found.task not in _TASKS or not (found.label or found.task == "classification"):
+    unlabelled = {"classification", "video"}
+    if found.task not in _TASKS or not (found.label or found.task in unlabelled):
         raise ReadError(
             "dataset.toml could not be understood.",
-            hint=f"task is one of {', '.join(_TASKS)}; all but classification need layout.label.",
+            hint=f"task is one of {', '.join(_TASKS)}; all but classification and video "
+            "need layout.label.",
         )
     return found
 
@@ -220,6 +225,27 @@ def _licences(folder: Path) -> dict[str, str]:
     path = folder / "LICENCES.csv"
     rows = _rows(path) if path.is_file() else []
     return {row["image"]: row["license_class"] for row in rows if "license_class" in row}
+
+
+def _videos(folder: Path, rows: list[dict[str, str]]) -> tuple[Case, ...]:
+    """Know lung ultrasound clips: labels.csv with video and patient, and videos/NAME.
+
+    Clips without a split can be measured on, and dealt into folds.
+    """
+    missing = {"video", "patient"} - set(rows[0] if rows else ())
+    if missing:
+        raise ReadError(f"labels.csv lacks the columns: {', '.join(sorted(missing))}.")
+    return tuple(
+        Case(
+            row["video"],
+            row["patient"] or row["video"],
+            row.get("split") or "val",
+            folder / "videos" / row["video"],
+            answer=row.get("label", ""),
+            tags={"licence": row.get("license_class", "")},
+        )
+        for row in rows
+    )
 
 
 def _medmnist(folder: Path, archives: list[Path]) -> Dataset:

@@ -117,7 +117,8 @@ class Trainer:
         config, state = self.config, self.state
         seed = config.run.seed * 100_003 + state.epoch
         torch.manual_seed(seed)
-        order = torch.randperm(len(self.train)).tolist()
+        rounds = [torch.randperm(len(self.train)) for _ in range(config.run.rounds)]
+        order = torch.cat(rounds).tolist()
         generator = torch.Generator().manual_seed(seed * 101 + parallel.rank())
         order += order[: -len(order) % parallel.count()]
         batch = config.run.batch

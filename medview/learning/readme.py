@@ -21,9 +21,12 @@ _TITLES = {
     "f1": "F1 of objects at overlap 0.5",
     "pq": "panoptic quality",
     "sq": "mean overlap of matched objects",
+    "epe": "end-point error",
 }
 _WHOLE = {
     "map50_95": "mean average precision, overlaps 0.5 to 0.95",
+    "epe_px": "end-point error (pixels)",
+    "epe_still_px": "end-point error of an answer of no motion (pixels)",
     "f1_iou50": "F1 of objects at overlap 0.5",
     "sensitivity_at_spec90": "sensitivity at 90 % specificity",
     "volume_error_median": "volume error, median (share of the true volume)",

@@ -7,6 +7,7 @@ on a model folder calls them.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from torch import nn
 
 from medview.inference.networks.averaging import FlipAverage, FlipMean
 from medview.inference.networks.classifiers import Explains
+from medview.inference.networks.flow import scaled
 from medview.inference.networks.instances import instances_of
 from medview.inference.networks.pictures import ask, boxes_of, resized, to_input, within_margin
 
@@ -172,6 +174,18 @@ def _on_picture(maps: torch.Tensor, image: torch.Tensor, picture: Picture) -> to
     return resized(maps[:, : image.shape[1], : image.shape[2]], picture.shape[:2])
 
 
+def motion_between(
+    network: nn.Module, first: Picture, second: Picture, recipe: FlatRecipe
+) -> npt.NDArray[np.float32]:
+    """Give the motion from one picture to the next of the same size: (2, rows, columns).
+
+    The displacement of each pixel to the right and down, in pixels of the pictures.
+    """
+    pair = torch.cat([recipe.to_input(first), recipe.to_input(second)])
+    motion = ask(network, pair)[:, : pair.shape[1], : pair.shape[2]]
+    return scaled(motion[None], (first.shape[0], first.shape[1]))[0].numpy()
+
+
 def write_answers(
     engine: str,
     network: nn.Module,
@@ -181,14 +195,17 @@ def write_answers(
 ) -> None:
     """Ask about picture files and write what is found beside each other, as the engine does.
 
-    Label maps and numbered objects as PNG, classes and boxes as JSON.
+    Label maps and numbered objects as PNG, classes and boxes as JSON; for motion the pictures are
+    the frames of a clip, and each but the last gets its motion to the next as an array.
     """
     recipe = flat_recipe(metadata)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
+    if engine == "motion":
+        _write_motions(network, recipe, pictures, folder)
+        return
     for name in pictures:
-        with Image.open(name) as image:
-            picture = np.asarray(image.convert("L" if recipe.channels == 1 else "RGB"))
+        picture = _opened(name, recipe)
         target = folder / Path(name).stem
         if engine == "segmentation":
             labels = class_map(network, picture, recipe)
@@ -199,6 +216,19 @@ def write_answers(
         else:
             answer = _named(engine, network, picture, recipe)
             target.with_suffix(".json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _opened(name: str, recipe: FlatRecipe) -> Picture:
+    with Image.open(name) as image:
+        return np.asarray(image.convert("L" if recipe.channels == 1 else "RGB"))
+
+
+def _write_motions(
+    network: nn.Module, recipe: FlatRecipe, pictures: Sequence[str], folder: Path
+) -> None:
+    for name, following in pairwise(pictures):
+        motion = motion_between(network, _opened(name, recipe), _opened(following, recipe), recipe)
+        np.save(folder / f"{Path(name).stem}.npy", motion)
 
 
 def _named(engine: str, network: nn.Module, picture: Picture, recipe: FlatRecipe) -> dict[str, Any]:

@@ -7,13 +7,24 @@ from medview.learning.tasks.instances import Instances
 from medview.learning.tasks.masks import MaskSegmentation
 from medview.learning.tasks.picture_classes import Classification
 from medview.learning.tasks.task import Recipe, Task
+from medview.learning.tasks.video import Motion
 from medview.learning.tasks.volumes import VolumeSegmentation
 
 _BY_NAME: dict[str, type[Task]] = {
     "classification": Classification,
     "detection": Detection,
     "instances": Instances,
+    "video": Motion,
 }
+
+
+#: The engine that reads with a model, where it has another name than the data set's task.
+_ENGINES = {"video": "motion"}
+
+
+def engine_of(name: str) -> str:
+    """Give the engine word of a model that learned the task of a data set."""
+    return _ENGINES.get(name, name)
 
 
 def make_task(

@@ -168,18 +168,21 @@ class Task(ABC):
         """Give the shape of the answer to one patch."""
         return (self.channels_wanted(), *self.recipe.patch)
 
+    def input_shape(self) -> tuple[int, ...]:
+        """Give the shape of one patch as the network takes it."""
+        return (self.recipe.channels, *self.recipe.patch)
+
     def check_network(self, network: nn.Module) -> None:
         """Ask the network about an empty patch before a run is begun; ReadError if it misfits."""
-        patch = self.recipe.patch
+        channels, *patch = self.input_shape()
         network.eval()
         try:
             with torch.inference_mode():
-                image = torch.zeros(1, self.recipe.channels, *patch)
-                given = tuple(network(image).shape)[1:]
+                given = tuple(network(torch.zeros(1, channels, *patch)).shape)[1:]
         except (RuntimeError, ValueError, IndexError) as error:
             raise ReadError(
                 f"The network does not take patches of {' x '.join(map(str, patch))}"
-                f" with {self.recipe.channels} channels.",
+                f" with {channels} channels.",
                 hint=f"It divides every side by {getattr(network, 'divisor', 1)}.",
                 detail=str(error),
             ) from error

@@ -195,8 +195,8 @@ def test_bad_boxes_are_named_and_flat_ones_left_out(tmp_path, caplog):
 def test_a_loss_for_another_task_is_refused():
     with pytest.raises(ReadError, match="box does not fit"):
         flat_task("segmentation", ("mask",), "box")
-    with pytest.raises(ReadError, match="video cannot be learned"):
-        flat_task("video", ("x",), "mse")
+    with pytest.raises(ReadError, match="sounds cannot be learned"):
+        flat_task("sounds", ("x",), "mse")
 
 
 def test_boxes_move_with_the_picture():

@@ -32,6 +32,7 @@ class Dirty:
 
     slices: dict[str, set[int] | None] = field(default_factory=dict)
     findings: dict[str, None] = field(default_factory=dict)
+    tracks: set[str] = field(default_factory=set)
     reports: set[str] = field(default_factory=set)
     steps: set[str] = field(default_factory=set)
     jobs: set[str] = field(default_factory=set)
@@ -70,6 +71,7 @@ class Batch:
     heads: list[tuple[str, str, str]] = field(default_factory=list)
     slices: list[SliceJob] = field(default_factory=list)
     findings: list[tuple[str, str, int, str]] = field(default_factory=list)
+    tracks: list[tuple[str, str, str]] = field(default_factory=list)
     reports: list[tuple[str, str, int, str]] = field(default_factory=list)
     pictures: list[tuple[str, bytes]] = field(default_factory=list)
     steps: list[tuple[str, int, bytes]] = field(default_factory=list)
@@ -77,6 +79,7 @@ class Batch:
     audit: list[AuditRow] = field(default_factory=list)
     gone_segmentations: list[tuple[str]] = field(default_factory=list)
     gone_findings: list[tuple[str]] = field(default_factory=list)
+    gone_tracks: list[tuple[str]] = field(default_factory=list)
     gone_reports: list[tuple[str]] = field(default_factory=list)
     gone_steps: list[tuple[str, int]] = field(default_factory=list)
     old_steps: list[tuple[str]] = field(default_factory=list)
@@ -100,6 +103,7 @@ class Batch:
         many("DELETE FROM segmentation WHERE uid = ?", self.gone_segmentations)
         many("DELETE FROM segmentation_slice WHERE segmentation_uid = ?", self.gone_segmentations)
         many("DELETE FROM finding WHERE uid = ?", self.gone_findings)
+        many("DELETE FROM track WHERE uid = ?", self.gone_tracks)
         many("DELETE FROM report WHERE uid = ?", self.gone_reports)
         many("INSERT OR REPLACE INTO study VALUES (?, ?, ?, ?, 1)", self.studies)
         many(_upsert("segmentation"), self.heads)
@@ -110,6 +114,7 @@ class Batch:
             " place = excluded.place, content = excluded.content",
             self.findings,
         )
+        many(_upsert("track"), self.tracks)
         many("INSERT OR IGNORE INTO picture VALUES (?, ?)", self.pictures)
         many(
             "INSERT INTO report VALUES (?, ?, ?, ?) ON CONFLICT (uid) DO UPDATE SET"
@@ -154,6 +159,7 @@ def gather(dirty: Dirty, workspace: Workspace, saved: Saved) -> Batch:
             studies[study_uid] = None
             place = workspace.findings_of(study_uid).index(finding)
             batch.findings.append((uid, study_uid, place, to_text(finding)))
+    _gather_tracks(batch, workspace, dirty.tracks, studies)
     for study_uid in sorted(dirty.reports):
         studies[study_uid] = None
         _gather_reports(
@@ -190,6 +196,19 @@ def _gather_segmentation(
     batch.heads.append((uid, study_uid, to_text(head)))
     numbers = None if touched is None else tuple(sorted(touched))
     batch.slices.append(SliceJob(uid, segmentation.labels, numbers))
+
+
+def _gather_tracks(
+    batch: Batch, workspace: Workspace, uids: set[str], studies: dict[str, None]
+) -> None:
+    for uid in sorted(uids):
+        track = workspace.tracks.get(uid)
+        if track is None:
+            batch.gone_tracks.append((uid,))
+        else:
+            study_uid = workspace.study_of(uid).uid
+            studies[study_uid] = None
+            batch.tracks.append((uid, study_uid, to_text(track)))
 
 
 def _gather_reports(batch: Batch, versions: tuple[Report, ...], saved: set[str]) -> None:

@@ -14,9 +14,11 @@ from medview.services.edits import (
     AddSegmentation,
     ChangeFindings,
     ChangeReport,
+    ChangeTracks,
     Compound,
     Edit,
     FindingStep,
+    TrackStep,
 )
 from medview.services.kept import KeptWork, read_kept
 from medview.services.loading import Loading
@@ -119,7 +121,8 @@ class BringingBack:
                 )
             finally:
                 self.is_putting = False
-            if len(edits) == len(work.segmentations) + bool(work.findings) + len(work.reports):
+            whole = len(work.segmentations) + bool(work.findings) + len(work.reports)
+            if len(edits) == whole + bool(work.tracks):
                 self._workspace.history.restore(work.study_uid, work.steps)
                 self._workspace.emit(HistoryChanged())
             day = work.saved_at[:16].replace("T", " ")
@@ -149,6 +152,13 @@ class BringingBack:
         )
         if steps:
             edits.append(ChangeFindings(study_uid, steps, _TITLE))
+        tracks = tuple(
+            TrackStep(None, track)
+            for track in work.tracks
+            if track.uid not in self._workspace.tracks
+        )
+        if tracks:
+            edits.append(ChangeTracks(study_uid, tracks, _TITLE))
         if self._workspace.report_of(study_uid) is None:
             before: Report | None = None
             for report in work.reports:

@@ -18,6 +18,7 @@ from medview.services import (
     commands_ai,
     commands_clip,
     commands_edit,
+    commands_track,
     commands_values,
     commands_view,
 )
@@ -35,6 +36,7 @@ from medview.services.scales import Scales
 from medview.services.settings import Settings
 from medview.services.store import Store
 from medview.services.tasks import Tasks
+from medview.services.tracking import Tracking
 from medview.services.viewing import Viewing
 from medview.services.watch import Watch
 from medview.services.workspace import Workspace
@@ -56,6 +58,7 @@ class Services:
     graphics: ImageGraphics
     scales: Scales
     jobs: Jobs
+    tracking: Tracking
     catalog: Catalog
     tasks: Tasks
     store: Store
@@ -112,6 +115,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         graphics=ImageGraphics(workspace, tasks),
         scales=Scales(workspace),
         jobs=jobs,
+        tracking=Tracking(workspace, viewing, jobs, tasks),
         catalog=models,
         tasks=tasks,
         store=store,
@@ -127,7 +131,8 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
 
 def _register(services: Services) -> None:
     registry = services.commands
-    for room in (commands_edit, commands_view, commands_values, commands_clip, commands_ai):
+    rooms = (commands_edit, commands_view, commands_values, commands_clip, commands_track)
+    for room in (*rooms, commands_ai):
         room.register(registry, services)
     tasks, jobs, loading, store = services.tasks, services.jobs, services.loading, services.store
     registry.add_activity(tasks.pump, lambda: tasks.idle and loading.idle and store.idle)

@@ -17,11 +17,12 @@ def register(registry: Registry, services: Services) -> None:
     jobs, viewing = services.jobs, services.viewing
 
     def run(model: str = "", volume: str = "", device: str = "", *, override: bool = False) -> str:
-        volume_uid = volume or _shown_volume(services)
-        if volume_uid not in services.workspace.volumes:
+        image_uid = volume or _shown_image(services)
+        workspace = services.workspace
+        if image_uid not in workspace.volumes and image_uid not in workspace.clips:
             raise CommandError("That image is not open.", "Open its series first.")
-        model_id = model or _best_model(services, volume_uid)
-        return jobs.run(model_id, volume_uid, device=device, override=override)
+        model_id = model or _best_model(services, image_uid)
+        return jobs.run(model_id, image_uid, device=device, override=override)
 
     def cancel(job: str = "") -> int:
         uids = [job] if job else _unfinished(services)
@@ -34,9 +35,9 @@ def register(registry: Registry, services: Services) -> None:
             "ai.run",
             "Run the model",
             run,
-            enabled=lambda: viewing.volume is not None or bool(services.workspace.volumes),
+            enabled=lambda: viewing.picture is not None or bool(services.workspace.volumes),
             shortcut="Ctrl+R",
-            help="Run a model on the image shown: the one named, else the one that fits best.",
+            help="Run a model on the image or clip: the one named, else the one that fits best.",
             menu="AI",
         )
     )
@@ -53,8 +54,8 @@ def register(registry: Registry, services: Services) -> None:
     )
 
 
-def _best_model(services: Services, volume_uid: str) -> str:
-    fitting = services.jobs.fitting(volume_uid)
+def _best_model(services: Services, image_uid: str) -> str:
+    fitting = services.jobs.fitting(image_uid)
     if not fitting:
         raise ModelError(
             "No installed model is for this image.",
@@ -63,11 +64,11 @@ def _best_model(services: Services, volume_uid: str) -> str:
     return fitting[0].id
 
 
-def _shown_volume(services: Services) -> str:
-    volume = services.viewing.volume
-    if volume is None:
+def _shown_image(services: Services) -> str:
+    shown = services.viewing.volume or services.viewing.clip
+    if shown is None:
         raise CommandError("There is no image to look at.", "Open a study first.")
-    return volume.uid
+    return shown.uid
 
 
 def _unfinished(services: Services) -> list[str]:

@@ -27,6 +27,12 @@ _TOOLS = (
     (ToolKind.CROSSHAIR, "Crosshair", "Shift+C", "Drag the point where all planes cut."),
     (ToolKind.BRUSH, "Brush", "B", "Paint the chosen segment."),
     (ToolKind.ERASER, "Eraser", "X", "Clear voxels of the chosen segment."),
+    (
+        ToolKind.TRACK,
+        "Track",
+        "T",
+        "In a clip: click for a point, draw a line or contour, drag what is there to correct it.",
+    ),
 )
 
 

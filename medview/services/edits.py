@@ -9,6 +9,7 @@ from typing import Protocol
 from medview.core.findings import Finding
 from medview.core.report import Report
 from medview.core.segmentation import LabelEdit, Segment, Segmentation
+from medview.core.timeline import ClipTrack
 from medview.services.work import Work
 
 #: What one object of a few fields costs in memory, roughly.
@@ -177,6 +178,57 @@ class ChangeFindings:
                 work.drop_finding(uid)
 
 
+@dataclass(frozen=True)
+class TrackStep:
+    """One track before and after; None where it is not there."""
+
+    before: ClipTrack | None
+    after: ClipTrack | None
+
+    @property
+    def uid(self) -> str:
+        """Of the track."""
+        either = self.after or self.before
+        if either is None:
+            raise ValueError("A step from nothing to nothing")
+        return either.uid
+
+
+@dataclass(frozen=True, eq=False)
+class ChangeTracks:
+    """Tracks on a clip come, change or go."""
+
+    study_uid: str
+    steps: tuple[TrackStep, ...]
+    title: str
+    stroke: str = ""
+
+    @property
+    def cost_bytes(self) -> int:
+        """About a hundred bytes a place."""
+        tracks = [one.track for step in self.steps for one in (step.before, step.after) if one]
+        return _OBJECT_BYTES + 100 * sum(len(on) for track in tracks for on in track.places)
+
+    def apply(self, work: Work) -> None:
+        """Put the tracks as they are after."""
+        self._change(work, [(step.uid, step.before, step.after) for step in self.steps])
+
+    def revert(self, work: Work) -> None:
+        """Put them as they were."""
+        self._change(work, [(step.uid, step.after, step.before) for step in reversed(self.steps)])
+
+    def _change(
+        self, work: Work, steps: list[tuple[str, ClipTrack | None, ClipTrack | None]]
+    ) -> None:
+        if any(work.tracks.get(uid) != old for uid, old, _ in steps):
+            raise ValueError(f"The tracks are not those that “{self.title}” was made for")
+        for uid, old, new in steps:
+            if new is not None:
+                work.put_track(self.study_uid, new)
+            elif old is not None:
+                work.drop_track(uid)
+
+
 @dataclass(frozen=True, eq=False)
 class ChangeReport:
     """The newest report of a study becomes another; None where there is none yet."""
@@ -255,19 +307,24 @@ def leaves(edit: Edit) -> Iterator[Edit]:
 
 
 def joined(first: Edit, second: Edit) -> Compound:
-    """Two edits of one stroke as one: dabs side by side, findings and report from first to last.
+    """Two edits of one stroke as one: dabs side by side, all else from first to last.
 
     What a stroke does to findings and report depends on no label, so it may be gathered behind
     the dabs; a hundred dabs then keep two versions of a report and not a hundred.
     """
     dabs: list[Edit] = []
     steps: dict[str, FindingStep] = {}
+    tracks: dict[str, TrackStep] = {}
     reports: ChangeReport | None = None
     for leaf in (*leaves(first), *leaves(second)):
         if isinstance(leaf, ChangeFindings):
             for step in leaf.steps:
                 start = steps[step.uid].before if step.uid in steps else step.before
                 steps[step.uid] = FindingStep(start, step.after)
+        elif isinstance(leaf, ChangeTracks):
+            for one in leaf.steps:
+                begin = tracks[one.uid].before if one.uid in tracks else one.before
+                tracks[one.uid] = TrackStep(begin, one.after)
         elif isinstance(leaf, ChangeReport):
             reports = leaf if reports is None else replace(reports, after=leaf.after)
         else:
@@ -275,6 +332,8 @@ def joined(first: Edit, second: Edit) -> Compound:
     parts = list(dabs)
     if steps:
         parts.append(ChangeFindings(first.study_uid, tuple(steps.values()), first.title))
+    if tracks:
+        parts.append(ChangeTracks(first.study_uid, tuple(tracks.values()), first.title))
     if reports is not None:
         parts.append(reports)
     return Compound(first.study_uid, first.title, tuple(parts), first.stroke)

@@ -16,6 +16,7 @@ from medview.core.errors import MedviewError, StoreError
 from medview.core.findings import Finding
 from medview.core.report import Report
 from medview.core.segmentation import Segmentation
+from medview.core.timeline import ClipTrack
 from medview.services.edits import Edit
 from medview.services.journal import KeptReport, KeptSegmentation, from_text, unpack_slice
 from medview.services.steps import hold_together, unpack_step
@@ -50,9 +51,10 @@ class KeptWork:
     reports: tuple[Report, ...]
     steps: tuple[Edit, ...] = ()
     losses: int = 0
+    tracks: tuple[ClipTrack, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.segmentations or self.findings or self.reports)
+        return bool(self.segmentations or self.findings or self.reports or self.tracks)
 
 
 def read_kept(path: Path, study_uid: str) -> KeptWork:
@@ -94,10 +96,12 @@ class _Reading:
         heads = self._objects(KeptSegmentation, "segmentation", study_uid)
         segmentations = tuple((head.series_uid, self._segmentation(head)) for head in heads)
         findings = tuple(self._objects(Finding, "finding", study_uid, "place, rowid"))
+        tracks = tuple(self._objects(ClipTrack, "track", study_uid))
         reports = self._reports(study_uid)
         steps = self._steps(study_uid)
         labels = [labels for _, labels in segmentations]
-        if self._losses or not hold_together(steps, labels, findings, reports, study_uid):
+        together = hold_together(steps, labels, findings, reports, study_uid, tracks)
+        if self._losses or not together:
             steps = ()
         return KeptWork(
             study_uid=study_uid,
@@ -107,6 +111,7 @@ class _Reading:
             reports=reports,
             steps=steps,
             losses=self._losses,
+            tracks=tracks,
         )
 
     def _objects(self, kind: type[T], table: str, study_uid: str, order: str = "rowid") -> list[T]:

@@ -13,14 +13,17 @@ from medview.core.geometry import Box
 from medview.core.plain import from_plain
 from medview.core.report import Report
 from medview.core.segmentation import LabelEdit, Segment, Segmentation
+from medview.core.timeline import ClipTrack
 from medview.services.edits import (
     ChangeFindings,
     ChangeReport,
     ChangeSegments,
+    ChangeTracks,
     Compound,
     Edit,
     FindingStep,
     PaintEdit,
+    TrackStep,
     leaves,
 )
 from medview.services.journal import KeptReport, to_text
@@ -61,6 +64,14 @@ class KeptFindings:
 
 
 @dataclass(frozen=True)
+class KeptTracks:
+    """Tracks before and after."""
+
+    track_steps: tuple[TrackStep, ...]
+    title: str
+
+
+@dataclass(frozen=True)
 class KeptReports:
     """A report before and after, pictures apart."""
 
@@ -69,13 +80,16 @@ class KeptReports:
     title: str
 
 
+KeptPart = KeptPaint | KeptSegments | KeptFindings | KeptTracks | KeptReports
+
+
 @dataclass(frozen=True)
 class KeptStep:
     """One entry of the history."""
 
     title: str
     stroke: str
-    parts: tuple[KeptPaint | KeptSegments | KeptFindings | KeptReports, ...]
+    parts: tuple[KeptPart, ...]
 
 
 def pack_step(edit: Edit) -> bytes | None:
@@ -103,6 +117,7 @@ def hold_together(
     findings: Sequence[Finding],
     reports: Sequence[Report],
     study_uid: str,
+    tracks: Sequence[ClipTrack] = (),
 ) -> bool:
     """Whether all steps can be taken back and done again from the work as it is.
 
@@ -113,6 +128,8 @@ def hold_together(
         work.put_segmentation(segmentation)
     for finding in findings:
         work.put_finding(study_uid, finding)
+    for track in tracks:
+        work.put_track(study_uid, track)
     for report in reports:
         work.put_report(report)
     whole = Compound(study_uid, "All steps", tuple(steps))
@@ -124,7 +141,7 @@ def hold_together(
     return True
 
 
-def _kept(leaf: Edit) -> KeptPaint | KeptSegments | KeptFindings | KeptReports | None:
+def _kept(leaf: Edit) -> KeptPart | None:
     if isinstance(leaf, PaintEdit):
         change = leaf.change
         return KeptPaint(
@@ -139,6 +156,8 @@ def _kept(leaf: Edit) -> KeptPaint | KeptSegments | KeptFindings | KeptReports |
         return KeptSegments(leaf.segmentation_uid, leaf.before, leaf.after, leaf.title)
     if isinstance(leaf, ChangeFindings):
         return KeptFindings(leaf.steps, leaf.title)
+    if isinstance(leaf, ChangeTracks):
+        return KeptTracks(leaf.steps, leaf.title)
     if isinstance(leaf, ChangeReport):
         before = None if leaf.before is None else KeptReport.of(leaf.before)[0]
         return KeptReports(before, KeptReport.of(leaf.after)[0], leaf.title)
@@ -146,7 +165,7 @@ def _kept(leaf: Edit) -> KeptPaint | KeptSegments | KeptFindings | KeptReports |
 
 
 def _edit(
-    part: KeptPaint | KeptSegments | KeptFindings | KeptReports,
+    part: KeptPart,
     study_uid: str,
     pictures: Mapping[str, bytes],
 ) -> Edit:
@@ -167,5 +186,7 @@ def _edit(
         )
     if isinstance(part, KeptFindings):
         return ChangeFindings(study_uid, part.steps, part.title)
+    if isinstance(part, KeptTracks):
+        return ChangeTracks(study_uid, part.track_steps, part.title)
     before = None if part.report_before is None else part.report_before.whole(pictures)
     return ChangeReport(study_uid, before, part.report_after.whole(pictures), part.title)

@@ -17,6 +17,7 @@ from medview.core.events import (
     Notice,
     ReportChanged,
     SegmentationChanged,
+    TrackChanged,
 )
 from medview.services.audit import NO_HASH, AuditRow
 from medview.services.batch import Batch, Dirty, Saved, gather
@@ -89,6 +90,7 @@ class Store:
         events = workspace.events
         events.segmentation_changed.connect(self._on_segmentation)
         events.finding_changed.connect(self._on_finding)
+        events.track_changed.connect(self._on_track)
         events.report_changed.connect(self._on_report)
         events.job_changed.connect(self._on_job)
         events.history_changed.connect(self._on_history)
@@ -199,6 +201,12 @@ class Store:
         if self._back is not None and self._back.is_putting:
             return
         self._dirty.findings[event.uid] = None
+        self._save_soon()
+
+    def _on_track(self, event: TrackChanged) -> None:
+        if self._back is not None and self._back.is_putting:
+            return
+        self._dirty.tracks.add(event.uid)
         self._save_soon()
 
     def _on_report(self, event: ReportChanged) -> None:

@@ -13,11 +13,16 @@ from medview.core.errors import StoreError
 from medview.core.findings import utc_now
 
 #: Version of the tables: major << 16 | minor. A newer minor only adds, a newer major changes.
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 VERSION = MAJOR << 16 | MINOR
 
-#: Everything a store of version 1.0 holds. Pixels of originals are not among it.
-SCHEMA = """
+_TRACKS = """
+CREATE TABLE track (uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL, content TEXT NOT NULL);
+CREATE INDEX track_of_study ON track (study_uid);
+"""
+
+#: Everything a store of this version holds. Pixels of originals are not among it.
+SCHEMA = f"""{_TRACKS}
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE study (
     uid TEXT PRIMARY KEY, title TEXT NOT NULL, sources TEXT NOT NULL,
@@ -57,7 +62,9 @@ CREATE INDEX report_of_study ON report (study_uid);
 """
 
 #: Upgrades to run, in order, on a store whose version is below the key.
-UPGRADES: Mapping[int, Callable[[sqlite3.Connection], None]] = MappingProxyType({})
+UPGRADES: Mapping[int, Callable[[sqlite3.Connection], None]] = MappingProxyType(
+    {1 << 16 | 1: lambda connection: _run(connection, _TRACKS)}
+)
 
 
 class NewerStoreError(StoreError):
@@ -175,6 +182,12 @@ def _upgrade(connection: sqlite3.Connection, version: int) -> None:
             upgrade(connection)
             connection.execute(f"PRAGMA user_version = {target}")
             connection.execute("COMMIT")
+
+
+def _run(connection: sqlite3.Connection, statements: str) -> None:
+    """Run statements one by one, inside the transaction that is open."""
+    for statement in statements.split(";"):
+        connection.execute(statement)
 
 
 def _check(connection: sqlite3.Connection) -> None:

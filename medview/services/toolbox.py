@@ -27,6 +27,7 @@ class ToolKind(StrEnum):
     CROSSHAIR = "crosshair"
     BRUSH = "brush"
     ERASER = "eraser"
+    TRACK = "track"
 
 
 @dataclass(frozen=True)

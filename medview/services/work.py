@@ -1,4 +1,4 @@
-"""The reader's work: the labels, findings and reports that edits change, and nothing else can."""
+"""The reader's work: the labels, findings, tracks and reports that edits change, nothing else."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from types import MappingProxyType
 
 import numpy as np
 
-from medview.core.events import Event, FindingChanged, ReportChanged, SegmentationChanged
+from medview.core.events import (
+    Event,
+    FindingChanged,
+    ReportChanged,
+    SegmentationChanged,
+    TrackChanged,
+)
 from medview.core.findings import Finding
 from medview.core.report import Report
 from medview.core.segmentation import LabelArray, LabelEdit, Segmentation
+from medview.core.timeline import ClipTrack
 
 
 class Work:
@@ -27,11 +34,14 @@ class Work:
         self._segmentations: dict[str, Segmentation] = {}
         self._findings: dict[str, Finding] = {}
         self._study_of_finding: dict[str, str] = {}
+        self._tracks: dict[str, ClipTrack] = {}
+        self._study_of_track: dict[str, str] = {}
         self._reports: dict[str, tuple[Report, ...]] = {}
         self._revisions: dict[str, int] = {}
         self._changes: list[Event] = []
         self.segmentations: Mapping[str, Segmentation] = MappingProxyType(self._segmentations)
         self.findings: Mapping[str, Finding] = MappingProxyType(self._findings)
+        self.tracks: Mapping[str, ClipTrack] = MappingProxyType(self._tracks)
 
     @property
     def reports(self) -> Mapping[str, Report]:
@@ -41,6 +51,10 @@ class Work:
     def study_of_finding(self, uid: str) -> str:
         """The UID of the study a finding is about; KeyError if there is no such finding."""
         return self._study_of_finding[uid]
+
+    def study_of_track(self, uid: str) -> str:
+        """The UID of the study a track belongs to; KeyError if there is no such track."""
+        return self._study_of_track[uid]
 
     def findings_of(self, study_uid: str) -> tuple[Finding, ...]:
         """Findings of one study in the order they first came."""
@@ -94,6 +108,18 @@ class Work:
         del self._findings[uid]
         self._changes.append(FindingChanged(uid))
 
+    def put_track(self, study_uid: str, track: ClipTrack) -> None:
+        """Add a track or replace the one with the same UID."""
+        self._tracks[track.uid] = track
+        self._study_of_track[track.uid] = study_uid
+        self._changes.append(TrackChanged(track.uid, track.clip_uid))
+
+    def drop_track(self, uid: str) -> None:
+        """Take a track out."""
+        track = self._tracks.pop(uid)
+        del self._study_of_track[uid]
+        self._changes.append(TrackChanged(uid, track.clip_uid))
+
     def put_report(self, report: Report) -> None:
         """Replace the newest version of a study's report, or add a version with another UID."""
         versions = self._reports.get(report.study_uid, ())
@@ -119,6 +145,8 @@ class Work:
         for uid in [uid for uid, study in self._study_of_finding.items() if study == study_uid]:
             self._findings.pop(uid, None)
             del self._study_of_finding[uid]
+        for uid in [uid for uid, study in self._study_of_track.items() if study == study_uid]:
+            del self._study_of_track[uid], self._tracks[uid]
         self._reports.pop(study_uid, None)
 
     def take_changes(self) -> tuple[Event, ...]:

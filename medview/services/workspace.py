@@ -27,6 +27,7 @@ from medview.core.events import (
     SettingChanged,
     StudyClosed,
     StudyOpened,
+    TrackChanged,
     ViewChanged,
     VolumeLoaded,
 )
@@ -35,6 +36,7 @@ from medview.core.jobs import InferenceJob
 from medview.core.report import Report
 from medview.core.segmentation import Segmentation
 from medview.core.study import Problem, Series, Study
+from medview.core.timeline import ClipTrack
 from medview.core.volume import Volume
 from medview.services.edits import Compound, Edit
 from medview.services.held import Held, Hold
@@ -51,6 +53,7 @@ class Events(SignalGroup):
     volume_loaded = Signal(VolumeLoaded)
     clip_loaded = Signal(ClipLoaded)
     frame_changed = Signal(FrameChanged)
+    track_changed = Signal(TrackChanged)
     loading_changed = Signal(LoadingChanged)
     segmentation_changed = Signal(SegmentationChanged)
     finding_changed = Signal(FindingChanged)
@@ -70,6 +73,7 @@ SIGNAL_OF: Mapping[type, str] = MappingProxyType(
         VolumeLoaded: "volume_loaded",
         ClipLoaded: "clip_loaded",
         FrameChanged: "frame_changed",
+        TrackChanged: "track_changed",
         LoadingChanged: "loading_changed",
         SegmentationChanged: "segmentation_changed",
         FindingChanged: "finding_changed",
@@ -117,6 +121,8 @@ class Workspace:
         #: Volumes of which some planes are there; nothing but looking is to be done with them.
         self.arriving: Mapping[str, Arriving] = MappingProxyType(self._held.arriving)
         self.jobs: Mapping[str, InferenceJob] = MappingProxyType(self._jobs)
+        #: Tracks on clips by UID, in the order they came.
+        self.tracks: Mapping[str, ClipTrack] = self._work.tracks
         if settings is not None:
             settings.changed.connect(self.emit)
             self.notices.extend(settings.notices)
@@ -154,7 +160,7 @@ class Workspace:
         return self._study_with_series(uid).find_series(uid)
 
     def study_of(self, uid: str) -> Study:
-        """The study that a study, series, volume, clip, segmentation or finding UID belongs to.
+        """The study that a study, series, volume, clip, segmentation, finding or track belongs to.
 
         KeyError for a UID of nothing open.
         """
@@ -162,6 +168,8 @@ class Workspace:
             return self._studies[uid]
         if uid in self.findings:
             return self._studies[self._work.study_of_finding(uid)]
+        if uid in self.tracks:
+            return self._studies[self._work.study_of_track(uid)]
         if uid in self.segmentations:
             uid = self.segmentations[uid].volume_uid
         return self._study_with_series(self._held.series_of(uid))

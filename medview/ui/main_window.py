@@ -145,7 +145,8 @@ class MainWindow(QMainWindow):
             self._name_patient()
         for changed in changes.of(JobChanged):
             job = self.services.workspace.jobs.get(changed.uid)
-            if job is not None and job.state is JobState.DONE:
+            proposes = job is not None and "tracks" not in job.parameters
+            if proposes and job is not None and job.state is JobState.DONE:
                 # What was just proposed waits for a decision: bring it to the front.
                 self._docks["findings"].raise_()
         for event in changes.of(SettingChanged):

@@ -64,7 +64,7 @@ MENUS: tuple[tuple[str, Entries], ...] = (
         "Tools",
         (
             "tool.window", "tool.pan", "tool.zoom", "tool.crosshair", "", "tool.brush",
-            "tool.eraser",
+            "tool.eraser", "tool.track",
         ),
     ),
     (
@@ -75,6 +75,7 @@ MENUS: tuple[tuple[str, Entries], ...] = (
             "brush.within", "brush.spare", "brush.erase_all",
         ),
     ),
+    ("Track", ("track.follow", "track.uncorrect", "", "track.delete")),
     ("AI", ("ai.run", "ai.cancel", "", "ai.card")),
     (
         "Report",
@@ -98,9 +99,9 @@ MENUS: tuple[tuple[str, Entries], ...] = (
 TOOLBAR = (
     "study.open_folder", "study.open_files", "", "edit.undo", "edit.redo", "", "layout.one",
     "layout.mpr", "layout.four", "layout.volume", "", "tool.window", "tool.pan", "tool.zoom",
-    "tool.crosshair", "tool.brush", "tool.eraser", "", "clip.toggle", "", "view.invert",
-    "view.reset", "view.segments", "", "ai.run", "report.add_key_image", "report.sign",
-    "report.export",
+    "tool.crosshair", "tool.brush", "tool.eraser", "tool.track", "", "clip.toggle", "",
+    "view.invert", "view.reset", "view.segments", "", "ai.run",
+    "report.add_key_image", "report.sign", "report.export",
 )  # fmt: skip
 
 #: Commands that need an answer before anything happens: marked with three dots.
@@ -128,6 +129,8 @@ ICONS = {
     "tool.crosshair": "crosshair",
     "tool.brush": "brush",
     "tool.eraser": "eraser",
+    "tool.track": "track",
+    "track.delete": "trash",
     "brush.sphere": "sphere",
     "clip.toggle": "play",
     "clip.play": "play",

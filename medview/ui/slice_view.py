@@ -32,8 +32,10 @@ from medview.ui.tools.brush_tool import BrushTool
 from medview.ui.tools.crosshair_tool import CrosshairTool
 from medview.ui.tools.pan_tool import PanTool
 from medview.ui.tools.tool import Pointer, Tool
+from medview.ui.tools.track_tool import TrackTool
 from medview.ui.tools.window_tool import WindowTool
 from medview.ui.tools.zoom_tool import ZoomTool
+from medview.ui.track_painting import paint_tracks
 from medview.ui.viewport import Viewport
 
 _BUTTONS = {
@@ -179,6 +181,7 @@ class SliceView(QWidget):
             ToolKind.CROSSHAIR: CrosshairTool(viewing),
             ToolKind.BRUSH: BrushTool(viewing, commands, erases=False),
             ToolKind.ERASER: BrushTool(viewing, commands, erases=True),
+            ToolKind.TRACK: TrackTool(viewing, self._services.tracking, commands),
         }
 
     # Staying up to date
@@ -189,6 +192,7 @@ class SliceView(QWidget):
         events.volume_loaded.connect(self._on_change)
         events.clip_loaded.connect(self._on_change)
         events.frame_changed.connect(self._on_change)
+        events.track_changed.connect(self._on_change)
         events.loading_changed.connect(self._on_change)
         events.study_closed.connect(self._on_change)
         events.setting_changed.connect(self._on_change)
@@ -279,6 +283,9 @@ class SliceView(QWidget):
             paint_message(painter, area, self.font(), self._message())
             return
         paint_marks(painter, self._services, self.port)
+        tool = self._held[1] if self._held is not None else None
+        drawn = tool.drawn if isinstance(tool, TrackTool) else ("", ())
+        paint_tracks(painter, self._services, self.port, drawn)
         dressing = dressing_of(self._services, self.plane, self.port, hover)
         self._dresser.paint(painter, area, self.font(), dressing)
 

@@ -31,6 +31,7 @@ from medview.ui.cine_bar import CineBar
 from medview.ui.dialogs.about import NOT_FOR_CLINICAL_USE
 from medview.ui.slice_view import SliceView
 from medview.ui.text import label
+from medview.ui.timeline import Timeline
 from medview.ui.volume_view import VolumeView
 
 _VOLUME = "volume"
@@ -59,6 +60,7 @@ class ViewGrid(QStackedWidget):
         self._split.setHandleWidth(3)
         column.addWidget(self._split, 1)
         column.addWidget(CineBar(services, bridge, self._page))
+        column.addWidget(Timeline(services, bridge, self._page))
         self.addWidget(self._welcome)
         self.addWidget(self._page)
         bridge.changed.connect(self._on_changed)

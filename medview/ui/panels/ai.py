@@ -18,7 +18,6 @@ from medview.core.events import ClipLoaded, JobChanged, StudyClosed, ViewChanged
 from medview.core.jobs import InferenceJob, JobState
 from medview.core.models import ModelCard, Task
 from medview.core.study import Severity
-from medview.core.volume import Volume
 from medview.inference.scope import Reason
 from medview.services.bundle import Services
 from medview.ui import icons, theme
@@ -98,15 +97,13 @@ class AiPanel(QWidget):
         self._fitted_uid = uid
         if not self._cards:
             self._hint.setText("No models are installed.")
-        elif clip is not None:
-            self._hint.setText("No model looks at clips: they are for images.")
-        elif volume is None:
+        elif not uid:
             self._hint.setText("Open a series to see which models fit it.")
-        self._hint.setVisible(volume is None or not self._cards)
+        self._hint.setVisible(not uid or not self._cards)
         badness = {}
         for model_id, widget in self._cards.items():
-            reasons = self._services.jobs.fit(model_id, volume.uid) if volume is not None else ()
-            widget.show_fit(volume, reasons)
+            reasons = self._services.jobs.fit(model_id, uid) if uid else ()
+            widget.show_fit(uid, reasons)
             refused = any(reason.severity is Severity.REFUSED for reason in reasons)
             badness[model_id] = (refused, widget.card.task is Task.RULES, len(reasons))
         self._sort(sorted(self._cards, key=lambda model_id: badness[model_id]))
@@ -141,7 +138,7 @@ class ModelWidget(QFrame):
         self.card = card
         self._services = services
         self._bridge = bridge
-        self._volume: Volume | None = None
+        self._image_uid = ""
         self._job: InferenceJob | None = None
         self._reasons: tuple[Reason, ...] = ()
         resources = services.paths.resources
@@ -162,20 +159,20 @@ class ModelWidget(QFrame):
         self._lay_out()
         self.show_job(None)
 
-    def show_fit(self, volume: Volume | None, reasons: tuple[Reason, ...]) -> None:
-        """Say whether the model is for this image."""
-        self._volume, self._reasons = volume, reasons
+    def show_fit(self, image_uid: str, reasons: tuple[Reason, ...]) -> None:
+        """Say whether the model is for the volume or clip on show, "" for none."""
+        self._image_uid, self._reasons = image_uid, reasons
         refused = [reason for reason in reasons if reason.severity is Severity.REFUSED]
         words = "\n".join(shown(reason.text) for reason in (refused or reasons))
-        if volume is None:
+        if not image_uid:
             self._fit.setText(shown(self.card.intended_use))
         elif not reasons:
             self._fit.setText("Fits this image.")
         else:
             self._fit.setText(words)
-        role = "bad" if refused else "caution" if reasons else "good" if volume else "muted"
+        role = "bad" if refused else "caution" if reasons else "good" if image_uid else "muted"
         theme.set_role(self._fit, role)
-        theme.set_role(self, "true" if volume is not None and not refused else "false", "chosen")
+        theme.set_role(self, "true" if image_uid and not refused else "false", "chosen")
         can_insist = bool(refused) and not any(reason.final for reason in refused)
         self.run.setText("Run anyway …" if can_insist else "Run")
         theme.set_role(self.run, "" if refused else "primary")
@@ -243,10 +240,10 @@ class ModelWidget(QFrame):
 
     def _enable(self) -> None:
         final = any(reason.final for reason in self._reasons if reason.severity is Severity.REFUSED)
-        self.run.setEnabled(self._volume is not None and not final)
+        self.run.setEnabled(bool(self._image_uid) and not final)
 
     def _start(self) -> None:
-        if self._volume is None:
+        if not self._image_uid:
             return
         refused = [r.text for r in self._reasons if r.severity is Severity.REFUSED]
         if not refused:
@@ -266,12 +263,10 @@ class ModelWidget(QFrame):
         box.open()
 
     def _run_now(self, *, override: bool) -> None:
-        if self._volume is None:
-            return
         self._bridge.run(
             "ai.run",
             model=self.card.id,
-            volume=self._volume.uid,
+            volume=self._image_uid,
             device=self._services.settings.text("ai.device"),
             override=override,
         )

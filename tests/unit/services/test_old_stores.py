@@ -34,6 +34,8 @@ def test_a_store_of_an_earlier_release_opens_with_all_its_work(file: Path, tmp_p
     store.close()
     kept = read_kept(path, STUDY)
     assert kept.losses == 0
+    since_tracks = tuple(int(part) for part in file.stem.split(".")) >= (1, 1)
+    assert [one.track.name for one in kept.tracks] == (["Wall"] if since_tracks else [])
     ((_, labels),) = kept.segmentations
     assert [int((labels.labels == number).sum()) for number in (1, 2)] == [64, 48]
     assert [finding.review.state for finding in kept.findings] == [

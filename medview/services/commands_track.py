@@ -1,0 +1,95 @@
+"""Commands for tracks on clips: placing, correcting, following, deleting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from medview.core.errors import CommandError
+from medview.core.timeline import FramePoint, TrackShape
+from medview.services.commands import Command, Registry
+from medview.services.tracking import Tracking
+from medview.services.viewing import Viewing
+
+if TYPE_CHECKING:
+    # The bundle builds the registry and calls `register`: it knows this module, not the reverse.
+    from medview.services.bundle import Services
+
+
+def register(registry: Registry, services: Services) -> None:
+    """Add the commands of tracks."""
+    for command in _commands(services.viewing, services.tracking):
+        registry.add(command)
+
+
+def _commands(viewing: Viewing, tracking: Tracking) -> tuple[Command, ...]:
+    def has_clip() -> bool:
+        return viewing.clip is not None
+
+    def point(row: float, column: float, name: str = "") -> str:
+        return tracking.place([(row, column)], TrackShape.POINT, name)
+
+    def line(points: Sequence[Sequence[float]], name: str = "", *, closed: bool = False) -> str:
+        shape = TrackShape.CONTOUR if closed else TrackShape.LINE
+        return tracking.place(_places(points), shape, name)
+
+    return (
+        Command(
+            "track.point", "Place a point", point, enabled=has_clip,
+            help="Put a point on the frame on show, at row and column in pixels, and follow it.",
+        ),
+        Command(
+            "track.line", "Place a line", line, enabled=has_clip,
+            help="Put a line through points (row, column) on the frame on show, closed or open.",
+        ),
+        *_changes(tracking),
+    )  # fmt: skip
+
+
+def _changes(tracking: Tracking) -> tuple[Command, ...]:
+    """Commands for a track that is there: the one named by its UID, else the chosen one."""
+
+    def correct(points: Sequence[Sequence[float]], track: str = "") -> None:
+        tracking.correct(track, _places(points))
+
+    def rename(name: str, track: str = "") -> None:
+        tracking.rename(track, name)
+
+    def follow(track: str = "") -> None:
+        tracking.follow(track)
+
+    def uncorrect(track: str = "") -> None:
+        tracking.uncorrect(track)
+
+    def delete(track: str = "") -> None:
+        tracking.delete(track)
+
+    def select(track: str) -> None:
+        tracking.select(track)
+
+    rows: tuple[tuple[str, str, Callable[..., None], str, str], ...] = (
+        ("correct", "Correct a track", correct, "",
+         "Say where the chosen track is on the frame on show: its points (row, column)."),
+        ("select", "Choose a track", select, "",
+         "The track that commands and the timeline are about, by its UID."),
+        ("rename", "Name a track", rename, "", "Give the chosen track another name."),
+        ("follow", "Follow again", follow, "Track",
+         "Let the model follow the chosen track through the clip."),
+        ("uncorrect", "Drop the correction", uncorrect, "Track",
+         "The frame on show is no key frame of the chosen track any more."),
+        ("delete", "Delete the track", delete, "Track", "Take the chosen track off the clip."),
+    )  # fmt: skip
+    return tuple(
+        Command(
+            f"track.{name}", title, run, enabled=lambda: tracking.selected is not None,
+            menu=menu, help=words,
+        )
+        for name, title, run, menu, words in rows
+    )  # fmt: skip
+
+
+def _places(points: Sequence[Sequence[float]]) -> list[FramePoint]:
+    try:
+        return [(float(row), float(column)) for row, column in points]
+    except (TypeError, ValueError) as error:
+        raise CommandError("Points are two numbers each: row and column in pixels") from error

@@ -52,18 +52,24 @@ class Patient:
 class Instance:
     """One file (or one member of it) with what sorting and referencing need.
 
-    `member` is its name inside the archive at `path`. `headers` holds header values as text by
-    DICOM keyword where they differ from those of its series.
+    `member` is its name inside the archive at `path`, which is kept as text, in `file`: thousands
+    of paths would take longer to cross to another process than all else. `headers` holds header
+    values as text by DICOM keyword where they differ from those of its series.
     """
 
     sop_instance_uid: str
     sop_class_uid: str
-    path: Path
+    file: str
     number: int | None = None
     frames: int = 1
     transfer_syntax_uid: str = ""
     member: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def path(self) -> Path:
+        """The file, or the archive that holds it."""
+        return Path(self.file)
 
     def __repr__(self) -> str:
         return f"Instance(frames={self.frames})"

@@ -27,14 +27,20 @@ _HEAD = 512
 
 @dataclass(frozen=True)
 class FileBytes:
-    """An open file as something to read at places."""
+    """An open file as something to read at places; closed at the end of its `with`."""
 
     descriptor: int
     size: int
 
+    def __enter__(self) -> FileBytes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.descriptor)
+
     def read_at(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset`."""
-        parts = []
+        parts: list[bytes] = []
         while length > 0:
             try:
                 part = os.pread(self.descriptor, min(length, 1 << 30), offset)
@@ -42,25 +48,24 @@ class FileBytes:
                 raise ReadError("The file cannot be read", detail=str(error)) from error
             if not part:
                 break
-            parts.append(part)
             offset, length = offset + len(part), length - len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            if not parts and (length == 0 or offset >= self.size):
+                return part
+            parts.append(part)
+        return b"".join(parts)
 
 
-@contextmanager
-def open_file(path: str | Path) -> Iterator[FileBytes]:
+def open_file(path: str | Path) -> FileBytes:
     """A regular file, opened for reading; ReadError for anything else, without ever waiting."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except (OSError, ValueError) as error:
         raise ReadError(_why(error), "Check the file and its permissions", str(error)) from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ReadError("This is a device or a pipe, not a file")
-        yield FileBytes(descriptor, status.st_size)
-    finally:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
+        raise ReadError("This is a device or a pipe, not a file")
+    return FileBytes(descriptor, status.st_size)
 
 
 def _why(error: Exception) -> str:
@@ -73,6 +78,8 @@ def _why(error: Exception) -> str:
 
 def is_archive(name: str, head: bytes) -> bool:
     """Whether a file of that name that begins so (265 bytes or more) is an archive, or packed."""
+    if head.startswith(b"\0"):
+        return False  # the preamble of most DICOM files; archives begin with a sign or a name
     if name.lower().endswith(_READ_PACKED):
         return False
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06") or head[257:262] == b"ustar":

@@ -103,14 +103,14 @@ def _all_frames(
     pairs = [(one, {**series.headers, **one.headers}) for one in series.instances]
     # A report or the like that was filed under the images is no image.
     pairs = [(one, values) for one, values in pairs if kind_of(values) in PICTURED]
-    wanted = [one for one, values in pairs if one not in lost and needs_data_set(values)]
+    wanted = [one for one, values in pairs if needs_data_set(values) and one not in lost]
     headers = data_sets(wanted, password, look)
     for instance, values in pairs:
-        if instance in lost:
+        if lost and instance in lost:
             frames += lost_frame(instance, values)
             continue
         look(instance)
-        header = headers.get((instance.path, instance.member))
+        header = headers.get((instance.file, instance.member)) if headers else None
         try:
             if isinstance(header, ReadError):
                 raise header
@@ -201,6 +201,8 @@ def _alike(frames: Sequence[Frame]) -> list[list[Frame]]:
 
 
 def _same_plane(one: Place, other: Place) -> bool:
+    if one.orientation == other.orientation and one.spacing == other.spacing:
+        return True
     return bool(
         max(abs(a - b) for a, b in zip(one.orientation, other.orientation, strict=True))
         < _SAME_DIRECTION
@@ -376,7 +378,7 @@ def _planes(draft: _Draft, scale: Scale) -> tuple[PlanePlan, ...]:
         direct = frame.offset >= 0
         planes.append(
             PlanePlan(
-                path=frame.instance.path,
+                file=frame.instance.file,
                 format=frame.form,
                 member=frame.instance.member,
                 frame=picture,

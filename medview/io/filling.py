@@ -82,17 +82,17 @@ class Filling:
         A plane that cannot be read is left at the plan's blank value.
         """
         numbered = enumerate(self._plan.planes, self._first)
-        for path, group in groupby(numbered, key=lambda pair: pair[1].path):
+        for file, group in groupby(numbered, key=lambda pair: pair[1].file):
             places = dict(group)
             self._step(next(iter(places)) - self._first)
-            if path is None:
+            if file is None:
                 self._blank(places)
                 yield from places
                 continue
             try:
-                yield from self._from_file(path, places)
+                yield from self._from_file(file, places)
             except ReadError as error:
-                self._lose(path, error, list(places))
+                self._lose(file, error, list(places))
                 yield from places
 
     def _plane(self, number: int) -> PlanePlan:
@@ -103,14 +103,14 @@ class Filling:
             self._voxels[k] = self._plan.blank
         self.lost.update(places)
 
-    def _lose(self, path: Path, error: ReadError, places: Sequence[int]) -> None:
+    def _lose(self, file: str, error: ReadError, places: Sequence[int]) -> None:
         self._blank(places)
-        shown, place = self._where(path, places, ", shown empty")
+        shown, place = self._where(file, places, ", shown empty")
         self.problems.append(
             Problem(shown, error.user_text + place, Severity.REFUSED, error.hint or _AGAIN)
         )
 
-    def _where(self, path: Path, places: Sequence[int], fate: str) -> tuple[Path, str]:
+    def _where(self, file: str, places: Sequence[int], fate: str) -> tuple[Path, str]:
         """The file or member to name, and which slices of the volume it is about."""
         member = self._plane(places[0]).member
         total = self._plan.shape[0]
@@ -119,22 +119,22 @@ class Filling:
         place = f" ({noun} {numbers} of {total}{fate})" if total > 1 else ""
         if self._plan.is_clip:  # its lost frames are left out, and counted by whoever shows it
             place = ""
-        return (path / member if member else path), place
+        return (Path(file) / member if member else Path(file)), place
 
-    def _doubt(self, path: Path, reason: str, places: Sequence[int]) -> None:
+    def _doubt(self, file: str, reason: str, places: Sequence[int]) -> None:
         """Name planes that were decoded although something was odd about them."""
-        shown, where = self._where(path, places, "")
+        shown, where = self._where(file, places, "")
         self.problems.append(Problem(shown, reason + where, Severity.WARNING, _AGAIN))
 
-    def _from_file(self, path: Path, places: dict[int, PlanePlan]) -> Iterator[int]:
+    def _from_file(self, file: str, places: dict[int, PlanePlan]) -> Iterator[int]:
         """Planes of one file, or of members of one archive."""
         members: dict[str, list[int]] = {}
         for k, plane in places.items():
             members.setdefault(plane.member, []).append(k)
         if "" not in members:
-            yield from self._from_archive(path, members)
+            yield from self._from_archive(file, members)
             return
-        with open_file(path) as source:
+        with open_file(file) as source:
             # A file that was cut goes the way that says what is missing.
             end = max(plane.offset + plane.format.plane_bytes for plane in places.values())
             if end <= source.size and all(map(self._lies_as_kept, places.values())):
@@ -144,21 +144,21 @@ class Filling:
                     yield k
                 return
             data = source.read_at(0, source.size)
-        yield from self._from_data(path, data, list(places))
+        yield from self._from_data(file, data, list(places))
 
-    def _from_archive(self, path: Path, members: dict[str, list[int]]) -> Iterator[int]:
+    def _from_archive(self, file: str, members: dict[str, list[int]]) -> Iterator[int]:
         missing = dict(members)
-        for entry in read_members(path, members, self._plan.password):
+        for entry in read_members(Path(file), members, self._plan.password):
             places = missing.pop(entry.member)
             try:
                 data = entry.data
             except ReadError as error:
-                self._lose(path, error, places)
+                self._lose(file, error, places)
                 yield from places
                 continue
-            yield from self._from_data(path, data, places)
+            yield from self._from_data(file, data, places)
         for places in missing.values():
-            self._lose(path, ReadError("The archive has changed", "Open it again"), places)
+            self._lose(file, ReadError("The archive has changed", "Open it again"), places)
             yield from places
 
     def _lies_as_kept(self, plane: PlanePlan) -> bool:
@@ -189,7 +189,7 @@ class Filling:
             return buffer
         return cleaned(buffer, plane.format)
 
-    def _from_data(self, path: Path, data: bytes, places: Sequence[int]) -> Iterator[int]:
+    def _from_data(self, file: str, data: bytes, places: Sequence[int]) -> Iterator[int]:
         """Planes out of a whole file in memory."""
         planes = [self._plane(k) for k in places]
         bad: dict[str, tuple[ReadError, list[int]]] = {}
@@ -205,10 +205,10 @@ class Filling:
                 self._voxels[k] = self._kept(plane, picture)
             yield k
         for error, lost in bad.values():
-            self._lose(path, error, lost)
+            self._lose(file, error, lost)
             yield from lost
         for reason, doubted in doubts.items():
-            self._doubt(path, reason, doubted)
+            self._doubt(file, reason, doubted)
 
     def _stepped(
         self, data: bytes, places: Sequence[int]

@@ -10,7 +10,7 @@ from pathlib import Path
 from medview.core.errors import ReadError
 from medview.core.study import Study
 from medview.io.archives import entries, is_archive, open_file
-from medview.io.found import FirstLook, Values
+from medview.io.found import FirstLook, Record, Values
 from medview.io.header import is_dicom
 from medview.io.identity import IMAGE_KINDS
 from medview.io.reading import fill_volume, one_plane, plan
@@ -99,6 +99,6 @@ def _look_at(
 def _study_of(path: Path, member: str, values: Values) -> Study | None:
     """The study of one file, if it holds an image."""
     tree = Tree(lambda _one, _other: False)
-    tree.add(path, member, values)
+    tree.add(Record(str(path), member, values))
     (study,) = tree.studies()
     return study if study.series[0].kind in IMAGE_KINDS else None

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +42,7 @@ class Survey:
     problems: tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True)
-class Values:
+class Values(NamedTuple):
     """Header values of one file, with the facts about the file itself (names that begin with _).
 
     `base` is shared by files that are alike, as the same object; `changes` says what differs.
@@ -57,13 +57,17 @@ class Values:
         return {**self.base, **self.changes}
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """A DICOM file, or a member of an archive, by its header."""
 
     path: str
     member: str
     values: Values
+
+    @property
+    def shown(self) -> Path:
+        """What it is called where something is told of it."""
+        return Path(self.path) / self.member if self.member else Path(self.path)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -106,13 +107,17 @@ def place_of(values: Values) -> Place | None:
     position = numbers(values, "ImagePositionPatient")
     cosines = numbers(values, "ImageOrientationPatient")
     spacing = numbers(values, "PixelSpacing")
-    if len(position) != 3 or len(spacing) != 2 or not is_orientation(cosines):
+    if not _is_plane(cosines, spacing) or len(position) != 3:
         return None
-    if not _is_spacing(spacing):
-        return None
-    if max(abs(x) for x in position) > _FARTHEST_MM:
+    if max(map(abs, position)) > _FARTHEST_MM:
         return None
     return Place(np.array(position), cosines, (spacing[0], spacing[1]))
+
+
+@lru_cache(maxsize=1024)
+def _is_plane(cosines: tuple[float, ...], spacing: tuple[float, ...]) -> bool:
+    """Whether both make sense; slice after slice repeats them."""
+    return len(spacing) == 2 and is_orientation(cosines) and _is_spacing(spacing)
 
 
 def why_unplaced(values: Values) -> str:

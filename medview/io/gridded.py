@@ -100,7 +100,7 @@ def _volume(
     stored = np.dtype(file.dtype)
     wide = stored.itemsize > 4
     slope, intercept = file.scales[time % len(file.scales)] if file.scales else (1.0, 0.0)
-    files = file.slabs or (file.path,)
+    files = tuple(map(str, file.slabs or (file.path,)))
     share = count * slices // len(files)
     planes = tuple(
         PlanePlan(

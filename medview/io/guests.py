@@ -72,7 +72,7 @@ def plan_guest(series: Series, password: str = "") -> SeriesPlan:
             dtype="<f4",
             affine=tuple(tuple(float(x) for x in line) for line in grid),
             planes=tuple(
-                PlanePlan(instance.path, form, frame=time * slices + k) for k in range(slices)
+                PlanePlan(instance.file, form, frame=time * slices + k) for k in range(slices)
             ),
             frame_of_reference_uid=series.frame_of_reference_uid,
             calibration=Calibration.PATIENT if placed else Calibration.NONE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 
 from medview.core.study import Patient, SeriesKind
 from medview.io.nuclear import is_moving
@@ -46,12 +47,9 @@ _PICTURES = PROJECTIONS | {"US", "IVUS", "ES", "XC", "OP", "GM", "OT", "SC"}
 
 def kind_of(values: Values) -> SeriesKind:
     """What an object is, from its SOP class, its modality and whether it has frames."""
-    sop_class = values.get("SOPClassUID", "")
-    suffix = sop_class.removeprefix(_STORAGE)
-    if suffix != sop_class:
-        for prefix, kind in _KINDS:
-            if suffix == prefix or suffix.startswith(prefix + "."):
-                return kind
+    stated = _kind_of_class(values.get("SOPClassUID", ""))
+    if stated is not None:
+        return stated
     if int(values.get("_PixelOffset", "-1")) < 0:
         # An image whose pixels are missing is still what its header says; the plan refuses it.
         if values.get("Modality") in _VOLUMES:
@@ -60,7 +58,10 @@ def kind_of(values: Values) -> SeriesKind:
         return SeriesKind.IMAGES if pictured else SeriesKind.OTHER
     if is_moving(values) and values.get("NumberOfFrames", "").strip() not in ("", "0", "1"):
         return SeriesKind.CLIP
-    grouped = values.get("PerFrameFunctionalGroupsSequence") and suffix not in _SHADOWS
+    grouped = (
+        values.get("PerFrameFunctionalGroupsSequence")
+        and values.get("SOPClassUID", "").removeprefix(_STORAGE) not in _SHADOWS
+    )
     if values.get("Modality") in _VOLUMES or grouped:
         return SeriesKind.VOLUME
     if values.get("ImagePositionPatient") and values.get("ImageOrientationPatient"):
@@ -69,6 +70,17 @@ def kind_of(values: Values) -> SeriesKind:
     video = values.get("_TransferSyntax") in VIDEO_SYNTAXES
     several = video or (frames.isdigit() and int(frames) > 1)
     return SeriesKind.CLIP if several else SeriesKind.IMAGES
+
+
+@lru_cache(maxsize=256)
+def _kind_of_class(sop_class: str) -> SeriesKind | None:
+    """What objects of a SOP class are, where they are no pictures of patients."""
+    suffix = sop_class.removeprefix(_STORAGE)
+    if suffix != sop_class:
+        for prefix, kind in _KINDS:
+            if suffix == prefix or suffix.startswith(prefix + "."):
+                return kind
+    return None
 
 
 def person(name: str) -> str:

@@ -76,33 +76,33 @@ def data_set(instance: Instance, password: str = "", *, pixels: bool = False) ->
 
 def data_sets(
     instances: Sequence[Instance], password: str = "", look: Look = unseen
-) -> dict[tuple[Path, str], Dataset | ReadError]:
-    """The headers of several instances by path and member, each archive gone through once.
+) -> dict[tuple[str, str], Dataset | ReadError]:
+    """The headers of several instances by file and member, each archive gone through once.
 
     `look` is told each instance before it is read, and again while work on it goes on.
     """
-    found: dict[tuple[Path, str], Dataset | ReadError] = {}
-    by_path: dict[Path, dict[str, Instance]] = {}
+    found: dict[tuple[str, str], Dataset | ReadError] = {}
+    by_file: dict[str, dict[str, Instance]] = {}
     for instance in instances:
-        by_path.setdefault(instance.path, {})[instance.member] = instance
+        by_file.setdefault(instance.file, {})[instance.member] = instance
     current: Instance | None = None
     watch = Watch(lambda _entry: look(current))
-    for path, members in by_path.items():
+    for file, members in by_file.items():
         current = next(iter(members.values()))
         look(current)
         try:
-            for entry in read_all(path, list(members), password, watch):
+            for entry in read_all(Path(file), list(members), password, watch):
                 current = members[entry.member]
                 look(current)
                 syntax = current.transfer_syntax_uid
                 try:
-                    found[path, entry.member] = _parsed(
+                    found[file, entry.member] = _parsed(
                         entry.data, syntax, pixels=syntax in VIDEO_SYNTAXES
                     )
                 except ReadError as error:
-                    found[path, entry.member] = error
+                    found[file, entry.member] = error
         except ReadError as error:
-            found.update({(path, member): error for member in members})
+            found.update({(file, member): error for member in members})
     return found
 
 

@@ -85,10 +85,10 @@ class PlanePlan:
 
     `offset` counts in the file, or in what it unpacks to. `tile` is (first row, first column, rows,
     columns) of a plane inside a larger mosaic, `component` the wanted one of several values per
-    voxel. A plane without a `path` is one that is missing.
+    voxel. A plane without a `file` is one that is missing.
     """
 
-    path: Path | None
+    file: str | None
     format: PixelFormat
     member: str = ""
     frame: int = 0
@@ -98,6 +98,11 @@ class PlanePlan:
     tile: tuple[int, int, int, int] | None = None
     component: int | None = None
     instance_uid: str = ""
+
+    @property
+    def path(self) -> Path | None:
+        """Its file or archive."""
+        return None if self.file is None else Path(self.file)
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,7 @@ def volume_of(
     `notes` adds what filling had to tolerate, `lost` names planes that it could not read; those
     that the plan knows to be missing count besides.
     """
-    missing = {k for k, plane in enumerate(plan.planes) if plane.path is None}
+    missing = {k for k, plane in enumerate(plan.planes) if plane.file is None}
     return Volume(
         uid=plan.uid,
         series_uid=plan.series_uid,

@@ -64,7 +64,7 @@ def plan_raster(series: Series, password: str = "") -> SeriesPlan:
         stacks.setdefault(form, []).append(number)
     volumes = []
     for count, (form, numbers) in enumerate(stacks.items()):
-        planes = [PlanePlan(instance.path, form, instance.member, frame=n) for n in numbers]
+        planes = [PlanePlan(instance.file, form, instance.member, frame=n) for n in numbers]
         shape = (len(numbers), form.rows, form.columns)
         volumes.append(
             VolumePlan(

@@ -157,7 +157,7 @@ def _filled(plan: VolumePlan) -> tuple[npt.NDArray[Any] | None, Filling]:
 def one_plane(whole: VolumePlan, *, first_frame: bool = False) -> VolumePlan | None:
     """The plane in the middle of a volume or clip, where it lies; of a clip the first if asked."""
     number = 0 if first_frame and whole.is_clip else whole.shape[0] // 2
-    if whole.planes[number].path is None:
+    if whole.planes[number].file is None:
         return None
     affine = [list(line) for line in whole.affine]
     for line in affine[:3]:

@@ -170,11 +170,10 @@ def _sorted(
             foreign.setdefault(study.uid, study)
         for record, number in zip(reading.records, numbers, strict=False):
             if number in lost:
-                where = Path(record.path, *([record.member] if record.member else ()))
-                problems.append(_refused(where, *lost[number]))
+                problems.append(_refused(record.shown, *lost[number]))
                 continue
             step(number)
-            tree.add(Path(record.path), record.member, record.values)
+            tree.add(record)
     step(next(numbers))
     for number, root in enumerate(surveyed.roots):
         closed = any(problem.path.is_relative_to(root) for problem in surveyed.problems)
@@ -367,7 +366,7 @@ def _foreign_study(path: Path, member: str, source: Bytes, foreign: Foreign) -> 
     digest = _digest(source)
     name = (member or path.name).rsplit("/", 1)[-1]
     study_uid, series_uid = uid_from("study", digest), uid_from("series", digest)
-    instance = Instance(uid_from("instance", digest), "", path, member=member)
+    instance = Instance(uid_from("instance", digest), "", str(path), member=member)
     series = Series(
         uid=series_uid,
         study_uid=study_uid,

@@ -16,7 +16,7 @@ from medview.core.study import (
     Severity,
     Study,
 )
-from medview.io.found import Values
+from medview.io.found import Record, Values
 from medview.io.identity import (
     IMAGE_KINDS,
     Identity,
@@ -81,13 +81,14 @@ class Tree:
         self._told: list[Problem] = []
         self._noted: dict[tuple[str, str], tuple[Problem, list[Path]]] = {}
 
-    def add(self, path: Path, member: str, values: Values) -> None:
+    def add(self, record: Record) -> None:
         """One file, by its header values."""
-        shown = path / member if member else path
-        owned = self._owned(values, shown)
+        values = record.values
+        owned = self._owned(record)
         series = owned.series
         if notes := (*values.notes, *_odd(values, owned)):
             series.notes.update(dict.fromkeys(notes))
+            shown = record.shown
             for note in notes:
                 problem = Problem(shown, note, Severity.WARNING, _LOOK)
                 self._noted.setdefault((series.uid, note), (problem, []))[1].append(shown)
@@ -98,10 +99,11 @@ class Tree:
             headers = series.headers
             both = {**owned.apart, **differing}
             differing = {key: text for key, text in both.items() if headers.get(key) != text}
-        self._add_instance(series, _instance(path, member, values, differing), shown)
+        self._add_instance(series, _instance(record, differing), record)
 
-    def _owned(self, values: Values, shown: Path) -> _Owned:
+    def _owned(self, record: Record) -> _Owned:
         """The series of a file; files that share their base values are asked for once."""
+        values = record.values
         owned = self._of_base.get(id(values.base))
         if owned is not None and _OWNERSHIP_KEYS.isdisjoint(values.changes):
             return owned
@@ -109,7 +111,7 @@ class Tree:
         key = tuple(merged.get(keyword, "") for keyword in _OWNERSHIP)
         series = self._known.get(key)
         if series is None:
-            series = self._series_for(self._study_for(merged, shown), merged)
+            series = self._series_for(self._study_for(merged, record), merged)
             if key[0]:
                 self._known[key] = series
         base, headers = values.base, series.headers
@@ -137,12 +139,12 @@ class Tree:
         drafts.sort(key=lambda draft: (draft.headers.get("StudyDate", ""), draft.uid))
         return tuple(_study(draft) for draft in drafts)
 
-    def _study_for(self, values: Mapping[str, str], shown: Path) -> _StudyDraft:
+    def _study_for(self, values: Mapping[str, str], record: Record) -> _StudyDraft:
         uid, identity = study_uid_of(values), identity_of(values)
         owner = self._series_owner.get(series_uid_of(values))
         if owner is not None and owner.uid != uid and _same_space(owner, identity, values):
             text = "The files of one series name different studies: kept together"
-            self._told.append(Problem(shown, text, Severity.WARNING, _LOOK))
+            self._told.append(Problem(record.shown, text, Severity.WARNING, _LOOK))
             return owner
         drafts = self._studies.setdefault(uid, [])
         for draft in drafts:
@@ -152,7 +154,7 @@ class Tree:
         if drafts:
             self._told.append(
                 Problem(
-                    shown,
+                    record.shown,
                     "Two patients share one study identifier: they are kept apart",
                     Severity.WARNING,
                     "Check which patient the images belong to before reading them",
@@ -172,7 +174,7 @@ class Tree:
         study.series[uid] = _SeriesDraft(own, dict(values), kind_of(values))
         return study.series[uid]
 
-    def _add_instance(self, series: _SeriesDraft, instance: Instance, shown: Path) -> None:
+    def _add_instance(self, series: _SeriesDraft, instance: Instance, record: Record) -> None:
         uid = instance.sop_instance_uid
         if uid not in series.instances:
             series.instances[uid] = instance
@@ -181,13 +183,17 @@ class Tree:
         if self._same_pixels(first, instance):
             self._told.append(
                 Problem(
-                    shown, f"A copy of {first.path.name}; read once", Severity.WARNING, _NOTHING
+                    record.shown,
+                    f"A copy of {first.path.name}; read once",
+                    Severity.WARNING,
+                    _NOTHING,
                 )
             )
             return
         note = "Different images carry the same identifier"
         hint = "Ask the sender which of them is right"
-        self._told.append(Problem(shown, note, Severity.WARNING, hint, ProblemKind.CONFLICT))
+        problem = Problem(record.shown, note, Severity.WARNING, hint, ProblemKind.CONFLICT)
+        self._told.append(problem)
         series.notes[note] = None
         series.instances[f"{uid}#{len(series.instances)}"] = instance
 
@@ -217,7 +223,9 @@ def _merged(one: Identity, other: Identity) -> Identity:
     return a, b, c, d
 
 
-def _instance(path: Path, member: str, values: Values, differing: Mapping[str, str]) -> Instance:
+def _instance(record: Record, differing: Mapping[str, str]) -> Instance:
+    path, member, values = record
+
     def value(keyword: str) -> str:
         changed = values.changes.get(keyword)
         return values.base.get(keyword, "") if changed is None else changed
@@ -225,7 +233,7 @@ def _instance(path: Path, member: str, values: Values, differing: Mapping[str, s
     return Instance(
         sop_instance_uid=value("SOPInstanceUID") or uid_from("instance", path, member),
         sop_class_uid=value("SOPClassUID") or "unknown",
-        path=path,
+        file=path,
         number=_integer(value("InstanceNumber")),
         frames=max(1, _integer(value("NumberOfFrames")) or 1),
         transfer_syntax_uid=value("_TransferSyntax"),
@@ -266,7 +274,7 @@ def _series(draft: _SeriesDraft, study_uid: str) -> Series:
     values = draft.headers
     instances = sorted(
         draft.instances.values(),
-        key=lambda one: (one.number is None, one.number or 0, str(one.path), one.member),
+        key=lambda one: (one.number is None, one.number or 0, one.file, one.member),
     )
     return Series(
         uid=draft.uid,

@@ -216,13 +216,20 @@ class Rescale:
 
 def rescale_of(values: Values) -> Rescale:
     """Rescale Slope and Intercept (PS3.3 C.11.1); absent ones are 1 and 0."""
-    slope, intercept = number(values, "RescaleSlope"), number(values, "RescaleIntercept")
-    wrong = (slope is None and values.get("RescaleSlope")) or (
-        intercept is None and values.get("RescaleIntercept")
+    return _rescale(
+        values.get("RescaleSlope", ""),
+        values.get("RescaleIntercept", ""),
+        float(values.get(SUV_FACTOR) or 1),
     )
+
+
+@lru_cache(maxsize=1024)
+def _rescale(slope_text: str, intercept_text: str, factor: float) -> Rescale:
+    """What the texts of both say; most slices of a series have the same."""
+    slope, intercept = (next(iter(_finite(text)), None) for text in (slope_text, intercept_text))
+    wrong = (slope is None and slope_text) or (intercept is None and intercept_text)
     if wrong or slope == 0:
         return Rescale(trusted=False)
-    factor = float(values.get(SUV_FACTOR) or 1)
     slope, intercept = (1.0 if slope is None else slope), (0.0 if intercept is None else intercept)
     return Rescale(slope * factor, intercept * factor)
 

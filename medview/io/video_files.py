@@ -47,7 +47,7 @@ def plan_video(series: Series, password: str = "") -> SeriesPlan:
     rows, columns = found.shape[:2]
     form = PixelFormat(VIDEO, rows, columns, "|u1", samples=3 if len(found.shape) == 3 else 1,
                        photometric="RGB", frames=found.count)  # fmt: skip
-    first = PlanePlan(instance.path, form, instance.member, instance_uid="")
+    first = PlanePlan(instance.file, form, instance.member, instance_uid="")
     volume = VolumePlan(
         uid=f"{series.uid}#0",
         series_uid=series.uid,

@@ -70,7 +70,7 @@ class Arrival:
         self._head = replace(plan, planes=())
         self._waiting = portions(plan)
         self._running: set[Task] = set()
-        self._deaths: Counter[Path] = Counter()
+        self._deaths: Counter[str] = Counter()
         self._ask()
 
     @property
@@ -142,14 +142,14 @@ class Arrival:
         start, stop = portion
         at = min(start + (error.at if isinstance(error, LostAtError) else 0), stop - 1)
         plane = self._planes[at]
-        missing = replace(plane, path=None)
+        missing = replace(plane, file=None)
         self._planes[at] = missing
-        if plane.path is not None:
+        if plane.file is not None:
             self.problems.append(self._problem(at, plane, error))
-            self._deaths[plane.path] += 1
-            if self._deaths[plane.path] >= _DEATHS:
+            self._deaths[plane.file] += 1
+            if self._deaths[plane.file] >= _DEATHS:
                 self._planes = [
-                    replace(one, path=None) if one.path == plane.path else one
+                    replace(one, file=None) if one.file == plane.file else one
                     for one in self._planes
                 ]
             self._waiting.append(portion)
@@ -205,4 +205,4 @@ def _is_zip(plane: PlanePlan) -> bool:
 
 def _is_one_file(plan: VolumePlan) -> bool:
     """Whether all planes lie in one file."""
-    return len({(plane.path, plane.member) for plane in plan.planes}) == 1
+    return len({(plane.file, plane.member) for plane in plan.planes}) == 1

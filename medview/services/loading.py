@@ -203,12 +203,13 @@ class Loading:
         return False
 
     def _choose(self, study: Study) -> tuple[Series, HangingProtocol | None] | None:
-        """The series to show first, by protocol if one fits, else the first with pictures."""
+        """The series to show first, by protocol if one fits, else that with most pictures."""
         try:
             protocol, series = match(self._protocols, study)
         except LookupError:
             pictures = [one for one in study.series if one.kind.is_shown]
-            return (pictures[0], None) if pictures else None
+            largest = max(pictures, key=lambda one: len(one.instances), default=None)
+            return None if largest is None else (largest, None)
         return series, protocol
 
     def _load_chosen(

@@ -68,7 +68,7 @@ class Desk:
     def open(self, patient: Patient = JANE, uid: str = "1") -> Study:
         """Open a study of that patient with one CT, already loaded, and show it."""
         instances = tuple(
-            Instance(f"{uid}.9.{k}", "1.2.840.10008.5.1.4.1.1.2", Path(f"{k}"), number=1 + k)
+            Instance(f"{uid}.9.{k}", "1.2.840.10008.5.1.4.1.1.2", f"{k}", number=1 + k)
             for k in range(self.phantom.shape[0])
         )
         series = Series(f"{uid}.1", uid, "CT", "Thorax", instances, number=4)

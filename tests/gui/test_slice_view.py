@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -56,7 +55,7 @@ class Desk:
         self.workspace = Workspace(self.settings)
         self.workspace.reader = "Dr Ada"
         instances = tuple(
-            Instance(f"1.9.{k}", "1.2.840.10008.5.1.4.1.1.2", Path(f"{k}"), number=100 + k)
+            Instance(f"1.9.{k}", "1.2.840.10008.5.1.4.1.1.2", f"{k}", number=100 + k)
             for k in range(16)
         )
         headers = {"InstitutionName": "St Elsewhere", "SliceThickness": "2.5"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -47,7 +46,7 @@ def open_clip(workspace: Workspace, *clips: Clip) -> Study:
     """A study with one ultrasound series of these clips (one that `clip` makes by default)."""
     shown = clips or (clip(),)
     instances = tuple(
-        Instance(one.sop_instance_uid, _MULTI_FRAME, Path(f"{n}"), n + 1, len(one.frames))
+        Instance(one.sop_instance_uid, _MULTI_FRAME, f"{n}", n + 1, len(one.frames))
         for n, one in enumerate(shown)
     )
     series = Series(shown[0].series_uid, "1", "US", "Heart", instances, SeriesKind.CLIP, number=2)

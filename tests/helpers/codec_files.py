@@ -49,7 +49,7 @@ def format_of(data: bytes) -> PixelFormat:
 def decoded(data: bytes) -> list[npt.NDArray[Any] | Doubtful | ReadError]:
     """Every frame of a file in memory, or why it is none; ReadError where nothing is planned."""
     form = format_of(data)
-    planes = [PlanePlan(Path("x.dcm"), form, frame=n) for n in range(form.frames)]
+    planes = [PlanePlan("x.dcm", form, frame=n) for n in range(form.frames)]
     return list(decode(data, planes))
 
 

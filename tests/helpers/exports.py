@@ -39,7 +39,7 @@ def instance_of(path: Path, header: Dataset) -> Instance:
     return Instance(
         sop_instance_uid=str(header.SOPInstanceUID),
         sop_class_uid=str(header.SOPClassUID),
-        path=path,
+        file=str(path),
         number=int(header.InstanceNumber),
         frames=int(header.get("NumberOfFrames", 1)),
     )

@@ -148,7 +148,7 @@ def someone() -> tuple[Study, Series]:
     """A study and a series full of what must not leave the window's process."""
     from medview.core.study import Instance
 
-    image = Instance("1.2.3", "1.2.840.10008.5.1.4.1.1.4", Path("/home/MARK/image.dcm"))
+    image = Instance("1.2.3", "1.2.840.10008.5.1.4.1.1.4", "/home/MARK/image.dcm")
     headers = {"PatientAge": "033Y", "PatientName": "MARK^NAME", "InstitutionName": "MARK house"}
     series = Series("series", "study", "MR", "T1", (image,), headers=headers)
     patient = Patient("MARK-7", "MARK^NAME", "19700101", "F", "MARK issuer")

@@ -83,7 +83,7 @@ def test_any_values_come_back(number: float, text: str, many: list[str], count: 
 def test_types_of_the_program_come_back() -> None:
     made = Provenance(ModelAuthor("m", "1", "ff"), utc_now(), "job", ("v",))
     assert there_and_back(made) == made
-    image = Instance("1", "2", Path("x"), number=4)
+    image = Instance("1", "2", "x", number=4)
     series = Series("s", "t", "MR", "d", (image,), headers={"EchoTime": "3"})
     study = Study("t", Patient("1", "Ö"), series=(series,))
     assert there_and_back(study) == study

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,7 +45,7 @@ def card(scope: Scope = HEAD, **fields: Any) -> ModelCard:
 
 
 def series(uid: str = "s", images: int = 180, /, **fields: Any) -> Series:
-    one = Instance("1.2", "1.2.840.10008.5.1.4.1.1.4", Path("a"))
+    one = Instance("1.2", "1.2.840.10008.5.1.4.1.1.4", "a")
     values: dict[str, Any] = {
         "modality": "MR",
         "description": "T1 mprage",

@@ -28,7 +28,7 @@ from tests.helpers.exports import ACCEPTED, AT, MODEL, finding
 LEFT, RIGHT = Laterality.LEFT, Laterality.RIGHT
 EDITED = Review(ReviewState.EDITED, "Dr Reader", AT)
 REJECTED = Review(ReviewState.REJECTED, "Dr Reader", AT)
-IMAGE = Instance("1.2.3.4", "1.2.840.10008.5.1.4.1.1.4", Path("a.dcm"))
+IMAGE = Instance("1.2.3.4", "1.2.840.10008.5.1.4.1.1.4", "a.dcm")
 SERIES = Series(
     "1.2.3",
     "1.2",

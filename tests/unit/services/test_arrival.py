@@ -57,7 +57,7 @@ def study_in(folder: Path) -> Study:
 
 def sketch(count: int, encoding: str = "raw", *, files: int = 1, offset: int = 0) -> VolumePlan:
     form = PixelFormat(encoding, 512, 512, "<i2")
-    planes = tuple(PlanePlan(Path(f"f{k % files}"), form, offset=offset) for k in range(count))
+    planes = tuple(PlanePlan(f"f{k % files}", form, offset=offset) for k in range(count))
     affine = tuple(tuple(float(x) for x in line) for line in np.eye(4))
     return VolumePlan("v", "s", (count, 512, 512), "<i2", affine, planes)
 
@@ -74,13 +74,13 @@ def test_what_must_be_unpacked_from_its_beginning_is_unpacked_once() -> None:
     assert portions(sketch(600, "gzip")) == [(0, 600)]
     assert len(portions(sketch(600, "1.2.840.10008.1.2.4.90", offset=-1))) == 3
     inside = sketch(600)
-    tar = tuple(replace(plane, path=Path("a.tar.gz"), member="m") for plane in inside.planes)
+    tar = tuple(replace(plane, file="a.tar.gz", member="m") for plane in inside.planes)
     assert portions(replace(inside, planes=tar)) == [(0, 600)]
     # Files packed one by one are no archive that all planes share.
-    packed = tuple(replace(one, path=Path(f"{k}.dcm.gz"), member=f"{k}.dcm")
+    packed = tuple(replace(one, file=f"{k}.dcm.gz", member=f"{k}.dcm")
                    for k, one in enumerate(inside.planes))  # fmt: skip
     assert len(portions(replace(inside, planes=packed))) > 2
-    zipped = tuple(replace(plane, path=Path("a.zip")) for plane in tar)
+    zipped = tuple(replace(plane, file="a.zip") for plane in tar)
     assert len(portions(replace(inside, planes=zipped))) > 2
 
 

@@ -19,7 +19,7 @@ def series(
     kind: SeriesKind = SeriesKind.VOLUME,
     **headers: str,
 ) -> Series:
-    instances = tuple(Instance(f"{description}{n}", "1", Path("f")) for n in range(images))
+    instances = tuple(Instance(f"{description}{n}", "1", "f") for n in range(images))
     return Series(description, "s", modality, description, instances, kind, headers=headers)
 
 

@@ -86,7 +86,7 @@ def test_a_volume_of_no_open_study_is_refused() -> None:
 
 def test_a_study_opened_again_grows() -> None:
     work = Workspace()
-    first, second = (Instance(f"i{n}", "1", Path(f"{n}")) for n in (1, 2))
+    first, second = (Instance(f"i{n}", "1", f"{n}") for n in (1, 2))
     old = replace(desk.study(), series=(Series("a", STUDY, "CT", "", (first,)),))
     more = (Series("a", STUDY, "CT", "", (first, second)), Series("b", STUDY, "CT", "", ()))
     work.open_studies([old])

@@ -6,6 +6,7 @@ import math
 import mmap
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import shared_memory
 from pathlib import Path
@@ -119,6 +120,43 @@ class SharedArray:
         block = shared_memory.SharedMemory(create=True, size=size)
         key = SharedArrayName(block.name, tuple(shape), kind.str)
         return cls(_SystemBlock(block), key, owner=True)
+
+    @classmethod
+    def spare(cls, size: int) -> Self:
+        """A block of `size` bytes that nobody uses yet, its memory given by the system already.
+
+        Writing where the system has yet to find memory takes twice as long. Where it does not
+        give shared memory a path, nothing is gained and nothing lost. MedviewError without room.
+        """
+        block = cls.create((size,), np.uint8)
+        path = _SHARED_MEMORY / block.key.name
+        if hasattr(os, "posix_fallocate") and path.is_file():
+            try:
+                with path.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                block.close()
+                raise MedviewError("There is no memory to spare", detail=str(error)) from error
+        return block
+
+    def cut(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> SharedArray:
+        """The beginning of a spare block as an array; this one is closed. See `trim`."""
+        key = SharedArrayName(self.key.name, tuple(shape), np.dtype(dtype).str)
+        if key.nbytes > self.key.nbytes:
+            raise ValueError("A spare block cannot hold more than it has")
+        self._owner, self.array = False, np.empty(0)
+        return SharedArray(self._block, key, owner=True)
+
+    def trim(self) -> None:
+        """Give the system back what an array that was cut from a spare block does not use.
+
+        Nothing for one that is closed already. Takes a tenth of a second for much memory, and may
+        run on any thread.
+        """
+        path = _SHARED_MEMORY / self.key.name
+        if self._owner and path.is_file():
+            with suppress(FileNotFoundError):
+                os.truncate(path, max(1, self.key.nbytes))
 
     @classmethod
     def create_file(cls, path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Self:

@@ -147,6 +147,7 @@ def close(services: Services) -> None:
     for study_uid in list(services.workspace.studies):
         services.workspace.close_study(study_uid)
     services.tasks.close()
+    services.loading.close()
 
 
 @contextmanager

@@ -64,8 +64,10 @@ class Loading:
         self._tasks = tasks
         self._twins = Twins(workspace, tasks)
         self._protocols = tuple(protocols)
-        room = Room(None if cache is None else cache / "volumes")
-        self._series = SeriesLoads(workspace, tasks, room, self._tell)
+        self._room = Room(None if cache is None else cache / "volumes")
+        self._series = SeriesLoads(workspace, tasks, self._room, self._tell)
+        self._spare_bytes = 0
+        self._making_ready = False
         self._thumbnails: dict[str, Picture | None] = {}
         self._scans: list[Scan] = []
         self._told_at = 0.0
@@ -238,6 +240,29 @@ class Loading:
     def cancel(self, series_uid: str) -> None:
         """Stop loading a series; nothing of it stays."""
         self._series.cancel(series_uid)
+
+    # Memory at hand
+
+    def keep_ready(self, nbytes: int) -> None:
+        """From now on have memory for a volume of up to `nbytes` at hand before one is opened."""
+        self._spare_bytes = nbytes
+        if nbytes:
+            self._workspace.events.loading_changed.connect(self._make_ready, unique=True)
+            self._make_ready()
+
+    def close(self) -> None:
+        """Give back the memory that is at hand."""
+        self._room.close()
+
+    def _make_ready(self, _event: LoadingChanged | None = None) -> None:
+        if self._making_ready or self._room.has_spare or not self.idle:
+            return
+        self._making_ready = True
+
+        def made(_nothing: None) -> None:
+            self._making_ready = False
+
+        self._tasks.run(self._room.make_spare, self._spare_bytes, on_done=made)
 
     # Thumbnails
 

@@ -27,6 +27,12 @@ _MARGIN_BYTES = 64 << 20
 #: A volume that would take more than this share of the free memory lies in a file.
 _SHARE = 0.5
 
+#: Memory that is kept at hand takes no more than this share of what is free.
+_SPARE_SHARE = 0.125
+
+#: Volumes that need a smaller part of it than this do not get it.
+_SMALLEST = 0.1
+
 
 class Room:
     """Finds room for volumes. `folder` is where files may lie; without it there are none.
@@ -38,6 +44,8 @@ class Room:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._numbers = count()
+        self._spare: SharedArray | None = None
+        self._cut: SharedArray | None = None
         if folder is not None:
             _tidy(folder)
 
@@ -52,10 +60,39 @@ class Room:
             return self._in_file(plan, self._folder)
         if free is not None and plan.nbytes + _MARGIN_BYTES > free:
             raise _too_large(plan, f"{free} bytes free")
+        if self._spare is not None and _suits(plan.nbytes, self._spare.key.nbytes):
+            spare, self._spare = self._spare, None
+            self._cut = spare.cut(plan.shape, plan.dtype)
+            return self._cut
         try:
             return SharedArray.create(plan.shape, plan.dtype)
         except (OSError, MemoryError, OverflowError, MedviewError) as error:
             raise _too_large(plan, str(error)) from error
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether memory for the next volume is at hand."""
+        return self._spare is not None
+
+    def make_spare(self, nbytes: int) -> None:
+        """Have memory at hand for the next volume of up to `nbytes`; less where it is short.
+
+        Takes a tenth of a second, beside the window; it is kept when this returns. What the volume
+        before has left of the memory it was given goes back first.
+        """
+        cut, self._cut = self._cut, None
+        if cut is not None:
+            cut.trim()
+        free = free_bytes()
+        size = nbytes if free is None else min(nbytes, int(_SPARE_SHARE * free))
+        with suppress(MedviewError):  # volumes ask for their memory when they come
+            self._spare = self._spare or SharedArray.spare(size)
+
+    def close(self) -> None:
+        """Give back the memory that is at hand."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()
 
     def _in_file(self, plan: VolumePlan, folder: Path) -> SharedArray:
         try:
@@ -66,6 +103,11 @@ class Room:
             return SharedArray.create_file(path, plan.shape, plan.dtype)
         except (OSError, ValueError, OverflowError) as error:
             raise _too_large(plan, str(error)) from error
+
+
+def _suits(need: int, there: int) -> bool:
+    """Whether a volume is worth the memory at hand: smaller ones get theirs soon enough."""
+    return _SMALLEST * there <= need <= there
 
 
 def free_bytes() -> int | None:

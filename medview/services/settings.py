@@ -153,6 +153,15 @@ _DECLARED = (
         limits=(1, 16),
     ),
     Option(
+        "loading.ready_mb",
+        512,
+        "Memory kept at hand, so that a volume of up to this size opens quicker; never more than an"
+        " eighth of what is free. A change takes effect at the next start.",
+        "Memory kept ready",
+        unit="MB",
+        limits=(0, 8192),
+    ),
+    Option(
         "export.folder",
         "",
         "Where exports are written at first; empty asks.",

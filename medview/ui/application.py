@@ -95,6 +95,8 @@ class Run:
         if paths:
             self._services.loading.open_paths(paths, on_done=self._opened)
         self._services.tasks.warm()
+        ready_mb = int(self._services.settings.number("loading.ready_mb"))
+        self._services.loading.keep_ready(ready_mb << 20)
         self._services.jobs.warm()
         # Compiled or read from its cache before the first picture needs it.
         self._services.tasks.run(compiled_pens, on_done=self._settle)

@@ -59,6 +59,9 @@ class Program:
         """Both workers have imported all they need."""
         for number in range(4):
             self.services.tasks.call_import("medview.io.scan:survey", (Path(f"no{number}"),))
+        self.services.loading.keep_ready(
+            int(self.services.settings.number("loading.ready_mb")) << 20
+        )
         self.until(lambda: self.services.tasks.idle)
 
     def until(self, condition: Callable[[], bool]) -> None:

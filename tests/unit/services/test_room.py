@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from medview.core.errors import ReadError
+from medview.core.shared_array import SharedArray
 from medview.io.plan import VolumePlan
 from medview.services import room
 from medview.services.loading import Loading
@@ -85,3 +86,69 @@ def test_a_series_too_large_for_memory_opens_from_a_file(
         assert not list((tmp_path / "cache" / "volumes").iterdir())
     finally:
         tasks.close()
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="the system gives it no path")
+def test_the_next_volume_takes_the_memory_that_is_at_hand_and_gives_the_rest_back() -> None:
+    finder = Room()
+    finder.make_spare(2 * sketch(8).nbytes)
+    assert finder._spare is not None
+    spare = Path("/dev/shm") / finder._spare.key.name
+    # All of it was given by the system, not only promised.
+    assert spare.stat().st_blocks * 512 >= spare.stat().st_size
+    with finder.allocate(sketch(17)) as too_large:
+        assert too_large.key.name != spare.name
+        assert finder.has_spare
+    with finder.allocate(sketch(8)) as volume:
+        assert volume.key.name == spare.name
+        assert not finder.has_spare
+        finder.make_spare(sketch(100).nbytes)
+        assert spare.stat().st_size == sketch(8).nbytes
+        assert finder.has_spare
+        with finder.allocate(sketch(9)) as too_small:
+            assert finder.has_spare
+            assert too_small.key.name != spare.name
+        volume.array[...] = 7
+        with SharedArray.attach(volume.key) as seen:
+            assert seen.array.shape == (8, 64, 64)
+            assert (seen.array == 7).all()
+    assert not spare.exists()
+    finder.make_spare(4096)
+    finder.close()
+    assert not finder.has_spare
+
+
+def test_no_more_than_an_eighth_of_the_free_memory_is_kept_at_hand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room, "free_bytes", lambda: 8 << 20)
+    finder = Room()
+    finder.make_spare(1 << 30)
+    monkeypatch.setattr(room, "free_bytes", lambda: 1 << 30)
+    fits, beyond = (1 << 20) // sketch(1).nbytes, (1 << 20) // sketch(1).nbytes + 1
+    with finder.allocate(sketch(beyond)):
+        assert finder.has_spare
+    with finder.allocate(sketch(fits)):
+        assert not finder.has_spare
+
+
+def test_after_each_opening_memory_is_at_hand_again_and_none_stays_at_the_end(
+    tmp_path: Path,
+) -> None:
+    write_ct(tmp_path, Phantom())
+    tasks, work = Tasks(import_workers=1), Workspace()
+    loading = Loading(work, tasks)
+    loading.keep_ready(1 << 20)
+    tasks.wait_until(lambda: loading._room.has_spare)
+    loading.open_paths([tmp_path])
+    tasks.wait_until(lambda: bool(work.volumes) and loading.idle and tasks.idle)
+    spare = loading._room._spare
+    assert spare is not None
+    with SharedArray.attach(spare.key):
+        pass  # it is there
+    for uid in list(work.studies):
+        work.close_study(uid)
+    tasks.close()
+    loading.close()
+    with pytest.raises(FileNotFoundError):
+        SharedArray.attach(spare.key)

@@ -25,7 +25,8 @@ _SPACE = frozenset(("xspace", "yspace", "zspace"))
 def minc_kind(path: Path) -> type[Minc1Image]:
     """The class of nibabel that reads a MINC file, by how it begins."""
     with path.open("rb") as file:
-        return Minc2Image if file.read(len(HDF5)) == HDF5 else Minc1Image
+        kind: type[Minc1Image] = Minc2Image if file.read(len(HDF5)) == HDF5 else Minc1Image
+    return kind
 
 
 def axes_of_minc(path: Path) -> tuple[str, ...]:

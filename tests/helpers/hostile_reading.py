@@ -17,7 +17,7 @@ from typing import Any
 
 from medview.core.study import Instance
 from medview.io import dicom_read, filling, scan
-from medview.io.found import Values
+from medview.io.found import Record
 from medview.io.repeats import Headers
 from medview.io.tree import Tree
 
@@ -51,9 +51,9 @@ def _dangerous_header(read: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _dangerous_sorting(add: Callable[..., Any]) -> Callable[..., Any]:
-    def tree_add(self: Tree, path: Path, member: str, values: Values) -> None:
-        _meet(values.merged().get("SeriesDescription", ""), "sort")
-        add(self, path, member, values)
+    def tree_add(self: Tree, record: Record) -> None:
+        _meet(record.values.merged().get("SeriesDescription", ""), "sort")
+        add(self, record)
 
     return tree_add
 

@@ -36,6 +36,9 @@ Plane = npt.NDArray[Any]
 _PALETTE = "PALETTE COLOR"
 #: Syntaxes whose pixels are bit fields with a place for each bit (PS3.5 8.1.1).
 _FIELDS = NATIVE | {RLE}
+_SYNTAX = "1.2.840.10008.1.2.4."
+#: Syntaxes that may lose detail. What they give beyond the stored bits is overshoot, no overlay.
+_LOSSY = frozenset(_SYNTAX + number for number in ("50", "51", "81", "91", "112", "203"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +111,8 @@ def cleaned(picture: Plane, form: PixelFormat) -> Plane:
     dtype = picture.dtype
     bits = dtype.itemsize * 8
     if dtype.kind not in "iu" or picture.ndim > 2 or form.bits_stored in (0, bits):
+        return picture
+    if form.encoding in _LOSSY and dtype.kind == "u":
         return picture
     # A codec delivers values; only pixels as they were are bit fields.
     shift_right = form.high_bit + 1 - form.bits_stored if form.encoding in _FIELDS else 0

@@ -282,6 +282,15 @@ def test_overlay_bits_above_the_stored_ones_are_no_values() -> None:
     assert np.array_equal(one(truth, RLE, bytes(rle), BitsStored=12, HighBit=11), truth)
 
 
+@pytest.mark.parametrize("near", [3, 10])
+def test_a_lossy_picture_that_overshoots_its_bits_does_not_wrap(near: int) -> None:
+    truth = picture(bits=12)
+    stream = bytes(imagecodecs.jpegls_encode(truth, level=near))
+    found = one(truth, JPEG + "81", stream, BitsStored=12, HighBit=11)
+    assert found.max() > 4095
+    assert np.abs(found.astype(int) - truth).max() <= near
+
+
 def test_a_high_bit_above_the_stored_ones_is_shifted_down() -> None:
     truth = picture(bits=12)
     data = dicom_bytes(truth << 4, BitsStored=12, HighBit=15)

@@ -1,4 +1,4 @@
-"""Findings as tables for other programs: result.json and findings.csv."""
+"""Findings and timelines as tables for other programs: result.json, findings.csv, timeline.csv."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from medview.core.findings import Finding, Measurement, ModelAuthor, SegmentRef
 from medview.core.jobs import InferenceResult
 from medview.core.models import ModelCard
 from medview.core.study import Series, Study
+from medview.core.timeline import Timeline
 
 #: Where a segment stands in the exported files: file name and number there.
 SegmentPlaces = Mapping[SegmentRef, tuple[str, int]]
@@ -188,3 +189,25 @@ def _row(study: Study, finding: Finding, measurement: Measurement | None) -> lis
 
 def _inert(cell: str) -> str:
     return "'" + cell if cell.startswith(_FORMULA_STARTS) else cell
+
+
+def timeline_csv(timeline: Timeline) -> str:
+    """The content of timeline.csv: a row for each frame, counted from 1, with its time.
+
+    A column for each curve, with its UCUM unit, and for each class; empty where there is no
+    value. The last column names the events of the frame.
+    """
+    names = {track.uid: track.name for track in timeline.tracks}
+    columns: list[tuple[str, Sequence[float | None]]] = []
+    for curve in timeline.curves:
+        owner = f"{names[curve.track_uid]}: " if curve.track_uid in names else ""
+        columns.append((f"{owner}{curve.name} [{curve.unit}]", curve.values))
+    columns += [(f"{one.label} [probability]", one.probabilities) for one in timeline.classes]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(["frame", "time_s", *(_inert(name) for name, _ in columns), "events"])
+    for frame, time_s in enumerate(timeline.frame_times_s):
+        events = "; ".join(event.label for event in timeline.events if event.frame == frame)
+        values = ["" if row[frame] is None else f"{row[frame]:.6g}" for _, row in columns]
+        writer.writerow([frame + 1, f"{time_s:.6g}", *values, _inert(events)])
+    return out.getvalue()

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medview.core.clip import Clip
 from medview.core.errors import MedviewError, ModelError, ReadError
 from medview.core.jobs import JobState
-from medview.core.models import ModelCard
+from medview.core.models import ModelCard, Task
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.inference.scope import best_series
+from medview.reporting.tables import timeline_csv
 from medview.services.bundle import Services
 from medview.services.scanning import scan_now
 
@@ -84,8 +86,9 @@ def _analyze_study(
     for card in cards:
         series = _series_for(card, study, order.series_uid)
         tell(f"{card.id}: series {series.description or series.uid} ({series.modality})")
-        volume = _volume_of(services, series)
-        _run(services, card, volume, order.device, tell)
+        image = _image_of(services, card, series)
+        job_uid = _run(services, card, image.uid, order.device, tell)
+        _write_timeline(services, job_uid, folder / f"timeline-{card.id}.csv")
         series_uids.append(series.uid)
     if order.accept_as is not None:
         services.review.accept_all(study.uid, order.accept_as, by_command=True)
@@ -100,20 +103,25 @@ def _series_for(card: ModelCard, study: Study, wanted: str | None) -> Series:
     return best_series(card, [study]).series
 
 
-def _volume_of(services: Services, series: Series) -> Volume:
+def _image_of(services: Services, card: ModelCard, series: Series) -> Volume | Clip:
+    """The largest volume of a series; for a model of motion its longest clip."""
     volumes: list[Volume] = []
     errors: list[MedviewError] = []
     services.loading.load_series(series.uid, volumes.extend, errors.append)
     services.commands.wait_idle(timeout_s=3600)
     if errors:
         raise errors[0]
+    clips = services.workspace.clips_of(series.uid)
+    if card.task is Task.MOTION and clips:
+        return max(clips, key=lambda clip: len(clip.frames))
     if not volumes:
         raise ReadError(f"The series {series.description or series.uid} holds no volume")
     return max(volumes, key=lambda volume: volume.voxels.size)
 
 
-def _run(services: Services, card: ModelCard, volume: Volume, device: str, tell: Tell) -> None:
-    uid = services.jobs.run(card.id, volume.uid, device=device)
+def _run(services: Services, card: ModelCard, image_uid: str, device: str, tell: Tell) -> str:
+    """Run a model and wait for it; the job's UID."""
+    uid = services.jobs.run(card.id, image_uid, device=device)
     stage = ""
 
     def follow() -> None:
@@ -127,3 +135,12 @@ def _run(services: Services, card: ModelCard, volume: Volume, device: str, tell:
     job = services.workspace.jobs[uid]
     if job.state is not JobState.DONE:
         raise ModelError(job.error or f"{card.title} ended as {job.state.value}")
+    return uid
+
+
+def _write_timeline(services: Services, job_uid: str, path: Path) -> None:
+    """What a run said of a clip frame by frame, as a table; nothing where it said nothing."""
+    timeline = services.jobs.outcomes.result(job_uid).timeline
+    if timeline is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(timeline_csv(timeline), encoding="utf-8", newline="")

@@ -35,7 +35,7 @@ def register(registry: Registry, services: Services) -> None:
             "ai.run",
             "Run the model",
             run,
-            enabled=lambda: viewing.picture is not None or bool(services.workspace.volumes),
+            enabled=lambda: bool(viewing.volume or viewing.clip or services.workspace.volumes),
             shortcut="Ctrl+R",
             help="Run a model on the image or clip: the one named, else the one that fits best.",
             menu="AI",

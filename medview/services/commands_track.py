@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medview.core.errors import CommandError
 from medview.core.timeline import FramePoint, TrackShape
+from medview.reporting.tables import timeline_csv
 from medview.services.commands import Command, Registry
 from medview.services.tracking import Tracking
 from medview.services.viewing import Viewing
@@ -18,11 +20,11 @@ if TYPE_CHECKING:
 
 def register(registry: Registry, services: Services) -> None:
     """Add the commands of tracks."""
-    for command in _commands(services.viewing, services.tracking):
+    for command in _commands(services.viewing, services.tracking, services.paths.data):
         registry.add(command)
 
 
-def _commands(viewing: Viewing, tracking: Tracking) -> tuple[Command, ...]:
+def _commands(viewing: Viewing, tracking: Tracking, folder: Path) -> tuple[Command, ...]:
     def has_clip() -> bool:
         return viewing.clip is not None
 
@@ -33,6 +35,14 @@ def _commands(viewing: Viewing, tracking: Tracking) -> tuple[Command, ...]:
         shape = TrackShape.CONTOUR if closed else TrackShape.LINE
         return tracking.place(_places(points), shape, name)
 
+    def save_table(path: str = "") -> str:
+        target = Path(path) if path else folder / "timeline.csv"
+        try:
+            target.write_text(timeline_csv(tracking.whole()), encoding="utf-8", newline="")
+        except OSError as error:
+            raise CommandError(f"The table could not be written to {target}") from error
+        return str(target)
+
     return (
         Command(
             "track.point", "Place a point", point, enabled=has_clip,
@@ -41,6 +51,12 @@ def _commands(viewing: Viewing, tracking: Tracking) -> tuple[Command, ...]:
         Command(
             "track.line", "Place a line", line, enabled=has_clip,
             help="Put a line through points (row, column) on the frame on show, closed or open.",
+        ),
+        Command(
+            "track.save_table", "Save the curves as a table", save_table,
+            enabled=lambda: tracking.selected is not None, menu="Track",
+            help="What all tracks of the clip measure, frame by frame, as CSV at path, else in the "
+            "profile folder.",
         ),
         *_changes(tracking),
     )  # fmt: skip

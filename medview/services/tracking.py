@@ -106,6 +106,20 @@ class Tracking:
         """Where a track is largest and smallest."""
         return events_of(track, self.curves(track))
 
+    def whole(self) -> Timeline:
+        """All tracks of the clip on show with what they measure; CommandError without any."""
+        clip, tracks = self._require(), self.tracks
+        if not tracks:
+            raise CommandError("There is no track on this clip", "Place a point or contour.")
+        return Timeline(
+            clip.uid,
+            clip.frame_times_s,
+            self._provenance(),
+            curves=tuple(curve for track in tracks for curve in self.curves(track)),
+            tracks=tracks,
+            events=tuple(event for track in tracks for event in self.events(track)),
+        )
+
     # Changing
 
     def select(self, track_uid: str) -> None:

@@ -75,7 +75,7 @@ MENUS: tuple[tuple[str, Entries], ...] = (
             "brush.within", "brush.spare", "brush.erase_all",
         ),
     ),
-    ("Track", ("track.follow", "track.uncorrect", "", "track.delete")),
+    ("Track", ("track.follow", "track.uncorrect", "", "track.save_table", "", "track.delete")),
     ("AI", ("ai.run", "ai.cancel", "", "ai.card")),
     (
         "Report",

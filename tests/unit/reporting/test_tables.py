@@ -11,11 +11,20 @@ from typing import Any
 import jsonschema
 import pytest
 
-from medview.core.findings import Laterality, Review, SegmentRef
+from medview.core.codes import Code
+from medview.core.findings import Laterality, Person, Provenance, Review, SegmentRef, utc_now
 from medview.core.jobs import InferenceResult
 from medview.core.models import InputSpec, ModelCard, OutputSpec, Scope, Task
 from medview.core.study import Patient, Series, Study
-from medview.reporting.tables import ModelRun, findings_csv, result_json
+from medview.core.timeline import (
+    FrameClass,
+    FrameCurve,
+    FrameEvent,
+    Timeline,
+    Track,
+    TrackShape,
+)
+from medview.reporting.tables import ModelRun, findings_csv, result_json, timeline_csv
 from tests.helpers.exports import finding
 
 SERIES = Series("1.2.3", "1.2", "MR", "T1", ())
@@ -121,3 +130,27 @@ def test_csv_cells_are_no_formulas_and_numbers_stay_numbers(start: str) -> None:
     (row,) = rows_of(findings_csv(STUDY, [one]))
     assert row["text"].startswith("'")
     assert row["value"] == "-1.5"
+
+
+def test_a_timeline_is_a_row_for_each_frame_with_units_and_events() -> None:
+    track = Track("=Wall", TrackShape.POINT, (((1.0, 2.0),), ((1.0, 3.0),), ()), (0,))
+    line = Timeline(
+        "c",
+        (0.0, 0.04, 0.1),
+        Provenance(Person("Dr A"), utc_now()),
+        curves=(
+            FrameCurve("Motion", "mm/s", (1.5, 2.25, None)),
+            FrameCurve("Displacement", "mm", (0.0, 1.0, None), track_uid=track.uid),
+        ),
+        classes=(FrameClass("Valve open", Code("1", "99T", "open"), (0.1, 0.9, 0.5)),),
+        tracks=(track,),
+        events=(FrameEvent(1, "Scene change"), FrameEvent(1, "=Wall: largest area")),
+    )
+    rows = list(csv.reader(io.StringIO(timeline_csv(line))))
+    assert rows[0] == [
+        "frame", "time_s", "Motion [mm/s]", "'=Wall: Displacement [mm]",
+        "Valve open [probability]", "events",
+    ]  # fmt: skip
+    assert rows[1] == ["1", "0", "1.5", "0", "0.1", ""]
+    assert rows[2] == ["2", "0.04", "2.25", "1", "0.9", "Scene change; =Wall: largest area"]
+    assert rows[3] == ["3", "0.1", "", "", "0.5", ""]

@@ -37,7 +37,7 @@ def services(tmp_path: Path) -> SimpleNamespace:
     write_fake_model(tmp_path, "ct_only", task="segmentation", scope={"modality": ["CT"]})
     catalog.refresh()
     jobs = Jobs(work, catalog, Puppet(), desk.desk(work)[0])  # type: ignore[arg-type]
-    viewing = SimpleNamespace(volume=work.volumes[VOLUME_UID])
+    viewing = SimpleNamespace(volume=work.volumes[VOLUME_UID], clip=None)
     return SimpleNamespace(workspace=work, jobs=jobs, viewing=viewing, catalog=catalog)
 
 

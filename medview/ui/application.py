@@ -62,6 +62,16 @@ def show(
     return run.go(paths, script=script, screenshot=screenshot)
 
 
+def let_garbage_wait() -> None:
+    """What the libraries hold stays, and the window does not stop to look through all.
+
+    Python looks through everything as thousands of new things come, which is just when a large
+    folder arrives: a tenth of a second and more. New things are still looked through.
+    """
+    gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], _NEVER)
+
+
 class Run:
     """One life of the window."""
 
@@ -103,13 +113,8 @@ class Run:
         QTimer.singleShot(0, lambda: self._perform(script, screenshot))
 
     def _settle(self, _pens: object) -> None:
-        """What the libraries hold stays, and the window does not stop to look through all.
-
-        Python looks through everything as thousands of new things come, which is just when a large
-        folder arrives: a tenth of a second and more. New things are still looked through.
-        """
-        gc.freeze()
-        gc.set_threshold(*gc.get_threshold()[:2], _NEVER)
+        """The libraries are there: garbage among everything now waits for a quiet moment."""
+        let_garbage_wait()
         self._tidying.start(_TIDY_EVERY_MS)
 
     def _tidy(self) -> None:

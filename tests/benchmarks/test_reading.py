@@ -6,6 +6,7 @@ where something has to be seen. Run with `make bench` on a quiet machine.
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import threading
@@ -29,6 +30,7 @@ from medview.services import bundle
 from medview.services.bundle import Services
 from medview.services.scanning import scan_now
 from medview.ui import theme
+from medview.ui.application import let_garbage_wait
 from medview.ui.main_window import MainWindow
 from medview.ui.slice_view import SliceView
 from tests.helpers.big_folders import Batch, voxels_of, write_batch, write_copies, write_mix
@@ -77,6 +79,7 @@ class Program:
         for uid in list(self.services.workspace.studies):
             self.services.workspace.close_study(uid)
         self.until(lambda: self.services.tasks.idle)
+        gc.collect()  # as the program does when nothing is read
 
     def load(self, folder: Path, slices: int) -> Volume:
         """Open a folder and bring its largest series into memory; what was open is closed."""
@@ -117,7 +120,11 @@ def windowed(program: Program, qapp: QApplication, monkeypatch: Any) -> Iterator
     window.show()
     program.window = window
     program.until(lambda: program.services.tasks.idle)
+    thresholds = gc.get_threshold()
+    let_garbage_wait()
     yield program
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
     program.close_all()
     window.close()
     program.window = None

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from medview.core.errors import ReadError
 from medview.core.study import Problem, Severity
 from medview.io.archives import FileBytes, open_file, read_members
-from medview.io.header import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from medview.io.header import EXPLICIT_LITTLE, IMPLICIT_LITTLE, Texts
 from medview.io.pixels import Doubtful, cleaned, decode, decode_direct
 from medview.io.plan import VIDEO_SYNTAXES, PlanePlan, VolumePlan
 from medview.io.raster import decode_picture
@@ -62,6 +62,7 @@ class Filling:
         self._voxels = voxels
         self._first = first
         self._step = step
+        self._texts = Texts()
         self._buffer: Voxels = np.empty(plan.shape[1:], dtype=plan.dtype)
         self.problems: list[Problem] = []
         self.lost: set[int] = set()
@@ -214,7 +215,7 @@ class Filling:
         self, data: bytes, places: Sequence[int]
     ) -> Iterator[Voxels | Doubtful | ReadError]:
         """The pictures of planes, each announced before it is decoded."""
-        decoded = pictures(data, [self._plane(k) for k in places])
+        decoded = pictures(data, [self._plane(k) for k in places], self._texts)
         for k in places:
             self._step(k - self._first)
             yield next(decoded)
@@ -238,7 +239,9 @@ class Filling:
         return values
 
 
-def pictures(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Voxels | Doubtful | ReadError]:
+def pictures(
+    data: bytes, planes: Sequence[PlanePlan], texts: Texts | None = None
+) -> Iterator[Voxels | Doubtful | ReadError]:
     """Stored values of planes of one file held in memory, an error in the place of a bad one."""
     encoding = planes[0].format.encoding
     if encoding in _STREAMS:
@@ -253,7 +256,7 @@ def pictures(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Voxels | Doub
         # nibabel takes a second to import, and few ever need it.
         guests = importlib.import_module("medview.io.guests")
         return cast("Iterator[Voxels | ReadError]", guests.guest_pictures(planes))
-    return decode(data, planes)
+    return decode(data, planes, texts)
 
 
 class _Inflated(io.RawIOBase):

@@ -9,7 +9,6 @@ find: a changed bit inside a value, of the right length, that leaves the value w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,7 +25,8 @@ _LARGEST, _FIRST, _SYMBOLS = 1 << _FAST, (1 << _FAST) + 17, (1 << _FAST) + 34
 _MOST = _SYMBOLS + 256
 #: A difference that is none; the reason is added.
 _NONE = 1 << 20
-_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+#: Zeros behind the data of a scan: whoever reads past its end finds out a little later.
+_BEYOND = 1027
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,17 +42,55 @@ def bits_of(data: bytes) -> Bits:
 
     Raises ValueError where restart markers are out of turn.
     """
-    pieces = _RESTART.split(data)
-    if any(mark != b"%c" % (0xD0 + k % 8) for k, mark in enumerate(pieces[1::2])):
+    plain = np.zeros(len(data) + _BEYOND, np.uint8)
+    ends = np.empty(data.count(b"\xff") + 1, np.int64)
+    size, count = _unstuffed(np.frombuffer(data, np.uint8), plain, ends)
+    if count < 0:
         raise ValueError("a restart marker is missing")
-    intervals = [piece.replace(b"\xff\0", b"\xff") for piece in pieces[::2]]
-    ends = np.cumsum([len(one) for one in intervals], dtype=np.int64) * 8
-    joined = b"".join(intervals)
-    joined += bytes(1027 - len(joined) % 4)
-    windows = np.empty(len(joined) - 3, np.uint32)
-    for k in range(4):
-        windows[k::4] = np.frombuffer(joined, ">u4", len(windows[k::4]), k)
+    ends = ends[:count] * 8
+    windows = _windows(plain[: size + _BEYOND])
     return Bits(windows, np.stack([np.append(0, ends[:-1]), ends], axis=1))
+
+
+@numba.njit(cache=True, nogil=True)
+def _unstuffed(data, out, ends):  # type: ignore[no-untyped-def]
+    """Copy a scan without stuffed bytes and markers, and note where each of its intervals ends.
+
+    Gives the number of bytes, and of intervals: -1 where restart markers are out of turn.
+    """
+    size, at, count, last = 0, 0, 0, len(data) - 1
+    while at <= last:
+        byte = data[at]
+        if byte == 0xFF and at < last:
+            following = np.int64(data[at + 1])
+            if 0xD0 <= following <= 0xD7:
+                if following != 0xD0 + count % 8:
+                    return size, -1
+                ends[count] = size
+                count += 1
+                at += 2
+                continue
+            if following == 0:
+                at += 1
+        out[size] = byte
+        size += 1
+        at += 1
+    ends[count] = size
+    return size, count + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _windows(data):  # type: ignore[no-untyped-def]
+    """The 32 bits from every byte on, but for the last three."""
+    out = np.empty(len(data) - 3, np.uint32)
+    for k in range(len(out)):
+        out[k] = (
+            np.uint32(data[k]) << np.uint32(24)
+            | np.uint32(data[k + 1]) << np.uint32(16)
+            | np.uint32(data[k + 2]) << np.uint32(8)
+            | np.uint32(data[k + 3])
+        )
+    return out
 
 
 def categories(steps: tuple[int, ...], depth: int, low: int = 0) -> list[int]:

@@ -23,6 +23,7 @@ from medview.io.header import (
     DEFLATED,
     EXPLICIT_BIG,
     Header,
+    Texts,
     deflated_start,
     inflate,
     read_header,
@@ -54,12 +55,15 @@ def unpacked(data: bytes, encoding: str) -> bytes:
     return inflate(data, deflated_start(data)) if encoding == DEFLATED else data
 
 
-def decode(data: bytes, planes: Sequence[PlanePlan]) -> Iterator[Plane | Doubtful | ReadError]:
+def decode(
+    data: bytes, planes: Sequence[PlanePlan], texts: Texts | None = None
+) -> Iterator[Plane | Doubtful | ReadError]:
     """Stored values of planes of one file, in their order; an error in the place of a bad one.
 
-    `data` is the whole file. A plane is (rows, columns), or (rows, columns, 3) uint8 for colour.
+    `data` is the whole file, `texts` what its header shares with those of others. A plane is
+    (rows, columns), or (rows, columns, 3) uint8 for colour.
     """
-    file = _File(data, planes[0].format)
+    file = _File(data, planes[0].format, texts)
     for plane in planes:
         try:
             if plane.offset >= 0:
@@ -127,9 +131,10 @@ class _File:
     Everything may raise ReadError.
     """
 
-    def __init__(self, data: bytes, form: PixelFormat) -> None:
+    def __init__(self, data: bytes, form: PixelFormat, texts: Texts | None) -> None:
         self._data = data
         self._form = form
+        self._texts = texts
 
     @cached_property
     def content(self) -> bytes:
@@ -139,7 +144,7 @@ class _File:
     @cached_property
     def _header(self) -> Header:
         """The header, which must still say what it said when the plane was planned."""
-        header = read_header(MemoryBytes(self._data))
+        header = read_header(MemoryBytes(self._data), texts=self._texts)
         values, form = header.values, self._form
         size = (values.get("Rows"), values.get("Columns"))
         if header.pixel_offset < 0 or size != (str(form.rows), str(form.columns)):

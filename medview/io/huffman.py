@@ -19,6 +19,8 @@ import numpy.typing as npt
 #: What a scan came to.
 WHOLE, CUT, DAMAGED = 0, 1, 2
 _FAST = 11
+#: A quick code and a difference of so many bits lie in one window, wherever in a byte they begin.
+_TOGETHER = 25 - _FAST
 #: A table: 2048 quick entries (length << 8 | symbol), then per length the largest code and the
 #: place of its first symbol, then the symbols; then the largest category of each coefficient.
 _LARGEST, _FIRST, _SYMBOLS = 1 << _FAST, (1 << _FAST) + 17, (1 << _FAST) + 34
@@ -209,6 +211,33 @@ def _foretold(left, above, corner, kind):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def _from_left(bits, place, tables, row, guess, limit):  # type: ignore[no-untyped-def]
+    """Decode a row in which each value is foretold by the one left of it: outcome and end.
+
+    What nearly all lossless pictures are made of: one look gives code and difference together, and
+    nothing is asked that the processor would have to guess.
+    """
+    at, end = place
+    for x in range(row.shape[0]):
+        ahead = np.uint64(bits[np.uint64(at) >> np.uint64(3)]) << np.uint64(32 + (at & 7))
+        entry = np.int64(tables[0, ahead >> np.uint64(64 - _FAST)])
+        size, length = entry & 0xFF, entry >> 8
+        if 0 < size <= _TOGETHER:
+            diff = np.int64((ahead << np.uint64(length)) >> np.uint64(64 - size))
+            diff -= ((1 << size) - 1) * (1 - (diff >> (size - 1)))
+            at += length + size
+        else:
+            diff, at = _difference(bits, at, tables, 0, 16)
+        if diff == _NONE or at > end:
+            return _why(at, end), at
+        guess = (guess + diff) & 0xFFFF
+        if guess >= limit:
+            return DAMAGED, at
+        row[x, 0] = guess
+    return WHOLE, at
+
+
+@numba.njit(cache=True, nogil=True)
 def _rows(bits, interval, tables, kind, out):  # type: ignore[no-untyped-def]
     """Decode the rows of one interval."""
     predictor, depth, shift = kind
@@ -217,6 +246,12 @@ def _rows(bits, interval, tables, kind, out):  # type: ignore[no-untyped-def]
     samples = out.shape[2]
     for y in range(out.shape[0]):
         row, above = out[y], out[max(0, y - 1)]
+        if samples == 1 and (predictor == 1 or y == 0):
+            guess = np.int64(above[0, 0]) if y > 0 else limit >> 1
+            code, at = _from_left(bits, (at, end), tables, row, guess, limit)
+            if code != WHOLE:
+                return code
+            continue
         for x in range(out.shape[1]):
             for c in range(samples):
                 diff, at = _difference(bits, at, tables, c, 16)

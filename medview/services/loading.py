@@ -244,11 +244,17 @@ class Loading:
     # Memory at hand
 
     def keep_ready(self, nbytes: int) -> None:
-        """From now on have memory for a volume of up to `nbytes` at hand before one is opened."""
+        """From now on have memory for a volume of up to `nbytes` at hand before one is opened.
+
+        With 0 what is at hand goes back, and no more is asked for.
+        """
         self._spare_bytes = nbytes
         if nbytes:
             self._workspace.events.loading_changed.connect(self._make_ready, unique=True)
             self._make_ready()
+        else:
+            self._workspace.events.loading_changed.disconnect(self._make_ready, missing_ok=True)
+            self._room.close()
 
     def close(self) -> None:
         """Give back the memory that is at hand."""

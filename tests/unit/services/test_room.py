@@ -146,6 +146,12 @@ def test_after_each_opening_memory_is_at_hand_again_and_none_stays_at_the_end(
     assert spare is not None
     with SharedArray.attach(spare.key):
         pass  # it is there
+    loading.keep_ready(0)
+    assert not loading._room.has_spare
+    loading.keep_ready(1 << 20)
+    tasks.wait_until(lambda: tasks.idle)
+    spare = loading._room._spare
+    assert spare is not None
     for uid in list(work.studies):
         work.close_study(uid)
     tasks.close()

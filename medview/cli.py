@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -15,16 +14,22 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from medview import __version__
+from medview import __version__, model_commands
 from medview.core.errors import Cancelled, MedviewError, ModelError, ReadError, ReportError
 from medview.core.paths import Paths
-from medview.core.plain import to_plain
-from medview.inference.catalog import Catalog
 from medview.reporting import describe
 from medview.services import analysis, bundle, conversion, inspection, selftest
 from medview.services.tasks import Tasks
-
-DONE, USAGE, NOTHING_READ, MODEL_FAILED, EXPORT_FAILED, CANCELLED = 0, 2, 3, 4, 5, 130
+from medview.terminal import (
+    CANCELLED,
+    DONE,
+    EXPORT_FAILED,
+    MODEL_FAILED,
+    NOTHING_READ,
+    USAGE,
+    print_json,
+    tell,
+)
 
 _EXIT_CODES: tuple[tuple[type[MedviewError], int], ...] = (
     (Cancelled, CANCELLED),
@@ -67,12 +72,6 @@ def run(arguments: argparse.Namespace) -> int:
         return next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
 
 
-def tell(text: str) -> None:
-    """Say something to the person at the terminal."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
-
-
 def _profile_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", type=Path, metavar="DIR", help="keep settings and work in DIR")
 
@@ -95,7 +94,7 @@ def _command_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="medview")
     _profile_option(parser)
     commands = parser.add_subparsers(dest="command", required=True)
-    for declare in (_declare_data, _declare_analyze, _declare_models, _declare_learning):
+    for declare in (_declare_data, _declare_analyze, model_commands.declare, _declare_learning):
         declare(commands)
     for command in commands.choices.values():
         command.add_argument(
@@ -136,17 +135,6 @@ def _declare_analyze(commands: Subparsers) -> None:
     check.add_argument("--json", action="store_true")
 
 
-def _declare_models(commands: Subparsers) -> None:
-    models = commands.add_parser("models", help="the models that are here")
-    actions = models.add_subparsers(dest="action", required=True)
-    for name, text in (("list", "all of them"), ("verify", "check every weight file")):
-        action = actions.add_parser(name, help=text)
-        action.add_argument("--json", action="store_true")
-    show = actions.add_parser("show", help="the card of one")
-    show.add_argument("id")
-    show.add_argument("--json", action="store_true")
-
-
 def _declare_learning(commands: Subparsers) -> None:
     train = commands.add_parser("train", help="train a model")
     train.add_argument("config", type=Path, metavar="CONFIG.toml")
@@ -164,17 +152,13 @@ def _paths(arguments: argparse.Namespace) -> Paths:
     return bundle.find_paths(arguments.profile)
 
 
-def _print_json(content: object) -> None:
-    sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
 def _info(arguments: argparse.Namespace) -> int:
     _must_exist(arguments.paths)
     paths = [path.resolve() for path in arguments.paths]
     with closing(Tasks(workers=1)) as tasks:
         described = inspection.info(tasks, paths, arguments.password)
     if arguments.json:
-        _print_json(described)
+        print_json(described)
     else:
         sys.stdout.write(describe.info_text(described))
     return DONE if described["patients"] else NOTHING_READ
@@ -221,63 +205,9 @@ def _analyze(arguments: argparse.Namespace) -> int:
     with bundle.running(_paths(arguments), keeps_work=False) as services:
         results = analysis.analyze(services, order, tell)
     if arguments.json:
-        _print_json(results[0] if len(results) == 1 else results)
+        print_json(results[0] if len(results) == 1 else results)
     tell(f"Results are in {order.out}")
     return DONE
-
-
-def _models(arguments: argparse.Namespace) -> int:
-    catalog = bundle.catalog(_paths(arguments))
-    for problem in catalog.problems:
-        tell(f"{problem.folder.name}: {problem.reason}")
-    return _MODEL_ACTIONS[arguments.action](catalog, arguments)
-
-
-def _list_models(catalog: Catalog, arguments: argparse.Namespace) -> int:
-    cards = catalog.cards()
-    if arguments.json:
-        _print_json({"models": [to_plain(card) for card in cards]})
-    else:
-        for card in cards:
-            sys.stdout.write(f"{card.id:24} {card.version:8} {card.task.value:14} {card.title}\n")
-    return DONE
-
-
-def _show_model(catalog: Catalog, arguments: argparse.Namespace) -> int:
-    card = catalog.card(arguments.id)
-    if arguments.json:
-        _print_json(to_plain(card))
-    else:
-        sys.stdout.write(describe.card_text(card))
-    return DONE
-
-
-def _verify_models(catalog: Catalog, arguments: argparse.Namespace) -> int:
-    verdicts = []
-    for card in catalog.cards():
-        try:
-            catalog.verify(card.id)
-            verdicts.append({"id": card.id, "ok": True, "reason": ""})
-        except ModelError as error:
-            verdicts.append({"id": card.id, "ok": False, "reason": error.user_text})
-    verdicts += [
-        {"id": problem.folder.name, "ok": False, "reason": problem.reason}
-        for problem in catalog.problems
-    ]
-    if arguments.json:
-        _print_json({"models": verdicts})
-    else:
-        for verdict in verdicts:
-            state = "ok" if verdict["ok"] else f"refused: {verdict['reason']}"
-            sys.stdout.write(f"{verdict['id']:24} {state}\n")
-    return DONE if all(verdict["ok"] for verdict in verdicts) else MODEL_FAILED
-
-
-_MODEL_ACTIONS: dict[str, Callable[[Catalog, argparse.Namespace], int]] = {
-    "list": _list_models,
-    "show": _show_model,
-    "verify": _verify_models,
-}
 
 
 def _call_main(module: str, argv: list[str]) -> None:
@@ -319,7 +249,7 @@ def _selftest(arguments: argparse.Namespace) -> int:
     with bundle.running(_paths(arguments), keeps_work=False) as services:
         checks = selftest.run(services)
     if arguments.json:
-        _print_json(selftest.as_json(checks))
+        print_json(selftest.as_json(checks))
     else:
         for check in checks:
             sys.stdout.write(f"{'ok' if check.ok else 'FAILED':7} {check.name}: {check.text}\n")
@@ -386,7 +316,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "info": _info,
     "convert": _convert,
     "analyze": _analyze,
-    "models": _models,
+    "models": model_commands.run,
     "train": _train,
     "evaluate": _evaluate,
     "selftest": _selftest,

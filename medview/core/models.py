@@ -94,6 +94,10 @@ class ModelCard:
     `engine` is the adapter as `module:Class`, imported in the worker only. `network` is the
     network class and its arguments. `weights` is relative to the model folder and checked
     against `sha256` before use.
+
+    For models of others `format` names what the folder is, and `folder_sha256` covers every file
+    of it. `code` says in words what in the folder is a program; it is run only where the reader
+    has `trusted` that folder's hash, and only in the worker.
     """
 
     id: str
@@ -120,6 +124,15 @@ class ModelCard:
     metrics: Metrics | None = None
     memory_mb: int = 0
     clinical_use: bool = False
+    format: str = "medview"
+    folder_sha256: str = ""
+    code: str = ""
+    trusted: bool = False
+
+    @property
+    def may_run(self) -> bool:
+        """Whether nothing of it is a program, or the reader has trusted that."""
+        return not self.code or self.trusted
 
     def __post_init__(self) -> None:
         if not (self.id and self.version and self.engine):

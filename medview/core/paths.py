@@ -40,6 +40,16 @@ class Paths:
         return self.resources / "models"
 
     @property
+    def known_models(self) -> Path:
+        """Cards of published networks that come without one, each for one hash of weights."""
+        return self.resources / "known_models"
+
+    @property
+    def trust_file(self) -> Path:
+        """Which model folders may run programs of theirs."""
+        return self.data / "trusted_models.json"
+
+    @property
     def own_models(self) -> Path:
         """Model folders the reader added."""
         return self.data / "models"

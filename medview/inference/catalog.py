@@ -1,17 +1,20 @@
-"""The catalogue of models: finds model folders, reads their cards, checks their weights."""
+"""The catalogue of models: finds model folders, reads their cards, checks their files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from medview.core.errors import ModelError
 from medview.core.models import ModelCard
+from medview.inference.formats import lone_network, meshnet, monai_bundle, nnunet
 from medview.inference.metadata import read_card, read_metrics
+from medview.inference.receipts import Receipt, make_receipt, read_receipt, verify_folder
+from medview.inference.trust import Trusted, TrustFile
 
 #: The engines a model folder may ask for, by the word in its metadata. Nothing else is imported.
 ENGINES: Mapping[str, str] = MappingProxyType(
@@ -19,8 +22,12 @@ ENGINES: Mapping[str, str] = MappingProxyType(
         "segmentation": "medview.inference.engines.segmentation:Engine",
         "motion": "medview.inference.engines.motion:Engine",
         "rules": "medview.inference.engines.threshold:Engine",
+        "torchscript": "medview.inference.engines.torchscript:Engine",
+        "onnx": "medview.inference.engines.onnx:Engine",
     }
 )
+#: What models of others are recognised by, tried in this order.
+_FORMATS = (nnunet.describe, meshnet.describe, monai_bundle.describe, lone_network.describe)
 
 _METADATA = Path("configs") / "metadata.json"
 _LARGEST_METADATA = 4 << 20
@@ -38,28 +45,42 @@ class Catalog:
     """Models in some folders, each model a folder of its own; the first of two equal ids wins.
 
     `engines` maps the engine word of the metadata to `module:Class`; plug-ins add to it.
+    `trust` is the list of folders whose programs the reader allows.
     """
 
-    def __init__(self, folders: Sequence[Path], engines: Mapping[str, str] = ENGINES) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        engines: Mapping[str, str] = ENGINES,
+        trust: TrustFile | None = None,
+    ) -> None:
         self._folders = tuple(folders)
         self._engines = dict(engines)
+        self._trust = trust
         self._models: dict[str, tuple[ModelCard, Path]] = {}
         self.problems: tuple[ModelProblem, ...] = ()
         self.refresh()
 
+    @property
+    def engines(self) -> Mapping[str, str]:
+        """The engines a model folder may ask for."""
+        return MappingProxyType(self._engines)
+
     def refresh(self) -> None:
         """Look at the folders again."""
         self._models, problems = {}, []
+        trusted = self._trusted(problems)
         for folder in self._model_folders():
             try:
-                card = load_card(folder, self._engines)
+                card = _added_card(folder, self._engines)
             except ModelError as error:
                 problems.append(ModelProblem(folder, error.user_text))
                 continue
             if card.id in self._models:
                 problems.append(ModelProblem(folder, f"Another model has the id {card.id}."))
             else:
-                self._models[card.id] = card, folder
+                allowed = bool(card.code) and card.folder_sha256 in trusted
+                self._models[card.id] = replace(card, trusted=allowed), folder
         self.problems = tuple(problems)
 
     def cards(self) -> tuple[ModelCard, ...]:
@@ -76,9 +97,17 @@ class Catalog:
         return self._find(model_id)[1]
 
     def verify(self, model_id: str) -> None:
-        """Hash the weights of a model; ModelError unless they are the released ones."""
-        card, folder = self._find(model_id)
-        verify_weights(card, folder)
+        """Hash the files of a model; ModelError unless they are those released, or added."""
+        verify_model(*self._find(model_id))
+
+    def _trusted(self, problems: list[ModelProblem]) -> Mapping[str, Trusted]:
+        if self._trust is None:
+            return {}
+        try:
+            return self._trust.entries()
+        except ModelError as error:
+            problems.append(ModelProblem(self._folders[-1], error.user_text))
+            return {}
 
     def _find(self, model_id: str) -> tuple[ModelCard, Path]:
         if model_id not in self._models:
@@ -99,16 +128,43 @@ class Catalog:
 def load_card(folder: Path, engines: Mapping[str, str] = ENGINES) -> ModelCard:
     """The card of one model folder; ModelError naming every key that is missing or wrong.
 
-    A MONAI bundle without the `medview` block is recognised and refused for what it lacks.
+    A folder of another program gets a card from what it says; its hashes are made here, which
+    takes as long as reading it. What is recognised and cannot be run is refused by what it is.
     """
+    card = _stated_card(folder, engines)
+    return card if card.sha256 else _hashed(card, make_receipt(folder, ""))
+
+
+def _added_card(folder: Path, engines: Mapping[str, str]) -> ModelCard:
+    """The card of a folder among the installed ones, its hashes those of its receipt."""
+    card = _stated_card(folder, engines)
+    receipt = read_receipt(folder)
+    if receipt is not None:
+        return _hashed(card, receipt)
+    if not card.sha256 or card.code:
+        raise ModelError(
+            f"{folder.name} ({card.format}) was put here by hand: what its files should be is not"
+            " known.",
+            hint="Take it out and add it with `medview models add FOLDER`.",
+        )
+    return card
+
+
+def _hashed(card: ModelCard, receipt: Receipt) -> ModelCard:
+    """The card bound to the files of a receipt."""
+    own = card.sha256 or receipt.files.get(card.weights, "")
+    return replace(card, sha256=own, folder_sha256=receipt.folder_sha256)
+
+
+def _stated_card(folder: Path, engines: Mapping[str, str]) -> ModelCard:
+    """The card of a folder as its files say, without hashes where they state none."""
+    if not (folder / _METADATA).is_file():
+        return _foreign_card(folder)
     metadata = _read_json(folder / _METADATA, folder.name)
     if not isinstance(metadata, dict):
         raise ModelError(f"The metadata of {folder.name} is not a JSON object.")
     if "medview" not in metadata:
-        raise ModelError(
-            f"{folder.name} is a bundle without a medview block: it does not say how it is run,"
-            " nor its limits."
-        )
+        return _foreign_card(folder)
     card, metrics_file = read_card(metadata, engines, folder.name)
     if card.weights:
         weights_file(card, folder)
@@ -118,6 +174,35 @@ def load_card(folder: Path, engines: Mapping[str, str] = ENGINES) -> ModelCard:
     if not metrics.is_file():
         return card
     return read_metrics(card, _read_json(metrics, folder.name), folder.name)
+
+
+def _foreign_card(folder: Path) -> ModelCard:
+    try:
+        for describe in _FORMATS:
+            card = describe(folder)
+            if card is not None:
+                return card
+    except OSError as error:
+        raise ModelError(
+            f"The files of {folder.name} cannot be read.",
+            detail=repr(error),
+        ) from error
+    if (folder / _METADATA).is_file():
+        raise ModelError(
+            f"{folder.name} is a bundle without a medview block: it does not say how it is run,"
+            " nor its limits."
+        )
+    raise ModelError(
+        f"{folder.name} has no {_METADATA.name}: it is not a model folder.", detail=str(_METADATA)
+    )
+
+
+def verify_model(card: ModelCard, folder: Path) -> None:
+    """Raise ModelError unless the weights, and all files of a model that was added, are right."""
+    if card.folder_sha256:
+        verify_folder(folder, card.folder_sha256, card.title or card.id)
+    if card.weights:
+        verify_weights(card, folder)
 
 
 def weights_file(card: ModelCard, folder: Path) -> Path:

@@ -21,6 +21,7 @@ from medview.core.models import (
     Scope,
     Task,
 )
+from medview.inference.formats.lone_network import CODE_OF_ENGINE
 
 T = TypeVar("T")
 
@@ -121,6 +122,7 @@ def read_card(
         "authors": top.read("authors", _text, ""),
         "train_command": own.read("train_command", _text, ""),
         "memory_mb": own.read("memory_mb", _count, 0),
+        "code": CODE_OF_ENGINE.get(word, ""),
     }
     if top.faults:
         raise ModelError(f"The metadata of {name} cannot be used: {'; '.join(top.faults)}.")

@@ -94,7 +94,7 @@ def fit(
     or MR contrast than the card's, no patient space where the model measures in it, a single
     image for a model of volumes. Cautions: age and spacing outside the card's.
     """
-    reasons: list[Reason] = []
+    reasons: list[Reason] = list(_trust(card))
     if series is not None:
         reasons += _modality(card, series)
         reasons += _region(card, series)
@@ -184,6 +184,17 @@ def _contrast_by_times(series: Series) -> str:
     if echo <= 30 and repetition and not inversion:
         return "T1" if repetition <= 1000 else "PD" if repetition >= 2000 else ""
     return ""
+
+
+def _trust(card: ModelCard) -> list[Reason]:
+    """A program in a model folder runs only where the reader said so."""
+    if card.may_run:
+        return []
+    text = (
+        f"The model brings a program ({card.code}); it runs only after you have trusted it"
+        f" (medview models trust {card.id})."
+    )
+    return [Reason(Severity.REFUSED, text, final=True)]
 
 
 def _modality(card: ModelCard, series: Series) -> list[Reason]:

@@ -39,7 +39,7 @@ from medview.core.shared_array import SharedArray, SharedArrayName
 from medview.core.volume import Volume
 from medview.inference import wire
 from medview.inference.adapter import ClipAdapter, ModelAdapter
-from medview.inference.catalog import verify_weights
+from medview.inference.catalog import verify_model
 from medview.inference.results import refusal
 
 _log = logging.getLogger(__name__)
@@ -211,7 +211,12 @@ class _Worker:
         if card.task is not Task.RULES:
             _devices().prepare(message.threads)
             device, fallbacks = _devices().choose(message.device)
-        verify_weights(card, folder) if card.weights else None
+        if not card.may_run:
+            raise ModelError(
+                f"{card.title} brings a program ({card.code}) that nobody has trusted.",
+                hint=f"medview models trust {card.id}",
+            )
+        verify_model(card, folder)
         if self._adapter is None or self._adapter.card != card or self._device != device:
             self._unload()
             adapter = _engine(card.engine)(card, folder)

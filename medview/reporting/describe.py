@@ -52,7 +52,11 @@ def card_text(card: ModelCard) -> str:
         ("Licence", card.license),
         ("Weights", f"{card.weights} sha256 {card.sha256}" if card.weights else ""),
         ("Trained by", card.train_command),
-    ]
+        ("Format", "" if card.format == "medview" else card.format),
+        ("Program", f"{card.code}: {'trusted' if card.trusted else 'not trusted'}"
+         if card.code else ""),
+        ("Folder", f"sha256 {card.folder_sha256}" if card.folder_sha256 else ""),
+    ]  # fmt: skip
     lines = [f"{name + ':':14} {text}" for name, text in rows if text]
     lines += [f"{'Limit:':14} {text}" for text in card.limitations]
     if card.metrics is not None:

@@ -13,6 +13,7 @@ import medview
 from medview.core.paths import Paths
 from medview.inference.catalog import Catalog
 from medview.inference.client import WorkerClient
+from medview.inference.trust import TrustFile
 from medview.reporting.template import load_templates
 from medview.services import (
     commands_ai,
@@ -34,6 +35,7 @@ from medview.services.objects import Objects
 from medview.services.review import ReviewDesk
 from medview.services.scales import Scales
 from medview.services.settings import Settings
+from medview.services.shelf import Shelf
 from medview.services.store import Store
 from medview.services.tasks import Tasks
 from medview.services.tracking import Tracking
@@ -60,6 +62,7 @@ class Services:
     jobs: Jobs
     tracking: Tracking
     catalog: Catalog
+    shelf: Shelf
     tasks: Tasks
     store: Store
     audit: Audit
@@ -81,7 +84,7 @@ def find_paths(profile: Path | None = None) -> Paths:
 
 def catalog(paths: Paths) -> Catalog:
     """The shipped models and the reader's own."""
-    return Catalog((paths.shipped_models, paths.own_models))
+    return Catalog((paths.shipped_models, paths.own_models), trust=TrustFile(paths.trust_file))
 
 
 def build(paths: Paths, *, keeps_work: bool = True) -> Services:
@@ -117,6 +120,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         jobs=jobs,
         tracking=Tracking(workspace, viewing, jobs, tasks),
         catalog=models,
+        shelf=Shelf(paths, models, audit, TrustFile(paths.trust_file)),
         tasks=tasks,
         store=store,
         audit=audit,

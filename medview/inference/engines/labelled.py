@@ -1,0 +1,117 @@
+"""Labels on an image's own grid as what a model proposes: segments, findings, volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from medview.core import codes
+from medview.core.errors import ModelError
+from medview.core.findings import Finding, Measurement, Point, Provenance, SegmentRef
+from medview.core.geometry import Geometry
+from medview.core.jobs import InferenceResult
+from medview.core.models import ModelCard, OutputChannel
+from medview.core.segmentation import LabelArray, Segment, Segmentation
+from medview.core.structures import structure_of
+from medview.core.volume import Volume
+from medview.imaging.measure import count_voxels
+from medview.inference.adapter import Context
+
+_METHOD = "Voxels of the segment times their volume"
+
+
+def labelled_result(
+    card: ModelCard,
+    volume: Volume,
+    labels: LabelArray,
+    context: Context,
+    notes: Iterable[str] = (),
+) -> InferenceResult:
+    """One segmentation on the volume's grid, and a finding for each structure that was found.
+
+    Volumes in millilitres where the image has a place in the patient, else the share of the
+    picture in words. ModelError for a label that the card does not name.
+    """
+    counts = count_voxels(labels)
+    known = {channel.index: channel for channel in card.outputs.channels}
+    if strange := sorted(counts.keys() - known.keys()):
+        raise ModelError(
+            f"{card.title} found something its folder does not name (label {strange[0]})."
+        )
+    found = [known[number] for number in sorted(counts)]
+    if not found:
+        return InferenceResult(context.job_uid, notes=(*notes, "Nothing was found."))
+    made_by = context.provenance
+    segments = tuple(
+        Segment(one.index, one.label, one.category, one.code, one.color_rgb, made_by)
+        for one in found
+    )
+    segmentation = Segmentation(volume.uid, volume.geometry, labels, segments, title=card.title)
+    boxes = ndimage.find_objects(labels)
+    findings = tuple(
+        _finding(channel, counts[channel.index], boxes[channel.index - 1], segmentation, made_by)
+        for channel in found
+    )
+    return InferenceResult(context.job_uid, (segmentation,), findings, tuple(notes))
+
+
+def _finding(
+    channel: OutputChannel,
+    count: int,
+    box: tuple[slice, slice, slice],
+    segmentation: Segmentation,
+    made_by: Provenance,
+) -> Finding:
+    geometry = segmentation.geometry
+    in_patient = geometry.in_patient_space
+    share = 100 * count / segmentation.labels.size
+    volume = Measurement(
+        kind=codes.VOLUME,
+        value=count * geometry.voxel_volume_ml,
+        unit=codes.MILLILITRE.value,
+        method=_METHOD,
+        provenance=made_by,
+        name="Volume",
+    )
+    place = _place(segmentation.labels, channel.index, box) if in_patient else None
+    return Finding(
+        label=channel.label,
+        code=channel.code,
+        provenance=made_by,
+        site=channel.code,
+        laterality=structure_of(channel.label)[1],
+        text="" if in_patient else f"{share:.3g} % of the picture.",
+        measurements=(volume,) if in_patient else (),
+        segment_ref=SegmentRef(segmentation.uid, channel.index),
+        location_lps_mm=_point(geometry.to_lps_mm(place)) if place is not None else None,
+        box_lps_mm=_corners(geometry, box) if in_patient else None,
+    )
+
+
+def _place(
+    labels: LabelArray, number: int, box: tuple[slice, slice, slice]
+) -> npt.NDArray[np.float64]:
+    """A voxel of a structure where a reader would look first: in its largest slice, central."""
+    inside = labels[box] == number
+    k = int(inside.sum(axis=(1, 2)).argmax())
+    points = np.argwhere(inside[k])
+    nearest = points[((points - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
+    start = np.array([part.start for part in box], dtype=np.float64)
+    result: npt.NDArray[np.float64] = start + np.array([k, *nearest], dtype=np.float64)
+    return result
+
+
+def _point(values: npt.NDArray[np.float64]) -> Point:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
+def _corners(geometry: Geometry, box: tuple[slice, slice, slice]) -> tuple[Point, Point]:
+    """Opposite corners in the patient of a box of voxels, their outer edges included."""
+    ends = product(*((part.start - 0.5, part.stop - 0.5) for part in box))
+    corners = geometry.to_lps_mm(list(ends))
+    return _point(corners.min(axis=0)), _point(corners.max(axis=0))

@@ -1,0 +1,244 @@
+"""Shelf: models the reader adds, trusts, exports and removes. Shipped ones stay as they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from medview.core.errors import ExportError, ModelError
+from medview.core.models import ModelCard
+from medview.core.paths import Paths
+from medview.inference.catalog import Catalog, load_card, verify_model
+from medview.inference.receipts import (
+    make_receipt,
+    receipt_file,
+    regular_files,
+    write_receipt,
+)
+from medview.inference.trust import TrustFile
+from medview.services.audit import Audit
+from medview.services.unpacking import gather
+
+#: Told how many bytes are there and how many there will be (0 while unknown).
+Progress = Callable[[int, int], object]
+Stop = Callable[[], bool]
+
+_INCOMING = ".incoming-"
+_STALE_S = 24 * 3600.0
+
+
+class Shelf:
+    """The reader's own models in the profile. Every change is in the audit trail.
+
+    A model appears whole or not at all: it is put together beside the others, checked, and moved
+    to its place.
+    """
+
+    def __init__(self, paths: Paths, catalog: Catalog, audit: Audit, trust: TrustFile) -> None:
+        self._paths = paths
+        self._catalog = catalog
+        self._audit = audit
+        self._trust = trust
+
+    def add(
+        self,
+        source: str,
+        *,
+        sha256: str = "",
+        card: Path | None = None,
+        by: str = "",
+        progress: Progress = lambda _now, _all: None,
+        cancelled: Stop = lambda: False,
+    ) -> ModelCard:
+        """Add a model from a folder, a ZIP, a network's file or a URL; its card.
+
+        `sha256` is that of the file, or of the folder as `medview.inference.receipts` computes
+        it; a URL needs one. `card` is a metadata.json for a network that comes without one.
+        ModelError for what cannot be run here, is not what the hash says, or has the id of
+        another model.
+        """
+        with self._incoming() as staging:
+            path, name = self._fetched(source, sha256, progress, cancelled)
+            if sha256 and not path.is_dir():
+                _refuse_other_hash(_hash_of(path), sha256, name)
+            folder = gather(path, name, staging, cancelled)
+            if sha256 and path.is_dir():
+                _refuse_other_hash(make_receipt(folder, source).folder_sha256, sha256, name)
+            self._describe(folder, card)
+            added = self._put(folder, source)
+        if path.is_relative_to(self._downloads):
+            path.unlink(missing_ok=True)
+        self._audit.record(
+            by or "medview",
+            "model.add",
+            added.folder_sha256,
+            model=f"{added.id} {added.version}",
+            note=source,
+        )
+        return added
+
+    def remove(self, model_id: str, by: str = "") -> None:
+        """Delete one of the reader's own models; ModelError for shipped and unknown ones."""
+        card, folder = self._catalog.card(model_id), self._catalog.folder(model_id)
+        if not folder.is_relative_to(self._paths.own_models):
+            raise ModelError(f"{card.title} comes with medview and cannot be removed.")
+        # Renamed first: a removal that is cut off leaves nothing that looks like a model.
+        doomed = folder.with_name(f"{_INCOMING}{folder.name}-{time.time_ns()}")
+        folder.rename(doomed)
+        receipt_file(folder).unlink(missing_ok=True)
+        shutil.rmtree(doomed, ignore_errors=True)
+        if card.folder_sha256:
+            self._trust.withdraw(card.folder_sha256)
+        self._catalog.refresh()
+        self._audit.record(
+            by or "medview", "model.remove", card.folder_sha256, model=f"{card.id} {card.version}"
+        )
+
+    def trust(self, model_id: str, by: str) -> ModelCard:
+        """Allow the programs in a model's folder to run in the worker, as its files are now.
+
+        ModelError where nothing in it is a program, or its files are not those that were added.
+        """
+        card, folder = self._catalog.card(model_id), self._catalog.folder(model_id)
+        if not card.code:
+            raise ModelError(f"{card.title} brings no program; there is nothing to trust.")
+        verify_model(card, folder)
+        self._trust.trust(card.folder_sha256, card.id, by)
+        self._catalog.refresh()
+        self._record_trust("model.trust", card, by)
+        return self._catalog.card(model_id)
+
+    def distrust(self, model_id: str, by: str) -> ModelCard:
+        """Allow them no more."""
+        card = self._catalog.card(model_id)
+        if self._trust.withdraw(card.folder_sha256):
+            self._record_trust("model.distrust", card, by)
+        self._catalog.refresh()
+        return self._catalog.card(model_id)
+
+    def export(self, model_id: str, out: Path) -> tuple[str, ...]:
+        """Write a checked copy of a model folder to `out`; the names of its files.
+
+        Ours are MONAI bundles: `python -m monai.bundle run` runs them. ExportError where `out`
+        holds something already or cannot be written.
+        """
+        card, folder = self._catalog.card(model_id), self._catalog.folder(model_id)
+        verify_model(card, folder)
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ExportError(f"{out} is there already and not empty.")
+        fresh = out.with_name(f".{out.name}.{time.time_ns()}")
+        names = tuple(path.relative_to(folder).as_posix() for path in regular_files(folder))
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(folder, fresh)
+            verify_model(card, fresh)
+            if out.is_dir():
+                out.rmdir()
+            fresh.rename(out)
+        except OSError as error:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise ExportError(f"{out} cannot be written.", detail=repr(error)) from error
+        return names
+
+    @property
+    def _downloads(self) -> Path:
+        return self._paths.cache / "downloads"
+
+    def _fetched(
+        self, source: str, sha256: str, progress: Progress, cancelled: Stop
+    ) -> tuple[Path, str]:
+        """Where the source lies on this machine, and what it is called."""
+        # Only who downloads pays for the import.
+        from medview.services.download import fetch, is_url  # noqa: PLC0415
+
+        if not is_url(source):
+            path = Path(source).absolute()
+            return path, path.name
+        name = PurePosixPath(unquote(urlsplit(source).path)).name or "model"
+        path = fetch(
+            source, sha256.lower(), self._downloads, progress=progress, cancelled=cancelled
+        )
+        return path, name
+
+    @contextmanager
+    def _incoming(self) -> Iterator[Path]:
+        """A folder beside the models in which one is put together; gone afterwards."""
+        models = self._paths.own_models
+        models.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for stale in models.glob(f"{_INCOMING}*"):
+            with suppress(OSError):
+                if time.time() - stale.stat().st_mtime > _STALE_S:
+                    shutil.rmtree(stale, ignore_errors=True)
+        staging = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=models))
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _describe(self, folder: Path, card: Path | None) -> None:
+        """Put the card that was given, or that is known for these very weights, into the folder."""
+        target = folder / "configs" / "metadata.json"
+        if card is not None:
+            text = card.read_text(encoding="utf-8")
+        elif not target.is_file():
+            text = self._known_card(folder)
+        else:
+            return
+        if text:
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+
+    def _known_card(self, folder: Path) -> str:
+        """The shipped description of a published network, found by the hash of its weights."""
+        known = {}
+        for path in sorted(self._paths.known_models.glob("*.json")):
+            text = path.read_text(encoding="utf-8")
+            known[json.loads(text)["medview"]["weights"]["sha256"]] = text
+        for path in folder.iterdir():
+            if path.is_file() and path.stat().st_size < 1 << 30:
+                text = known.get(_hash_of(path), "")
+                if text:
+                    metadata = json.loads(text)
+                    metadata["medview"]["weights"]["file"] = path.name
+                    return json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
+        return ""
+
+    def _put(self, folder: Path, source: str) -> ModelCard:
+        """Check a folder, move it to its place, and have the catalogue know it."""
+        card = load_card(folder, self._catalog.engines)
+        target = self._paths.own_models / card.id
+        if card.id in {one.id for one in self._catalog.cards()} or target.exists():
+            raise ModelError(
+                f"There is a model {card.id} already.", "Remove it first, if it is your own."
+            )
+        verify_model(card, folder)
+        receipt = make_receipt(folder, source)
+        write_receipt(target, receipt)
+        folder.rename(target)
+        self._catalog.refresh()
+        return self._catalog.card(card.id)
+
+    def _record_trust(self, action: str, card: ModelCard, by: str) -> None:
+        self._audit.record(
+            by, action, card.folder_sha256, model=f"{card.id} {card.version}", note=card.code
+        )
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _refuse_other_hash(found: str, expected: str, name: str) -> None:
+    if found != expected.lower():
+        raise ModelError(
+            f"{name} is not what it should be: its SHA-256 is another.",
+            detail=f"expected {expected}, found {found}",
+        )

@@ -1,6 +1,7 @@
 """Bringing the numbers of a scan into the range that a network was trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -28,17 +29,35 @@ def percentile_zscore(
     return result
 
 
+def value_range(voxels: npt.ArrayLike, low: float, high: float) -> npt.NDArray[np.float32]:
+    """Scale so that `low` becomes 0 and `high` 1, and cut off there.
+
+    For values with a scale of their own: Hounsfield units, or the 0 to 255 of a picture.
+    """
+    if not high > low:
+        raise ValueError(f"a range from {low:g} to {high:g} holds nothing")
+    values = (np.asarray(voxels, dtype=np.float64) - low) / (high - low)
+    result: npt.NDArray[np.float32] = np.clip(values, 0.0, 1.0).astype(np.float32)
+    return result
+
+
+_METHODS: Mapping[str, Callable[..., npt.NDArray[np.float32]]] = MappingProxyType(
+    {"percentile_zscore": percentile_zscore, "range": value_range}
+)
+
+
 def normalise(voxels: npt.ArrayLike, intensity: Mapping[str, object]) -> npt.NDArray[np.float32]:
     """Apply the `preprocess.intensity` block of a model folder; unknown methods raise ValueError.
 
-    The one method so far: `{"method": "percentile_zscore", "low_percent", "high_percent"}`.
+    `{"method": "percentile_zscore", "low_percent", "high_percent"}` or
+    `{"method": "range", "low", "high"}`.
     """
     settings = dict(intensity)
     method = settings.pop("method", None)
-    if method != "percentile_zscore":
+    if method not in _METHODS:
         raise ValueError(f"unknown intensity method {method!r}")
-    percents = {name: float(str(value)) for name, value in settings.items()}
-    return percentile_zscore(voxels, **percents)
+    numbers = {name: float(str(value)) for name, value in settings.items()}
+    return _METHODS[str(method)](voxels, **numbers)
 
 
 def otsu_threshold(values: npt.ArrayLike, bins: int = 256) -> float:

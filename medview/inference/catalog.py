@@ -68,7 +68,8 @@ class Catalog:
 
     def refresh(self) -> None:
         """Look at the folders again."""
-        self._models, problems = {}, []
+        self._models = {}
+        problems: list[ModelProblem] = []
         trusted = self._trusted(problems)
         for folder in self._model_folders():
             try:

@@ -6,9 +6,11 @@ archives that grow without measure and encrypted ones are refused before a byte 
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +23,15 @@ MAX_RATIO = 200
 #: Small archives may compress well: the ratio counts from here on.
 _RATIO_FROM = 64 << 20
 _CHUNK = 1 << 20
+_DAMAGE = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+)
 _LEFT_OUT = {"__pycache__", ".git", "__MACOSX", ".DS_Store"}
 
 Stop = Callable[[], bool]
@@ -41,7 +52,7 @@ def gather(source: Path, name: str, staging: Path, cancelled: Stop = lambda: Fal
         target.mkdir()
         _refuse_large(source.stat().st_size)
         shutil.copyfile(source, target / name)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except _DAMAGE as error:
         raise ModelError(
             f"{name} could not be read or copied.",
             "Is it whole, and is there room on the disk?",

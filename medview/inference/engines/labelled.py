@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 
 import numpy as np
@@ -115,3 +115,31 @@ def _corners(geometry: Geometry, box: tuple[slice, slice, slice]) -> tuple[Point
     ends = product(*((part.start - 0.5, part.stop - 0.5) for part in box))
     corners = geometry.to_lps_mm(list(ends))
     return _point(corners.min(axis=0)), _point(corners.max(axis=0))
+
+
+def classified_result(
+    card: ModelCard, chances: Sequence[float], threshold: float, context: Context
+) -> InferenceResult:
+    """A finding for the likeliest class, and one for every other that reaches the threshold.
+
+    `chances` has one number a class, in the order of the card's outputs; ModelError for another
+    count.
+    """
+    channels = card.outputs.channels
+    if len(chances) != len(channels):
+        raise ModelError(
+            f"{card.title} gives {len(chances)} numbers; its card names {len(channels)} classes."
+        )
+    best = max(range(len(chances)), key=chances.__getitem__)
+    findings = tuple(
+        Finding(
+            label=channel.label,
+            code=channel.code,
+            provenance=context.provenance,
+            probability=min(1.0, max(0.0, chances[place])),
+            calibrated=card.temperature is not None,
+        )
+        for place, channel in enumerate(channels)
+        if place == best or chances[place] >= threshold
+    )
+    return InferenceResult(context.job_uid, findings=findings)

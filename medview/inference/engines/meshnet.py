@@ -2,7 +2,7 @@
 
 The image is conformed as brainchop and FreeSurfer do it: resampled to 1 mm around its middle,
 first axis to the left, second to inferior, third to anterior, and its numbers scaled so that the
-2nd percentile becomes 0 and the 98th 1.
+2nd percentile becomes 0 and the 98th 1, cut off there.
 """
 
 from __future__ import annotations
@@ -93,11 +93,11 @@ def conformed(geometry: Geometry) -> Geometry:
 
 
 def scaled(values: FloatImage) -> FloatImage:
-    """Numbers so that the 2nd percentile becomes 0 and the 98th 1, not cut off there."""
+    """Numbers so that the 2nd percentile becomes 0 and the 98th 1, cut off there."""
     low, high = np.percentile(values, _PERCENTS)
     if not high > low:
         raise ModelError("The image holds hardly any structure; it was not looked at.")
-    result: FloatImage = ((values - low) / (high - low)).astype(np.float32)
+    result: FloatImage = np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
     return result
 
 

@@ -102,7 +102,7 @@ def _colors_of(listed: dict[str, Any], count: int) -> dict[int, tuple[int, int, 
     parts = [listed.get(letter) for letter in "RGB"]
     if not all(is_number_list(part, count) for part in parts):
         return {}
-    triples = zip(*parts, strict=True)  # type: ignore[arg-type]
+    triples = zip(*parts, strict=True)
     return {
         number: (int(r) & 255, int(g) & 255, int(b) & 255)
         for number, (r, g, b) in enumerate(triples)

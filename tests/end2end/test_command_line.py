@@ -125,6 +125,28 @@ def test_one_changed_byte_is_refused(tmp_path: Path, resources: Path) -> None:
     assert {v["id"]: v["ok"] for v in verified.json["models"]}["mine"] is False
 
 
+def test_models_are_added_exported_and_removed(tmp_path: Path, resources: Path) -> None:
+    given = tmp_path / "mine"
+    shutil.copytree(resources / "models" / "threshold_body", given)
+    metadata = given / "configs" / "metadata.json"
+    metadata.write_text(metadata.read_text().replace('"id": "threshold_body"', '"id": "mine"'))
+    profile, change = tmp_path / "profile", schema(resources, "model_change.schema.json")
+    added = medview("models", "add", given, "--json", profile=profile)
+    exported = medview(
+        "models", "export", "mine", "--out", tmp_path / "o", "--json", profile=profile
+    )
+    removed = medview("models", "remove", "mine", "--json", profile=profile)
+    for done, action in ((added, "added"), (exported, "exported"), (removed, "removed")):
+        assert done.code == 0, done.err
+        jsonschema.validate(done.json, change)
+        assert (done.json["action"], done.json["id"]) == (action, "mine")
+    assert (tmp_path / "o" / "configs" / "metadata.json").read_text() == metadata.read_text()
+    assert medview("models", "show", "mine", profile=profile).code == 4
+    assert medview("models", "add", "http://127.0.0.1:9/x.zip", profile=profile).code == 2
+    assert medview("models", "add", tmp_path / "nothing", profile=profile).code == 3
+    assert medview("models", "remove", "threshold_body", profile=profile).code == 4
+
+
 def test_analyze_writes_the_whole_folder(
     tmp_path: Path, ct: Path, phantom: Phantom, resources: Path
 ) -> None:

@@ -21,6 +21,9 @@ from medview.inference.formats.described import (
 ENGINE = "medview.inference.engines.nnunet:Engine"
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 _DATASET = re.compile(r"Dataset(\d{3})_(\w+)")
+_BUILDING_BLOCK = re.compile(
+    r"(torch\.nn\.([a-z]+\.)*|dynamic_network_architectures\.architectures\.(\w+\.)*)[A-Z]\w*"
+)
 _TOTAL = "TotalSegmentator"
 #: How far below the folder the results may lie: Dataset*/Trainer__Plans__Configuration.
 _DEPTH = 3
@@ -60,6 +63,7 @@ def describe(folder: Path) -> ModelCard | None:
         authors="Wasserthal et al., arXiv:2208.05868" if is_total else "",
         license=str(dataset.get("licence") or dataset.get("license") or ""),
         data_source=str(dataset.get("reference") or plans.get("dataset_name") or ""),
+        code=_code_in(configuration),
     )
 
 
@@ -171,6 +175,23 @@ def configuration_name(results: Path, plans: dict[str, Any]) -> str:
         f"Which of its configurations ({names}) the nnU-Net folder was trained with is unknown.",
         hint="Keep the name nnU-Net gave the folder: Trainer__Plans__configuration.",
     )
+
+
+def _code_in(settings: dict[str, Any]) -> str:
+    """Classes that the plans want imported and that are not nnU-Net's or torch's building blocks.
+
+    nnunetv2 imports whatever its plans name.
+    """
+    architecture = settings.get("architecture")
+    if not isinstance(architecture, dict):
+        return ""
+    wanted = [str(architecture.get("network_class_name", ""))]
+    arguments = architecture.get("arch_kwargs")
+    imported = architecture.get("_kw_requires_import")
+    if isinstance(arguments, dict) and isinstance(imported, list):
+        wanted += [str(arguments[name]) for name in imported if arguments.get(name) is not None]
+    strange = sorted({name for name in wanted if name and not _BUILDING_BLOCK.fullmatch(name)})
+    return f"classes named in plans.json: {', '.join(strange[:4])}" if strange else ""
 
 
 def _spacing_of(settings: dict[str, Any]) -> tuple[float, float, float] | None:

@@ -1,0 +1,446 @@
+"""Engines for models of others, each asked with a network whose answer is known beforehand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from medview.core.errors import Cancelled, ModelError
+from medview.core.geometry import Calibration, Geometry
+from medview.core.models import ModelCard
+from medview.core.volume import Volume
+from medview.imaging.turned import Turn
+from medview.inference.catalog import load_card
+from medview.inference.engines import meshnet as meshnet_engine
+from medview.inference.engines import monai_bundle, onnx, torchscript
+from medview.inference.engines.labelled import classified_result, labelled_result
+from medview.inference.engines.tensors import load_checkpoint, load_tensors
+from medview.inference.networks.meshnet import MeshNet
+from tests.helpers.run_context import RunContext
+
+TILTED = np.array(
+    [[0.0, 0.3, 0.9, -20], [0.0, 1.1, -0.2, -30], [2.0, 0, 0, -40], [0, 0, 0, 1]], np.float64
+)
+
+
+def grey(voxels: npt.NDArray[Any], affine: npt.NDArray[Any] | None = None) -> Volume:
+    grid = Geometry(voxels.shape, np.eye(4) if affine is None else affine)
+    return Volume("v", "s", grid, voxels)
+
+
+# MeshNet
+
+
+def chain(widths: list[int], dilations: list[int], **how: Any) -> tuple[dict[str, Any], nn.Module]:
+    """A description as brainchop writes it, and the same network in torch's own parts."""
+    layers, parts, given = [], [], 1
+    for number, (width, dilation) in enumerate(zip(widths, dilations, strict=True)):
+        last = number == len(widths) - 1
+        kernel = 1 if last else 3
+        pad = dilation * (kernel // 2)
+        layers.append(
+            {"in_channels": given, "out_channels": width, "kernel_size": kernel,
+             "padding": pad, "stride": 1, "dilation": dilation}
+        )  # fmt: skip
+        parts.append(nn.Conv3d(given, width, kernel, padding=pad, dilation=dilation))
+        if not last:
+            if how.get("bnorm"):
+                parts.append(nn.GroupNorm(width, width, affine=False))
+            parts.append(
+                nn.GELU() if how.get("gelu") else nn.ELU() if how.get("elu") else nn.ReLU()
+            )
+        given = width
+    return {"header": "Parts", "layers": layers, **how}, nn.Sequential(*parts)
+
+
+@pytest.mark.parametrize("how", [{}, {"elu": True}, {"gelu": True, "bnorm": True}])
+def test_a_meshnet_is_torchs_own_chain_whatever_the_slabs(how: dict[str, bool]) -> None:
+    torch.manual_seed(0)
+    model, network = chain([4, 4, 3], [1, 16, 1], **how)
+    image = torch.rand(70, 20, 24)
+    with torch.inference_mode():
+        expected = network(image[None, None])[0]
+    asked: list[float] = []
+    found = MeshNet(model, network.state_dict()).labels(image.numpy(), asked.append)
+    top2 = expected.topk(2, dim=0).values
+    clear = (top2[0] - top2[1] > 1e-4).numpy()
+    assert clear.mean() > 0.99
+    assert np.array_equal(found[clear], expected.argmax(dim=0).numpy()[clear])
+    assert asked == sorted(asked)
+    assert asked[0] == 0
+    assert asked[-1] < 1
+
+
+def test_channels_are_those_of_the_weights() -> None:
+    model, network = chain([6, 2], [2, 1])
+    for layer in model["layers"]:
+        layer.update(in_channels=-1, out_channels=5)
+    found = MeshNet(model, network.state_dict())
+    assert found.classes == 2
+    assert found.parameters == sum(part.numel() for part in network.parameters())
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    model, network = chain([4, 4, 3], [1, 2, 1])
+    tensors = dict(network.state_dict())
+    with pytest.raises(ModelError, match="describes"):
+        MeshNet({**model, "layers": model["layers"][:2]}, tensors)
+    with pytest.raises(ModelError, match="do not fit"):
+        MeshNet(model, {**tensors, "2.weight": torch.zeros(4, 3, 3, 3, 3)})
+
+
+def bright_and_brighter(folder: Path) -> Path:
+    """A MeshNet for which 0 to 0.4 is background, to 0.8 the first thing, above the second."""
+    weight = torch.zeros(3, 1, 1, 1, 1)
+    weight[:, 0, 0, 0, 0] = torch.tensor([0.0, 1.0, 2.0])
+    bias = torch.tensor([0.0, -0.4, -1.2])
+    passing = torch.zeros(1, 1, 3, 3, 3)
+    passing[0, 0, 1, 1, 1] = 1
+    model, _ = chain([1, 3], [2, 1])
+    folder.mkdir()
+    (folder / "model.json").write_text(json.dumps(model))
+    labels = {"labels": ["none", "Left-Thalamus", "White Matter"]}
+    (folder / "labels.json").write_text(json.dumps(labels))
+    tensors = {"model.0.weight": passing, "model.0.bias": torch.zeros(1),
+               "model.2.weight": weight, "model.2.bias": bias}  # fmt: skip
+    safetensors.torch.save_file(tensors, folder / "model.pth")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def head() -> Volume:
+    """Two boxes in a grid that is turned, coarse and tilted; 2 % of it dark, 2 % brightest."""
+    voxels = np.zeros((60, 90, 100), np.float32)
+    voxels[10:30, 20:50, 20:60] = 60
+    voxels[35:55, 30:70, 30:80] = 100
+    return grey(voxels, TILTED * [[2.2], [2.2], [2.2], [1.0]])
+
+
+def test_a_meshnet_measures_what_it_finds_on_any_grid(tmp_path: Path, head: Volume) -> None:
+    card = load_card(bright_and_brighter(tmp_path / "net"))
+    engine = meshnet_engine.Engine(card, tmp_path / "net")
+    engine.load("cpu")
+    context = RunContext()
+    result = engine.run(head, None, None, context)
+    (labels,) = (one.labels for one in result.segmentations)
+    # The border of the brighter box passes through the values of the other.
+    for number, value, least in ((1, 60, 0.85), (2, 100, 0.95)):
+        truth = head.voxels == value
+        overlap = 2 * ((labels == number) & truth).sum() / ((labels == number).sum() + truth.sum())
+        assert overlap > least
+    thalamus, white = result.findings
+    assert (thalamus.label, thalamus.laterality) == ("Left thalamus", "left")
+    assert (thalamus.code.value, white.code.value) == ("42695009", "389080008")
+    true_ml = (head.voxels == 100).sum() * head.geometry.voxel_volume_ml
+    assert white.measurements[0].value == pytest.approx(true_ml, rel=0.04)
+    assert white.location_lps_mm is not None
+    k, j, i = np.rint(head.geometry.to_index(white.location_lps_mm)).astype(int)
+    assert head.voxels[k, j, i] == 100
+    fractions = [done for stage, done in context.said if done is not None]
+    assert fractions == sorted(fractions)
+
+
+def test_a_meshnet_stops_between_slabs(tmp_path: Path, head: Volume) -> None:
+    card = load_card(bright_and_brighter(tmp_path / "net"))
+    engine = meshnet_engine.Engine(card, tmp_path / "net")
+    engine.load("cpu")
+    with pytest.raises(Cancelled):
+        engine.run(head, None, None, RunContext(stop_after=3))
+
+
+def test_a_meshnet_refuses_what_is_no_head_volume(tmp_path: Path, head: Volume) -> None:
+    card = load_card(bright_and_brighter(tmp_path / "net"))
+    engine = meshnet_engine.Engine(card, tmp_path / "net")
+    with pytest.raises(ModelError, match="not loaded"):
+        engine.run(head, None, None, RunContext())
+    engine.load("cpu")
+    with pytest.raises(ModelError, match="single"):
+        engine.run(grey(np.zeros((1, 8, 8), np.float32)), None, None, RunContext())
+    with pytest.raises(ModelError, match="hardly any structure"):
+        engine.run(grey(np.zeros((4, 8, 8), np.float32)), None, None, RunContext())
+
+
+# Weight files
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return print, ("ran",)
+
+
+def test_weights_that_are_programs_are_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"a": torch.zeros(1), "b": Evil()}, tmp_path / "a.pth")
+    (tmp_path / "b.pth").write_bytes(pickle.dumps(Evil(), protocol=2))
+    for name in ("a.pth", "b.pth"):
+        with pytest.raises(ModelError, match=r"program|cannot be read"):
+            load_tensors(tmp_path / name)
+    assert capsys.readouterr().out == ""
+
+
+def test_tensors_are_found_in_checkpoints_of_other_programs(tmp_path: Path) -> None:
+    tensors = {"w": torch.arange(3.0)}
+    torch.save(tensors, tmp_path / "plain.pth")
+    extras = {"optimizer_state_dict": {"w": torch.zeros(9)}, "score": np.float64(0.5)}
+    torch.save({"model_state_dict": tensors, **extras}, tmp_path / "deep.pth")
+    safetensors.torch.save_file(tensors, tmp_path / "named.pth")
+    for name in ("plain.pth", "deep.pth", "named.pth"):
+        found = load_tensors(tmp_path / name)
+        assert list(found) == ["w"]
+        assert torch.equal(found["w"], tensors["w"])
+    assert load_checkpoint(tmp_path / "deep.pth")["score"] == 0.5
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "plain.pth").read_bytes()[:200])
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_tensors(tmp_path / "cut.pth")
+
+
+# TorchScript and ONNX
+
+
+class Redness(nn.Module):
+    """For each pixel how much redder than blue it is, as a probability."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return (image[:, :1] - image[:, 2:]).clamp(0, 1)
+
+
+def picture_card(folder: Path, engine: str, weights: str, **own: Any) -> ModelCard:
+    code = {"value": "59820001", "scheme": "SCT", "meaning": "Blood Vessel"}
+    output = {"index": 1, "label": "Vessels", "code": code, "color_rgb": [200, 0, 0]}
+    digest = hashlib.sha256((folder / weights).read_bytes()).hexdigest()
+    metadata = {
+        "version": "1", "name": "Red", "intended_use": "Tests.",
+        "medview": {
+            "id": "red", "engine": engine, "weights": {"file": weights, "sha256": digest},
+            "preprocess": {"size_px": [64, 64], "channels": 3,
+                           "intensity": {"method": "range", "low": 0, "high": 255}},
+            "activation": "none", "threshold": 0.5, "outputs": [output],
+            "scope": {"modality": ["OP"]}, "limits": ["None."], "licence": "none", **own,
+        },
+    }  # fmt: skip
+    (folder / "configs").mkdir(exist_ok=True)
+    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    return load_card(folder)
+
+
+def red_square() -> Volume:
+    voxels = np.full((1, 96, 128, 3), 90, np.uint8)
+    voxels[0, 20:60, 30:90] = (250, 20, 40)
+    grid = Geometry((1, 96, 128), np.eye(4), calibration=Calibration.NONE)
+    return Volume("v", "s", grid, voxels)
+
+
+def make_torchscript(folder: Path) -> ModelCard:
+    traced = torch.jit.trace(Redness(), torch.zeros(1, 3, 64, 64))  # type: ignore[no-untyped-call]
+    traced.save(str(folder / "red.pt"))
+    return picture_card(folder, "torchscript", "red.pt")
+
+
+def onnx_file(path: Path, *, external: bool = False) -> None:
+    """red - blue by a 1 x 1 convolution, cut at 0 and 1."""
+    module = pytest.importorskip("onnx")
+    helper, proto = module.helper, module.TensorProto
+    weight = helper.make_tensor("w", proto.FLOAT, [1, 3, 1, 1], [1.0, 0.0, -1.0])
+    if external:
+        weight.ClearField("float_data")
+        weight.data_location = proto.EXTERNAL
+        for key, value in (("location", "../secret.bin"), ("length", "12")):
+            entry = weight.external_data.add()
+            entry.key, entry.value = key, value
+    bounds = [helper.make_tensor(n, proto.FLOAT, [], [v]) for n, v in (("lo", 0.0), ("hi", 1.0))]
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["c"]),
+        helper.make_node("Clip", ["c", "lo", "hi"], ["out"]),
+    ]
+    size = [1, 3, "h", "w_"]
+    graph = helper.make_graph(
+        nodes, "red",
+        [helper.make_tensor_value_info("image", proto.FLOAT, size)],
+        [helper.make_tensor_value_info("out", proto.FLOAT, [1, 1, "h", "w_"])],
+        [weight, *bounds],
+    )  # fmt: skip
+    opset = [helper.make_opsetid("", 17)]
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
+    )
+
+
+def check_red_square(engine: Any) -> None:
+    volume = red_square()
+    result = engine.run(volume, None, None, RunContext())
+    (segmentation,) = result.segmentations
+    truth = volume.voxels[..., 0] == 250
+    labels = segmentation.labels == 1
+    assert 2 * (labels & truth).sum() / (labels.sum() + truth.sum()) > 0.97
+    (finding,) = result.findings
+    assert finding.measurements == ()
+    assert finding.text.startswith(f"{100 * labels.mean():.3g} %")
+    with pytest.raises(ModelError, match="grey"):
+        engine.run(grey(np.zeros((1, 8, 8), np.float32)), None, None, RunContext())
+
+
+def test_torchscript_finds_a_red_square_where_it_is_trusted(tmp_path: Path) -> None:
+    card = make_torchscript(tmp_path)
+    with pytest.raises(ModelError, match="nobody has trusted"):
+        torchscript.Engine(card, tmp_path).load("cpu")
+    engine = torchscript.Engine(replace(card, trusted=True), tmp_path)
+    engine.load("cpu")
+    check_red_square(engine)
+    (tmp_path / "red.pt").write_bytes(b"no program")
+    with pytest.raises(ModelError, match="no TorchScript"):
+        torchscript.Engine(replace(card, trusted=True), tmp_path).load("cpu")
+
+
+def test_onnx_finds_a_red_square(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx_file(tmp_path / "red.onnx")
+    card = picture_card(tmp_path, "onnx", "red.onnx")
+    assert not card.code
+    engine = onnx.Engine(card, tmp_path)
+    engine.load("cpu")
+    check_red_square(engine)
+
+
+def test_onnx_reaches_no_other_file(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(np.array([1, 0, -1], np.float32).tobytes())
+    onnx_file(folder / "red.onnx", external=True)
+    card = picture_card(folder, "onnx", "red.onnx")
+    with pytest.raises(ModelError, match="other files"):
+        onnx.Engine(card, folder).load("cpu")
+
+
+# MONAI bundles
+
+
+def bundle(folder: Path, **changed: Any) -> Path:
+    """A bundle whose network finds what is above 300, resampled to 2 mm and back, no program."""
+    where = {"key": "pred"}
+    transforms = [
+        {"_target_": "LoadImaged", "keys": "image"},
+        {"_target_": "EnsureChannelFirstd", "keys": "image"},
+        {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None},
+        {"_target_": "Spacingd", "keys": "image", "pixdim": [2.0, 2.0, 2.0]},
+        {"_target_": "ScaleIntensityRanged", "keys": "image", "a_min": 0, "a_max": 1000,
+         "b_min": 0, "b_max": 1, "clip": True},
+    ]  # fmt: skip
+    after = [
+        {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+        {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing",
+         "orig_keys": "image", "nearest_interp": False},
+        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+        {"_target_": "SaveImaged", "keys": "pred", "output_dir": "/nowhere"},
+    ]  # fmt: skip
+    configuration = {
+        "network_def": {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 2,
+                        "kernel_size": 1},
+        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16]},
+        "preprocessing": {"_target_": "Compose", "transforms": transforms},
+        "postprocessing": {"_target_": "Compose", "transforms": after},
+        **changed,
+    }  # fmt: skip
+    image = {"type": "image", "modality": "CT", "num_channels": 1, "spatial_shape": [16, 16, 16]}
+    answer = {"format": "segmentation", "channel_def": {"0": "background", "1": "liver"}}
+    formats = {"inputs": {"image": image}, "outputs": {"pred": answer}}
+    metadata = {"version": "0.1.0", "name": "Bright", "network_data_format": formats, **where}
+    for name in ("configs", "models"):
+        (folder / name).mkdir(parents=True)
+    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    (folder / "configs" / "inference.json").write_text(json.dumps(configuration))
+    weight = torch.tensor([0.0, 40.0]).reshape(2, 1, 1, 1, 1)
+    torch.save({"weight": weight, "bias": torch.tensor([0.0, -12.0])}, folder / "models/model.pt")
+    return folder
+
+
+@pytest.mark.parametrize("inverts", [True, False])
+def test_a_bundle_finds_what_is_bright_on_the_images_own_grid(
+    tmp_path: Path, inverts: bool
+) -> None:
+    folder = bundle(tmp_path / "b")
+    if not inverts:
+        path = folder / "configs" / "inference.json"
+        content = json.loads(path.read_text())
+        del content["postprocessing"]["transforms"][1]
+        path.write_text(json.dumps(content))
+    voxels = np.zeros((20, 44, 50), np.float32)
+    voxels[5:15, 10:30, 12:40] = 700
+    volume = grey(voxels, TILTED)
+    card = load_card(folder)
+    assert not card.code
+    engine = monai_bundle.Engine(card, folder)
+    engine.load("cpu")
+    result = engine.run(volume, None, None, RunContext())
+    labels = result.segmentations[0].labels
+    truth = voxels > 300
+    assert 2 * (labels & truth).sum() / (labels.sum() + truth.sum()) > 0.85
+    assert result.findings[0].code.value == "10200004"
+
+
+def test_a_bundle_that_calls_anything_else_is_not_built(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "b", x={"_target_": "os.mkdir", "path": str(tmp_path / "made")})
+    card = load_card(folder)
+    with pytest.raises(ModelError, match="nobody has trusted"):
+        monai_bundle.Engine(card, folder).load("cpu")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_bundle_that_cannot_be_built_says_so(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "b", inferer={"_target_": "NoSuchInferer"})
+    with pytest.raises(ModelError, match="cannot be built"):
+        monai_bundle.Engine(load_card(folder), folder).load("cpu")
+
+
+# What all of them share
+
+
+@pytest.mark.parametrize("orientation", ["SAR", "LIA", "PRS", "IPL"])
+def test_turning_touches_no_voxel_and_can_be_undone(orientation: str) -> None:
+    voxels = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    grid = Geometry(voxels.shape, TILTED)
+    turn = Turn.to(grid, orientation)
+    turned = turn.turned(voxels)
+    assert np.array_equal(turn.undone(turned), voxels)
+    places = np.stack(np.meshgrid(*map(np.arange, voxels.shape), indexing="ij"), axis=-1)
+    points = grid.to_lps_mm(places)
+    moved = np.stack([turn.turned(points[..., axis]) for axis in range(3)], axis=-1)
+    towards = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
+    for axis, letter in enumerate(orientation):
+        along, sign = towards[letter]
+        step = np.diff(moved, axis=axis)[0, 0, 0] if axis else np.diff(moved, axis=0)[0, 0, 0]
+        assert step[along] * sign == pytest.approx(max(abs(step)))
+    lengths = turn.spacing_of(grid)
+    assert sorted(lengths) == pytest.approx(sorted(np.linalg.norm(TILTED[:3, :3], axis=0)))
+
+
+def test_labels_that_the_card_does_not_name_are_refused(tmp_path: Path) -> None:
+    card = load_card(bright_and_brighter(tmp_path / "net"))
+    volume = grey(np.zeros((2, 3, 4), np.float32))
+    labels = np.zeros((2, 3, 4), np.uint8)
+    assert labelled_result(card, volume, labels, RunContext()).segmentations == ()
+    labels[0, 0, 0] = 3
+    with pytest.raises(ModelError, match="does not name"):
+        labelled_result(card, volume, labels, RunContext())
+
+
+def test_the_likeliest_class_is_always_told(tmp_path: Path) -> None:
+    card = load_card(bright_and_brighter(tmp_path / "net"))
+    found = classified_result(card, [0.3, 0.1], 0.5, RunContext()).findings
+    assert [(one.label, one.probability) for one in found] == [("Left thalamus", 0.3)]
+    both = classified_result(card, [0.6, 0.7], 0.5, RunContext()).findings
+    assert len(both) == 2
+    with pytest.raises(ModelError, match="2 classes"):
+        classified_result(card, [0.3], 0.5, RunContext())

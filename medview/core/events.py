@@ -100,6 +100,11 @@ class JobChanged:
 
 
 @dataclass(frozen=True)
+class ModelsChanged:
+    """A model was added, removed, trusted or not trusted any more."""
+
+
+@dataclass(frozen=True)
 class HistoryChanged:
     """What undo and redo would do changed."""
 
@@ -138,6 +143,7 @@ Event = (
     | FindingChanged
     | ReportChanged
     | JobChanged
+    | ModelsChanged
     | HistoryChanged
     | ViewChanged
     | SettingChanged

@@ -10,6 +10,7 @@ from pathlib import Path
 import platformdirs
 
 import medview
+from medview.core.events import ModelsChanged
 from medview.core.paths import Paths
 from medview.inference.catalog import Catalog
 from medview.inference.client import WorkerClient
@@ -129,6 +130,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     )
     if keeps_work:
         store.attach(workspace, tasks, loading)
+    services.shelf.on_change = lambda: workspace.emit(ModelsChanged())
     _register(services)
     return services
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medview.core.errors import CommandError, ModelError
+from medview.core.errors import CommandError, MedviewError, ModelError
+from medview.core.events import Level
 from medview.services.commands import Command, Registry
+from medview.services.shelf import Prepared
 
 if TYPE_CHECKING:
     # The bundle builds the registry and calls `register`: it knows this module, not the reverse.
@@ -13,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def register(registry: Registry, services: Services) -> None:
-    """Add `ai.run` and `ai.cancel`."""
+    """Add what runs models, and what adds, trusts and removes them."""
+    _register_shelf(registry, services)
     jobs, viewing = services.jobs, services.viewing
 
     def run(model: str = "", volume: str = "", device: str = "", *, override: bool = False) -> str:
@@ -52,6 +57,51 @@ def register(registry: Registry, services: Services) -> None:
             menu="AI",
         )
     )
+
+
+def _register_shelf(registry: Registry, services: Services) -> None:
+    shelf, workspace = services.shelf, services.workspace
+
+    def add(source: str = "", sha256: str = "", card: str = "") -> None:
+        if not source:
+            raise CommandError("Nothing to add was given.", "Give a folder, a ZIP or a URL.")
+
+        def added(ready: Prepared) -> None:
+            found = shelf.take(ready, workspace.reader)
+            hint = "" if found.may_run else "It brings a program: trust it before it runs."
+            workspace.notify(Level.INFO, f"{found.title} is added.", hint)
+
+        def refused(error: MedviewError) -> None:
+            workspace.notify(Level.ERROR, error.user_text, error.hint)
+
+        described = Path(card) if card else None
+        prepare = partial(shelf.prepare, source, sha256=sha256, card=described)
+        services.tasks.run(prepare, on_done=added, on_error=refused)
+
+    def remove(model: str = "") -> None:
+        shelf.remove(_named(model), workspace.reader)
+
+    def trust(model: str = "") -> None:
+        if not workspace.reader:
+            raise CommandError("Nobody reads.", "Trust needs a name: say who reads first.")
+        shelf.trust(_named(model), workspace.reader)
+
+    rows = (
+        ("ai.add_model", "Add a model", add,
+         "Add a model from a folder, a ZIP, or a URL with its SHA-256."),
+        ("ai.trust", "Trust a model's program", trust,
+         "Allow the program that a model brings to run in the AI process."),
+        ("ai.remove_model", "Remove a model", remove,
+         "Delete a model that was added; those that come with medview stay."),
+    )  # fmt: skip
+    for id_, title, run, words in rows:
+        registry.add(Command(id_, title, run, help=words, menu="AI"))
+
+
+def _named(model: str) -> str:
+    if not model:
+        raise CommandError("No model is named.", "Give its id.")
+    return model
 
 
 def _best_model(services: Services, image_uid: str) -> str:

@@ -7,8 +7,9 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +18,7 @@ from medview.core.models import ModelCard
 from medview.core.paths import Paths
 from medview.inference.catalog import Catalog, load_card, verify_model
 from medview.inference.receipts import (
+    Receipt,
     make_receipt,
     receipt_file,
     regular_files,
@@ -34,11 +36,22 @@ _INCOMING = ".incoming-"
 _STALE_S = 24 * 3600.0
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A model put together beside the others; `download` is the file it came in, to be deleted."""
+
+    folder: Path
+    card: ModelCard
+    receipt: Receipt
+    download: Path | None
+
+
 class Shelf:
     """The reader's own models in the profile. Every change is in the audit trail.
 
     A model appears whole or not at all: it is put together beside the others, checked, and moved
-    to its place.
+    to its place. `prepare` may run on any thread, everything else on the owner's. `on_change` is
+    called when the catalogue is another.
     """
 
     def __init__(self, paths: Paths, catalog: Catalog, audit: Audit, trust: TrustFile) -> None:
@@ -46,6 +59,7 @@ class Shelf:
         self._catalog = catalog
         self._audit = audit
         self._trust = trust
+        self.on_change: Callable[[], object] = lambda: None
 
     def add(
         self,
@@ -64,25 +78,63 @@ class Shelf:
         ModelError for what cannot be run here, is not what the hash says, or has the id of
         another model.
         """
-        with self._incoming() as staging:
+        ready = self.prepare(
+            source, sha256=sha256, card=card, progress=progress, cancelled=cancelled
+        )
+        return self.take(ready, by)
+
+    def prepare(
+        self,
+        source: str,
+        *,
+        sha256: str = "",
+        card: Path | None = None,
+        progress: Progress = lambda _now, _all: None,
+        cancelled: Stop = lambda: False,
+    ) -> Prepared:
+        """Fetch, unpack, look through and hash what `add` adds, beside the models."""
+        staging = self._incoming()
+        try:
             path, name = self._fetched(source, sha256, progress, cancelled)
             if sha256 and not path.is_dir():
                 _refuse_other_hash(_hash_of(path), sha256, name)
             folder = gather(path, name, staging, cancelled)
+            receipt = make_receipt(folder, source)
             if sha256 and path.is_dir():
-                _refuse_other_hash(make_receipt(folder, source).folder_sha256, sha256, name)
-            self._describe(folder, card)
-            added = self._put(folder, source)
-        if path.is_relative_to(self._downloads):
-            path.unlink(missing_ok=True)
+                _refuse_other_hash(receipt.folder_sha256, sha256, name)
+            if self._describe(folder, card):
+                receipt = make_receipt(folder, source)
+            found = load_card(folder, self._catalog.engines)
+            verify_model(found, folder)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        download = path if path.is_relative_to(self._downloads) else None
+        return Prepared(folder, found, receipt, download)
+
+    def take(self, ready: Prepared, by: str = "") -> ModelCard:
+        """Move a prepared model to its place; its card."""
+        card, target = ready.card, self._paths.own_models / ready.card.id
+        try:
+            if card.id in {one.id for one in self._catalog.cards()} or target.exists():
+                raise ModelError(
+                    f"There is a model {card.id} already.", "Remove it first, if it is your own."
+                )
+            write_receipt(target, ready.receipt)
+            ready.folder.rename(target)
+        finally:
+            shutil.rmtree(ready.folder.parent, ignore_errors=True)
+        if ready.download is not None:
+            ready.download.unlink(missing_ok=True)
         self._audit.record(
             by or "medview",
             "model.add",
-            added.folder_sha256,
-            model=f"{added.id} {added.version}",
-            note=source,
+            ready.receipt.folder_sha256,
+            model=f"{card.id} {card.version}",
+            note=ready.receipt.source,
         )
-        return added
+        self._changed()
+        return self._catalog.card(card.id)
 
     def remove(self, model_id: str, by: str = "") -> None:
         """Delete one of the reader's own models; ModelError for shipped and unknown ones."""
@@ -96,7 +148,7 @@ class Shelf:
         shutil.rmtree(doomed, ignore_errors=True)
         if card.folder_sha256:
             self._trust.withdraw(card.folder_sha256)
-        self._catalog.refresh()
+        self._changed()
         self._audit.record(
             by or "medview", "model.remove", card.folder_sha256, model=f"{card.id} {card.version}"
         )
@@ -111,8 +163,8 @@ class Shelf:
             raise ModelError(f"{card.title} brings no program; there is nothing to trust.")
         verify_model(card, folder)
         self._trust.trust(card.folder_sha256, card.id, by)
-        self._catalog.refresh()
         self._record_trust("model.trust", card, by)
+        self._changed()
         return self._catalog.card(model_id)
 
     def distrust(self, model_id: str, by: str) -> ModelCard:
@@ -120,7 +172,7 @@ class Shelf:
         card = self._catalog.card(model_id)
         if self._trust.withdraw(card.folder_sha256):
             self._record_trust("model.distrust", card, by)
-        self._catalog.refresh()
+        self._changed()
         return self._catalog.card(model_id)
 
     def export(self, model_id: str, out: Path) -> tuple[str, ...]:
@@ -167,33 +219,33 @@ class Shelf:
         )
         return path, name
 
-    @contextmanager
-    def _incoming(self) -> Iterator[Path]:
-        """A folder beside the models in which one is put together; gone afterwards."""
+    def _incoming(self) -> Path:
+        """A folder beside the models in which one is put together; stale ones are cleared."""
         models = self._paths.own_models
         models.mkdir(parents=True, exist_ok=True, mode=0o700)
         for stale in models.glob(f"{_INCOMING}*"):
             with suppress(OSError):
                 if time.time() - stale.stat().st_mtime > _STALE_S:
                     shutil.rmtree(stale, ignore_errors=True)
-        staging = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=models))
-        try:
-            yield staging
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix=_INCOMING, dir=models))
 
-    def _describe(self, folder: Path, card: Path | None) -> None:
-        """Put the card that was given, or that is known for these very weights, into the folder."""
+    def _changed(self) -> None:
+        self._catalog.refresh()
+        self.on_change()
+
+    def _describe(self, folder: Path, card: Path | None) -> bool:
+        """Put the card that was given, or that is known for these weights, into the folder."""
         target = folder / "configs" / "metadata.json"
         if card is not None:
             text = card.read_text(encoding="utf-8")
         elif not target.is_file():
             text = self._known_card(folder)
         else:
-            return
+            return False
         if text:
             target.parent.mkdir(exist_ok=True)
             target.write_text(text, encoding="utf-8")
+        return bool(text)
 
     def _known_card(self, folder: Path) -> str:
         """The shipped description of a published network, found by the hash of its weights."""
@@ -209,21 +261,6 @@ class Shelf:
                     metadata["medview"]["weights"]["file"] = path.name
                     return json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
         return ""
-
-    def _put(self, folder: Path, source: str) -> ModelCard:
-        """Check a folder, move it to its place, and have the catalogue know it."""
-        card = load_card(folder, self._catalog.engines)
-        target = self._paths.own_models / card.id
-        if card.id in {one.id for one in self._catalog.cards()} or target.exists():
-            raise ModelError(
-                f"There is a model {card.id} already.", "Remove it first, if it is your own."
-            )
-        verify_model(card, folder)
-        receipt = make_receipt(folder, source)
-        write_receipt(target, receipt)
-        folder.rename(target)
-        self._catalog.refresh()
-        return self._catalog.card(card.id)
 
     def _record_trust(self, action: str, card: ModelCard, by: str) -> None:
         self._audit.record(

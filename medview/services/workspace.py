@@ -21,6 +21,7 @@ from medview.core.events import (
     JobChanged,
     Level,
     LoadingChanged,
+    ModelsChanged,
     Notice,
     ReportChanged,
     SegmentationChanged,
@@ -59,6 +60,7 @@ class Events(SignalGroup):
     finding_changed = Signal(FindingChanged)
     report_changed = Signal(ReportChanged)
     job_changed = Signal(JobChanged)
+    models_changed = Signal(ModelsChanged)
     history_changed = Signal(HistoryChanged)
     view_changed = Signal(ViewChanged)
     setting_changed = Signal(SettingChanged)
@@ -79,6 +81,7 @@ SIGNAL_OF: Mapping[type, str] = MappingProxyType(
         FindingChanged: "finding_changed",
         ReportChanged: "report_changed",
         JobChanged: "job_changed",
+        ModelsChanged: "models_changed",
         HistoryChanged: "history_changed",
         ViewChanged: "view_changed",
         SettingChanged: "setting_changed",

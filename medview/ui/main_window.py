@@ -16,6 +16,7 @@ from medview.services.bundle import Services
 from medview.ui import icons, theme
 from medview.ui.actions import Actions
 from medview.ui.bridge import Bridge, Changes
+from medview.ui.model_questions import ModelQuestions
 from medview.ui.panels.ai import AiPanel
 from medview.ui.panels.findings import FindingsPanel
 from medview.ui.panels.notices import Toasts
@@ -51,6 +52,7 @@ class MainWindow(QMainWindow):
             QMainWindow.DockOption.AllowTabbedDocks | QMainWindow.DockOption.AnimatedDocks
         )
         self.questions = Questions(services, self.bridge, self, lambda: self.findings.selected_uid)
+        ModelQuestions(services, self.bridge, self, self.questions.with_reader)
         register(services.commands, services, self)
         self._make_panels()
         self.actions_made = Actions(services, self.bridge, self)

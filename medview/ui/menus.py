@@ -76,7 +76,13 @@ MENUS: tuple[tuple[str, Entries], ...] = (
         ),
     ),
     ("Track", ("track.follow", "track.uncorrect", "", "track.save_table", "", "track.delete")),
-    ("AI", ("ai.run", "ai.cancel", "", "ai.card")),
+    (
+        "AI",
+        (
+            "ai.run", "ai.cancel", "", "ai.card", "", "ai.add_model", "ai.trust",
+            "ai.remove_model",
+        ),
+    ),
     (
         "Report",
         (
@@ -109,6 +115,7 @@ QUESTIONS = frozenset(
     {
         "study.open_folder", "study.open_files", "finding.edit", "finding.accept_all",
         "report.sign", "report.export", "reader.change", "volume.values", "view.presentation",
+        "ai.add_model", "ai.trust", "ai.remove_model",
     }
 )  # fmt: skip
 

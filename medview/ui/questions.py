@@ -177,12 +177,12 @@ class Questions:
     def accept(self, uid: str = "") -> None:
         """A decision needs a name: ask for it the first time."""
         chosen = uid or self._chosen()
-        self._with_reader(lambda: self._bridge.run("finding.accept", uid=chosen))
+        self.with_reader(lambda: self._bridge.run("finding.accept", uid=chosen))
 
     def reject(self, uid: str = "", reason: str = "") -> None:
         """A decision needs a name: ask for it the first time."""
         chosen = uid or self._chosen()
-        self._with_reader(lambda: self._bridge.run("finding.reject", uid=chosen, reason=reason))
+        self.with_reader(lambda: self._bridge.run("finding.reject", uid=chosen, reason=reason))
 
     def accept_all(self) -> None:
         """Accepting what nobody looked at one by one is asked for twice."""
@@ -195,7 +195,7 @@ class Questions:
         more = "Each will stand in the report as accepted by you."
 
         def accept() -> None:
-            self._with_reader(lambda: self._bridge.run("finding.accept_all"))
+            self.with_reader(lambda: self._bridge.run("finding.accept_all"))
 
         self._confirm("Accept all", text, more, "Accept all", accept)
 
@@ -209,7 +209,7 @@ class Questions:
 
         def change() -> None:
             values = dialog.values
-            self._with_reader(lambda: self._bridge.run("finding.edit", uid=chosen, **values))
+            self.with_reader(lambda: self._bridge.run("finding.edit", uid=chosen, **values))
 
         dialog.accepted.connect(change)
         dialog.open()
@@ -247,7 +247,8 @@ class Questions:
         """Ask who reads."""
         self._ask_reader(lambda: None)
 
-    def _with_reader(self, then: Callable[[], object]) -> None:
+    def with_reader(self, then: Callable[[], object]) -> None:
+        """Run something once a reader is named."""
         if self._services.workspace.reader:
             then()
         else:

@@ -12,6 +12,7 @@ from typing import Any
 from medview.core.errors import ModelError
 from medview.core.models import InputSpec, ModelCard, OutputChannel, OutputSpec, Scope, Task
 from medview.core.structures import readable, structure_of
+from medview.core.tints import tint
 
 #: What a card says where its folder does not.
 NOT_STATED = "Not stated by those who made it."
@@ -21,11 +22,6 @@ _LIMITS = (
     "Not for clinical use.",
 )
 _LARGEST_JSON = 16 << 20
-#: Okabe and Ito's colours, told apart by colour-blind readers, then steps around the circle.
-_COLORS = (
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
-    (204, 121, 167),
-)  # fmt: skip
 _LICENCES = (
     ("Apache License", "Apache-2.0"), ("MIT License", "MIT"), ("BSD 3-Clause", "BSD-3-Clause"),
     ("Attribution-NonCommercial", "CC-BY-NC"), ("Attribution-ShareAlike", "CC-BY-SA"),
@@ -39,19 +35,6 @@ def model_id(folder: Path) -> str:
     return name[:64].strip("_.-") or "model"
 
 
-def color_of(position: int) -> tuple[int, int, int]:
-    """A colour for the structure at a position, counted from 0."""
-    if position < len(_COLORS):
-        return _COLORS[position]
-    hue = position * 0.618034 % 1.0 * 6.0
-    rise, sector = hue % 1.0, int(hue)
-    red, green, blue = (
-        (1, rise, 0), (1 - rise, 1, 0), (0, 1, rise), (0, 1 - rise, 1), (rise, 0, 1),
-        (1, 0, 1 - rise),
-    )[sector]  # fmt: skip
-    return round(60 + 180 * red), round(60 + 180 * green), round(60 + 180 * blue)
-
-
 def channels_of(
     names: Mapping[int, str], colors: Mapping[int, tuple[int, int, int]] | None = None
 ) -> tuple[OutputChannel, ...]:
@@ -61,7 +44,7 @@ def channels_of(
         if number == 0:
             continue
         code, _ = structure_of(name)
-        color = (colors or {}).get(number) or color_of(position - (0 in names))
+        color = (colors or {}).get(number) or tint(position - (0 in names))
         channels.append(OutputChannel(number, readable(name) or f"Label {number}", code, color))
     return tuple(channels)
 

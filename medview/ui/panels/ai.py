@@ -14,7 +14,14 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from medview.core.events import ClipLoaded, JobChanged, StudyClosed, ViewChanged, VolumeLoaded
+from medview.core.events import (
+    ClipLoaded,
+    JobChanged,
+    ModelsChanged,
+    StudyClosed,
+    ViewChanged,
+    VolumeLoaded,
+)
 from medview.core.jobs import InferenceJob, JobState
 from medview.core.models import ModelCard, Task
 from medview.core.study import Severity
@@ -75,6 +82,13 @@ class AiPanel(QWidget):
         return self._cards
 
     def _make_cards(self) -> None:
+        """One widget a model; those of an earlier catalogue go."""
+        while (item := self._column.takeAt(0)) is not None:
+            widget = item.widget()
+            if widget is not None:
+                widget.setParent(None)
+                widget.deleteLater()
+        self._cards.clear()
         for card in self._services.catalog.cards():
             widget = ModelWidget(card, self._services, self._bridge, self._inside)
             self._cards[card.id] = widget
@@ -83,7 +97,10 @@ class AiPanel(QWidget):
         self._order = list(self._cards)
 
     def _on_changed(self, changes: Changes) -> None:
-        if changes.any(ViewChanged, VolumeLoaded, ClipLoaded, StudyClosed):
+        if changes.any(ModelsChanged):
+            self._make_cards()
+            self._fitted_uid = None
+        if changes.any(ModelsChanged, ViewChanged, VolumeLoaded, ClipLoaded, StudyClosed):
             self._refresh()
         if changes.any(JobChanged, StudyClosed):
             self._show_jobs()
@@ -175,6 +192,8 @@ class ModelWidget(QFrame):
         theme.set_role(self, "true" if image_uid and not refused else "false", "chosen")
         can_insist = bool(refused) and not any(reason.final for reason in refused)
         self.run.setText("Run anyway …" if can_insist else "Run")
+        if not self.card.may_run:
+            self.run.setText("Trust …")
         theme.set_role(self.run, "" if refused else "primary")
         self._enable()
 
@@ -240,9 +259,12 @@ class ModelWidget(QFrame):
 
     def _enable(self) -> None:
         final = any(reason.final for reason in self._reasons if reason.severity is Severity.REFUSED)
-        self.run.setEnabled(bool(self._image_uid) and not final)
+        self.run.setEnabled(not self.card.may_run or (bool(self._image_uid) and not final))
 
     def _start(self) -> None:
+        if not self.card.may_run:
+            self._bridge.start("ai.trust", model=self.card.id)
+            return
         if not self._image_uid:
             return
         refused = [r.text for r in self._reasons if r.severity is Severity.REFUSED]

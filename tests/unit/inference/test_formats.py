@@ -11,8 +11,9 @@ import pytest
 
 from medview.core.errors import ModelError
 from medview.core.models import ModelCard, Task
+from medview.core.tints import tint
 from medview.inference.catalog import load_card
-from medview.inference.formats.described import color_of, model_id
+from medview.inference.formats.described import model_id
 from medview.inference.receipts import hash_folder
 
 
@@ -314,7 +315,7 @@ def test_ids_are_made_of_what_ids_may_hold() -> None:
 
 
 def test_colours_of_many_structures_differ() -> None:
-    colors = [color_of(place) for place in range(104)]
+    colors = [tint(place) for place in range(104)]
     assert len(set(colors)) == 104
     assert all(0 <= part <= 255 for color in colors for part in color)
 

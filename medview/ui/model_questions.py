@@ -1,0 +1,141 @@
+"""Questions about models: which to add or remove, and whether to trust the program one brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PyQt6.QtCore import Qt
+from PyQt6.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
+
+from medview.core.errors import CommandError
+from medview.core.models import ModelCard
+from medview.services.bundle import Services
+from medview.ui.bridge import Bridge
+from medview.ui.text import shown
+
+
+class ModelQuestions:
+    """Fills `bridge.asks` for the commands of models.
+
+    `with_reader` runs something once a reader is named.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        bridge: Bridge,
+        window: QWidget,
+        with_reader: Callable[[Callable[[], object]], None],
+    ) -> None:
+        self._services = services
+        self._bridge = bridge
+        self._window = window
+        self._with_reader = with_reader
+        bridge.asks.update(
+            {"ai.add_model": self.add, "ai.trust": self.trust, "ai.remove_model": self.remove}
+        )
+
+    def add(self, source: str = "", sha256: str = "") -> None:
+        """Choose a folder, or a ZIP or network, unless one is given."""
+        if source:
+            self._bridge.run("ai.add_model", source=source, sha256=sha256)
+            return
+        box = self._box("Add a model", "Where is the model?", "It is copied into your profile.")
+        for words, mode in (
+            ("Folder …", QFileDialog.FileMode.Directory),
+            ("ZIP or file …", QFileDialog.FileMode.ExistingFile),
+        ):
+            button = box.addButton(words, QMessageBox.ButtonRole.ActionRole)
+            if button is not None:
+                button.clicked.connect(lambda _checked=False, mode=mode: self._choose_file(mode))
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.open()
+
+    def trust(self, model: str = "") -> None:
+        """Say what the program is and what trust means; ask."""
+        waiting = [card for card in self._services.catalog.cards() if not card.may_run]
+        if model:
+            self._ask_trust(self._services.catalog.card(model))
+        elif not waiting:
+            raise CommandError("No model brings a program that you have not trusted.")
+        else:
+            self._choose_model("Trust a model's program", waiting, self._ask_trust)
+
+    def remove(self, model: str = "") -> None:
+        """Choose among the models that were added, and ask."""
+        catalog, own = self._services.catalog, self._services.paths.own_models
+        added = [card for card in catalog.cards() if catalog.folder(card.id).is_relative_to(own)]
+        if model:
+            self._ask_remove(catalog.card(model))
+        elif not added:
+            raise CommandError("No model was added; those that come with medview stay.")
+        else:
+            self._choose_model("Remove a model", added, self._ask_remove)
+
+    def _ask_trust(self, card: ModelCard) -> None:
+        more = (
+            f"What runs: {card.code}.\nIt runs in the AI process only, as long as no byte of its"
+            f" folder changes. Trust it if you know who made it.\n\nFolder SHA-256"
+            f" {card.folder_sha256}"
+        )
+        self._confirm(
+            "Trust a model's program",
+            f"{card.title} brings a program of its own. Let it run?",
+            more,
+            "Trust it",
+            lambda: self._with_reader(lambda: self._bridge.run("ai.trust", model=card.id)),
+        )
+
+    def _ask_remove(self, card: ModelCard) -> None:
+        self._confirm(
+            "Remove a model",
+            f"Remove {card.title}?",
+            "Its folder is deleted from your profile. What it found stays.",
+            "Remove",
+            lambda: self._bridge.run("ai.remove_model", model=card.id),
+        )
+
+    def _choose_file(self, mode: QFileDialog.FileMode) -> None:
+        dialog = QFileDialog(self._window, "Add a model")
+        dialog.setFileMode(mode)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.filesSelected.connect(
+            lambda paths: self._bridge.run("ai.add_model", source=paths[0])
+        )
+        dialog.open()
+
+    def _choose_model(
+        self, title: str, cards: list[ModelCard], then: Callable[[ModelCard], None]
+    ) -> None:
+        if len(cards) == 1:
+            then(cards[0])
+            return
+        names = {shown(f"{card.title} ({card.id})"): card for card in cards}
+        dialog = QInputDialog(self._window)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setWindowTitle(title)
+        dialog.setLabelText("Model")
+        dialog.setComboBoxItems(list(names))
+        dialog.textValueSelected.connect(lambda name: then(names[name]))
+        dialog.open()
+
+    def _confirm(
+        self, title: str, text: str, more: str, verb: str, then: Callable[[], object]
+    ) -> None:
+        box = self._box(title, text, more)
+        go = box.addButton(verb, QMessageBox.ButtonRole.AcceptRole)
+        cancel = box.addButton(QMessageBox.StandardButton.Cancel)
+        if go is not None and cancel is not None:
+            box.setDefaultButton(cancel)
+            box.accepted.connect(then)
+        box.open()
+
+    def _box(self, title: str, text: str, more: str) -> QMessageBox:
+        box = QMessageBox(self._window)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setWindowTitle(title)
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setText(shown(text))
+        box.setInformativeText(shown(more))
+        return box

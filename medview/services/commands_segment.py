@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medview.core.errors import CommandError
@@ -27,6 +28,21 @@ def register(registry: Registry, services: Services) -> None:
         registry.add(command)
     for command in _brush(services.viewing):
         registry.add(command)
+    registry.add(_label_map(services))
+
+
+def _label_map(services: Services) -> Command:
+    def bring(path: str = "", names: str = "") -> None:
+        volume = services.viewing.require_volume()
+        if not path:
+            raise CommandError("No label map was given.", "Give its path.")
+        services.objects.open_labels(Path(path), volume, Path(names) if names else None)
+
+    return Command(
+        "segment.import", "Open label map", bring, enabled=_shows_image(services.viewing),
+        menu="Segment",
+        help="Show a label map (NIfTI, NRRD, MetaImage) on the image, named by a JSON beside it.",
+    )  # fmt: skip
 
 
 def _shows_image(viewing: Viewing) -> Callable[[], bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from medview.core.errors import Cancelled, MedviewError
 from medview.core.events import Level
@@ -154,18 +155,28 @@ class Objects:
             volume.geometry,
             volume.uid,
             self._password_of(series),
-            on_done=partial(self._put, series, volume.uid),
+            on_done=partial(self._put, series.description or "Segmentation", volume.uid),
             on_error=refused,
             timeout_s=300.0,
         )
 
-    def _put(
-        self, series: Series, volume_uid: str, segmentations: tuple[Segmentation, ...]
-    ) -> None:
+    def open_labels(self, path: Path, volume: Volume, names: Path | None = None) -> None:
+        """Show a label map of another program on an open volume; `names` is a JSON file."""
+        self._tasks.call_import(
+            "medview.io.label_map:read_label_map",
+            path,
+            volume.geometry,
+            volume.uid,
+            names,
+            on_done=lambda one: self._put(path.name, volume.uid, (one,)),
+            on_error=self._fail,
+            timeout_s=300.0,
+        )
+
+    def _put(self, name: str, volume_uid: str, segmentations: tuple[Segmentation, ...]) -> None:
         workspace = self._workspace
         if volume_uid not in workspace.volumes:
             return
-        name = series.description or "Segmentation"
         study_uid = workspace.study_of(volume_uid).uid
         new = [one for one in segmentations if one.uid not in workspace.segmentations]
         count = sum(len(one.segments) for one in new)

@@ -70,7 +70,7 @@ MENUS: tuple[tuple[str, Entries], ...] = (
     (
         "Segment",
         (
-            "segment.add", "segment.show", "segment.delete", "", "segment.paint", "segment.erase",
+            "segment.add", "segment.import", "segment.show", "segment.delete", "", "segment.paint", "segment.erase",
             "segment.fill", "", "brush.larger", "brush.smaller", "brush.size", "brush.sphere", "",
             "brush.within", "brush.spare", "brush.erase_all",
         ),
@@ -115,7 +115,7 @@ QUESTIONS = frozenset(
     {
         "study.open_folder", "study.open_files", "finding.edit", "finding.accept_all",
         "report.sign", "report.export", "reader.change", "volume.values", "view.presentation",
-        "ai.add_model", "ai.trust", "ai.remove_model",
+        "ai.add_model", "ai.trust", "ai.remove_model", "segment.import",
     }
 )  # fmt: skip
 

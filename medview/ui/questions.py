@@ -55,6 +55,7 @@ class Questions:
                 "reader.change": self.reader,
                 "volume.values": self.values,
                 "view.presentation": self.presentation,
+                "segment.import": self.import_labels,
             }
         )
 
@@ -72,6 +73,20 @@ class Questions:
         dialog = QFileDialog(self._window, "Open files")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
         self._choose_paths(dialog)
+
+    def import_labels(self, path: str = "", names: str = "") -> None:
+        """Choose a label map, unless one is given."""
+        if path:
+            self._bridge.run("segment.import", path=path, names=names)
+            return
+        dialog = QFileDialog(self._window, "Open label map")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.setNameFilter("Label maps (*.nii *.nii.gz *.nrrd *.mha *.mhd);;All files (*)")
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.filesSelected.connect(
+            lambda paths: self._bridge.run("segment.import", path=paths[0])
+        )
+        dialog.open()
 
     def _choose_paths(self, dialog: QFileDialog) -> None:
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)

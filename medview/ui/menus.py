@@ -71,7 +71,8 @@ MENUS: tuple[tuple[str, Entries], ...] = (
         "Segment",
         (
             "segment.add", "segment.import", "segment.show", "segment.delete", "",
-            "segment.paint", "segment.erase", "segment.fill", "", "brush.larger", "brush.smaller", "brush.size", "brush.sphere", "",
+            "segment.paint", "segment.erase", "segment.fill", "",
+            "brush.larger", "brush.smaller", "brush.size", "brush.sphere", "",
             "brush.within", "brush.spare", "brush.erase_all",
         ),
     ),

@@ -171,7 +171,7 @@ def _inputs(own: _Block, network: _Block) -> InputSpec:
         patch_shape=own.items("patch", _count),
         intensity=block.read("intensity", _mapping, _NOTHING),
         localise=block.read("localise", _text, None),
-        channels=arguments.read("in_channels", _count, 1),
+        channels=block.read("channels", _count, arguments.read("in_channels", _count, 1)),
     )
 
 

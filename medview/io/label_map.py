@@ -74,7 +74,9 @@ def _read(path: Path) -> tuple[LabelArray, FloatArray]:
         raise ReadError(f"{path.name} holds no whole numbers: it is an image, not a label map")
     if whole.min() < 0 or whole.max() > _MOST_LABELS:
         raise ReadError(f"{path.name} has labels beyond 0 to {_MOST_LABELS}")
-    return np.ascontiguousarray(whole, np.uint8 if whole.max() < 256 else np.uint16), affine
+    if whole.max() < 256:
+        return np.ascontiguousarray(whole, dtype=np.uint8), affine
+    return np.ascontiguousarray(whole, dtype=np.uint16), affine
 
 
 def _nifti(path: Path) -> tuple[npt.NDArray[Any], FloatArray]:
@@ -117,7 +119,7 @@ def _names_for(path: Path, names: Path | None) -> dict[int, str]:
     stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
     places = [names] if names else [path.with_name(f"{stem}.json"), path.with_name("labels.json")]
     for place in places:
-        if place is not None and place.is_file():
+        if place.is_file():
             return _names_in(place)
     return {}
 

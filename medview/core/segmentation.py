@@ -17,6 +17,13 @@ from medview.core.geometry import Box, Geometry
 LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
+def as_labels(numbers: npt.NDArray[Any]) -> LabelArray:
+    """Whole numbers from 0 to 65535 as labels, C order: uint8 where they fit in, else uint16."""
+    if numbers.max(initial=0) < 256:
+        return np.ascontiguousarray(numbers, dtype=np.uint8)
+    return np.ascontiguousarray(numbers, dtype=np.uint16)
+
+
 @dataclass(frozen=True)
 class Segment:
     """One structure: its number among the labels (1-65535), its name, code, colour and history."""

@@ -19,7 +19,7 @@ from medview.core.codes import ANATOMICAL_STRUCTURE
 from medview.core.errors import GeometryError, ReadError
 from medview.core.findings import ModelAuthor, Provenance, utc_now
 from medview.core.geometry import FloatArray, Geometry, lps_from_ras, reorder_kji
-from medview.core.segmentation import LabelArray, Segment, Segmentation
+from medview.core.segmentation import LabelArray, Segment, Segmentation, as_labels
 from medview.core.structures import readable, structure_of
 from medview.core.tints import tint
 from medview.imaging.resample import resample_labels
@@ -74,9 +74,7 @@ def _read(path: Path) -> tuple[LabelArray, FloatArray]:
         raise ReadError(f"{path.name} holds no whole numbers: it is an image, not a label map")
     if whole.min() < 0 or whole.max() > _MOST_LABELS:
         raise ReadError(f"{path.name} has labels beyond 0 to {_MOST_LABELS}")
-    if whole.max() < 256:
-        return np.ascontiguousarray(whole, dtype=np.uint8), affine
-    return np.ascontiguousarray(whole, dtype=np.uint16), affine
+    return as_labels(whole), affine
 
 
 def _nifti(path: Path) -> tuple[npt.NDArray[Any], FloatArray]:

@@ -24,7 +24,7 @@ from medview.core.errors import Cancelled, MedviewError, ModelError
 from medview.core.geometry import Geometry, lps_from_ras, reorder_kji
 from medview.core.jobs import InferenceResult
 from medview.core.models import ModelCard
-from medview.core.segmentation import LabelArray
+from medview.core.segmentation import LabelArray, as_labels
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.imaging.resample import resample_labels
@@ -228,8 +228,7 @@ def _labels_of(answer: torch.Tensor) -> LabelArray:
     else:  # a map of foreground: probabilities, or logits
         is_probability = float(values.min()) >= 0 and float(values.max()) <= 1
         numbers = values[0] > (0.5 if is_probability else 0.0)
-    array = numbers.numpy()
-    return array.astype(np.uint8 if float(array.max(initial=0)) < 256 else np.uint16)
+    return as_labels(numbers.numpy())
 
 
 def _on_volume(labels: LabelArray, answer: torch.Tensor, geometry: Geometry) -> LabelArray:
@@ -237,7 +236,7 @@ def _on_volume(labels: LabelArray, answer: torch.Tensor, geometry: Geometry) -> 
     if labels.ndim == 2:
         labels = labels[..., None]
     if labels.transpose().shape == geometry.shape and not isinstance(answer, MetaTensor):
-        return np.ascontiguousarray(labels.transpose())
+        return as_labels(labels.transpose())
     if not isinstance(answer, MetaTensor):
         raise ModelError("The bundle's answer does not say where it lies.")
     matrix = np.eye(4)
@@ -249,5 +248,5 @@ def _on_volume(labels: LabelArray, answer: torch.Tensor, geometry: Geometry) -> 
     grid = Geometry((x, y, z), affine, geometry.frame_of_reference_uid, geometry.calibration)
     turned = Geometry((z, y, x), reorder_kji(affine), "", geometry.calibration)
     if turned.agrees_with(geometry, tolerance_mm=1e-2):
-        return np.ascontiguousarray(labels.transpose())
+        return as_labels(labels.transpose())
     return resample_labels(labels, grid, geometry)

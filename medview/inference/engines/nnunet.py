@@ -19,7 +19,7 @@ import numpy.typing as npt
 from medview.core.errors import ModelError
 from medview.core.jobs import InferenceResult
 from medview.core.models import ModelCard
-from medview.core.segmentation import LabelArray
+from medview.core.segmentation import as_labels
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.imaging.turned import AS_STORED, Turn
@@ -85,7 +85,7 @@ class Engine:
         turn = Turn.to(volume.geometry, _TURNED) if self._reorients else AS_STORED
         image = np.ascontiguousarray(turn.turned(_finite(volume.values())))
         found = self._predictor.labels(image, turn.spacing_of(volume.geometry), context)
-        labels: LabelArray = np.ascontiguousarray(turn.undone(found))
+        labels = as_labels(turn.undone(found))
         result = labelled_result(self.card, volume, labels, context)
         return replace(result, device=context.device, seconds=time.perf_counter() - started)
 

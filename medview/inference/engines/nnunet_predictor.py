@@ -20,7 +20,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from medview.core.errors import ModelError
 from medview.core.models import ModelCard
-from medview.core.segmentation import LabelArray
+from medview.core.segmentation import LabelArray, as_labels
 from medview.inference.adapter import Context
 from medview.inference.engines.tensors import load_checkpoint
 from medview.inference.formats.described import read_json
@@ -48,8 +48,7 @@ class Predictor(nnUNetPredictor):  # type: ignore[misc]
             found = self.predict_single_npy_array(image[None], {"spacing": list(spacing_mm)})
         finally:
             self._context = None
-        kind = np.uint8 if int(found.max(initial=0)) < 256 else np.uint16
-        return np.asarray(found).astype(kind)
+        return as_labels(np.asarray(found))
 
     def watch(self) -> None:
         """Have the network tell each time it is asked."""

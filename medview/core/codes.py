@@ -45,6 +45,7 @@ MEAN = Code("373098007", "SCT", "Mean")
 STANDARD_DEVIATION = Code("386136009", "SCT", "Standard Deviation")
 MINIMUM = Code("255605001", "SCT", "Minimum")
 MAXIMUM = Code("56851009", "SCT", "Maximum")
+LOW_ATTENUATION = Code("112", "99MEDVIEW", "Share of low attenuation")
 PROBABILITY = Code("122157", "DCM", "Probability")
 
 # Quantities of voxels (CID 7180 and neighbours)
@@ -76,6 +77,7 @@ NO_UNIT = Code("1", "UCUM", "no units")
 MILLIMETRE = Code("mm", "UCUM", "mm")
 SQUARE_MILLIMETRE = Code("mm2", "UCUM", "mm²")
 MILLILITRE = Code("mL", "UCUM", "mL")
+PERCENT = Code("%", "UCUM", "%")
 DEGREE = Code("deg", "UCUM", "°")
 
 #: How a UCUM unit is written for people.
@@ -85,6 +87,7 @@ UNIT_TEXT = {
     "mm": "mm",
     "mm2": "mm²",
     "mL": "mL",
+    "%": "%",
     "deg": "°",
     "g/ml{SUVbw}": "SUVbw",
     "g/ml{SUVlbm}": "SUVlbm",

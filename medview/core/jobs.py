@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from medview.core.findings import Finding, ModelAuthor, new_uid, utc_now
@@ -30,9 +30,21 @@ class JobState(StrEnum):
         """Whether nothing more will come of it."""
         return self in _ENDS
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has not begun."""
+        return self is JobState.QUEUED
+
     def may_become(self, other: JobState) -> bool:
         """Whether the step is allowed; leaving an end is not."""
         return other in _STEPS[self]
+
+
+class Priority(IntEnum):
+    """Who is waiting for a job; the lower number goes first."""
+
+    READER = 0
+    ARRIVAL = 1
 
 
 _ENDS = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.DIED})
@@ -60,9 +72,10 @@ class JobInput:
 class InferenceJob:
     """One run of one model on one volume or clip.
 
-    `fraction` is 0-1, None while unknown. `error` is worded for the reader. `parameters` is what
-    the reader wished for, in plain values; engines know `maps` (a list of MapKind words),
-    `threshold` (0-1), `saliency` (grad_cam, integrated_gradients) and what their cards name.
+    `fraction` is 0-1 and `seconds_left` an estimate, both None while unknown. `error` is worded
+    for the reader. `parameters` is what the reader wished for, in plain values; engines know
+    `maps` (a list of MapKind words), `threshold` (0-1), `saliency` (grad_cam,
+    integrated_gradients) and what their cards name.
     """
 
     model_id: str
@@ -76,6 +89,8 @@ class InferenceJob:
     state: JobState = JobState.QUEUED
     stage: str = ""
     fraction: float | None = None
+    seconds_left: float | None = None
+    priority: Priority = Priority.READER
     queued_at: datetime = field(default_factory=utc_now)
     ended_at: datetime | None = None
     error: str = ""

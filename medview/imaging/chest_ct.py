@@ -6,7 +6,7 @@ any way give the same. The search runs on a coarse grid, borders are drawn on th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -16,7 +16,6 @@ import numpy.typing as npt
 import SimpleITK
 from scipy import ndimage
 
-from medview.core.volume import Volume
 from medview.imaging.coarse import Coarse, Float, Mask, closed, filled, grown, opened, shrunk
 
 Labels = npt.NDArray[np.uint8]
@@ -27,7 +26,7 @@ LUNG_BELOW_HU = -500.0
 _GAS_BELOW_HU = -955.0
 #: What tissue of the lung averages over some millimetres, emphysema included.
 _LUNG_HU = (-965.0, -600.0)
-_BONE_ABOVE_HU = 200.0
+BONE_ABOVE_HU = 200.0
 _BONE_CORE_HU = 350.0
 #: Enclosed by bone: marrow above, the spinal canal and the brain below.
 _MARROW_ABOVE_HU = 80.0
@@ -42,11 +41,6 @@ _FREE = 0.3
 #: full of vessels: lung.
 _HULL_MM = 6.0
 _PURE = 0.7
-#: Values of lungs are counted in bins of 1 HU from here on.
-_LOWEST_HU = -1100.0
-_BINS = 1500
-#: Added to a part's number where its border runs.
-_BORDER = 16
 #: A patient less wide than that is a child; the least that is believed; and how much wider than
 #: the field of view a patient is taken to be who does not fit into it.
 _SMALL_MM, _SMALLEST_MM, _WIDER = 260.0, 60.0, 1.4
@@ -65,32 +59,16 @@ class Part(IntEnum):
 
 @dataclass(frozen=True)
 class Chest:
-    """What was found on the coarse grid. `lungs` is (right, left) of the patient."""
+    """What was found on the coarse grid. `lungs` is (right, left) of the patient.
+
+    `cut_off`: a lung reaches the edge of the image, so that part of it may lie outside.
+    """
 
     body: Mask
     lungs: tuple[Mask, Mask]
     airways: Mask
     bone: Mask
     cut_off: bool
-
-
-@dataclass(frozen=True)
-class Painted:
-    """Labels (numbers of `Part`) on a volume's grid; `counts` of each lung's voxels per HU."""
-
-    labels: Labels
-    counts: Mapping[Part, npt.NDArray[np.int64]]
-
-    def share_below(self, part: Part, hu: float) -> float:
-        """The share of a lung's voxels below a value in HU."""
-        counts = self.counts[part]
-        return float(counts[: int(hu - _LOWEST_HU)].sum()) / max(1, int(counts.sum()))
-
-    def mean_hu(self, part: Part) -> float:
-        """The mean value of a lung, in HU, to half a unit."""
-        counts = self.counts[part]
-        middles = np.arange(_BINS) + _LOWEST_HU + 0.5
-        return float((counts * middles).sum()) / max(1, int(counts.sum()))
 
 
 def find_chest(grid: Coarse, step: Callable[[str], None]) -> Chest:
@@ -112,70 +90,12 @@ def find_chest(grid: Coarse, step: Callable[[str], None]) -> Chest:
     right, left = _smooth_borders(right, left, airways, body, grid)
     step("Finding bone")
     bone = _bone(grid, body)
-    edges = lung[0].any() or lung[-1].any()
-    return Chest(body, (right, left), airways, bone, bool(edges))
+    return Chest(body, (right, left), airways, bone, _on_the_edge(right | left))
 
 
-def paint(chest: Chest, grid: Coarse, volume: Volume, step: Callable[[float], None]) -> Painted:
-    """The parts on the volume's own voxels, and how lung values are distributed.
-
-    Within a coarse voxel of a border each voxel decides by its own value; beyond, the coarse
-    voxel does.
-    """
-    zones = _zones(chest, grid)
-    labels = np.zeros(volume.geometry.shape, np.uint8)
-    target, source = grid.axes.view(labels), grid.axes.view(volume.voxels)
-    counts = np.zeros((len(Part) + 1, _BINS), np.int64)
-    for k, plane in enumerate(target):
-        step(k / len(target))
-        zone = zones[k // grid.factors[0]]
-        if not zone.any():
-            continue
-        rows, columns = _extent(zone, grid, plane.shape)
-        stored = source[k, rows, columns]
-        values = np.where(volume.is_padding(stored), _LOWEST_HU, volume.value_of(stored))
-        codes = grid.fine(zone, plane.shape)[rows, columns]
-        plane[rows, columns] = painted = _decided(codes, values)
-        for part in (Part.RIGHT_LUNG, Part.LEFT_LUNG):
-            bins = np.clip(values[painted == part] - _LOWEST_HU, 0, _BINS - 1).astype(np.int64)
-            counts[part] += np.bincount(bins, minlength=_BINS)
-    return Painted(labels, {part: counts[part] for part in (Part.RIGHT_LUNG, Part.LEFT_LUNG)})
-
-
-def _zones(chest: Chest, grid: Coarse) -> Labels:
-    """Per coarse voxel a part's number, plus _BORDER where each voxel has to look for itself."""
-    zones = np.zeros(chest.body.shape, np.uint8)
-    one = max(grid.spacing_mm[1:]) * 1.01
-    masks = {
-        Part.BONE: chest.bone,
-        Part.RIGHT_LUNG: chest.lungs[0],
-        Part.LEFT_LUNG: chest.lungs[1],
-        Part.AIRWAYS: chest.airways,
-    }
-    for part, mask in masks.items():
-        wide = grown(mask, grid.spacing_mm, one) & (zones == 0)
-        zones[wide] = part + _BORDER
-    for part, mask in masks.items():
-        zones[mask] = part + _BORDER
-        zones[shrunk(mask, grid.spacing_mm, one)] = part
-    return zones
-
-
-def _decided(codes: Labels, values: Float) -> Labels:
-    """Parts of voxels: those of their zone, in border zones only where the value fits."""
-    border = codes > _BORDER
-    parts = np.where(border, codes - _BORDER, codes)
-    fits = np.where(parts == Part.BONE, values > _BONE_ABOVE_HU, values < LUNG_BELOW_HU)
-    return np.where(border & ~fits, 0, parts).astype(np.uint8)
-
-
-def _extent(zone: Labels, grid: Coarse, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """The voxels of a plane that a coarse plane with something in it covers."""
-    rows, columns = ndimage.find_objects((zone > 0).astype(np.uint8))[0]
-    return (
-        slice(rows.start * grid.factors[1], min(shape[0], rows.stop * grid.factors[1])),
-        slice(columns.start * grid.factors[2], min(shape[1], columns.stop * grid.factors[2])),
-    )
+def _on_the_edge(mask: Mask) -> bool:
+    faces = (mask[0], mask[-1], mask[:, 0], mask[:, -1], mask[:, :, 0], mask[:, :, -1])
+    return any(bool(face.any()) for face in faces)
 
 
 def _body(grid: Coarse) -> Mask:
@@ -213,7 +133,9 @@ def _lung_cut_by_the_field(inside: Mask, grid: Coarse) -> Mask:
             result[box] |= here
     if not result.any():
         return result
-    near = grown(result, grid.spacing_mm, _THIN_MM) & (values < LUNG_BELOW_HU) & (values > _LUNG_HU[0])
+    near = (
+        grown(result, grid.spacing_mm, _THIN_MM) & (values < LUNG_BELOW_HU) & (values > _LUNG_HU[0])
+    )
     return filled(closed(inside | result | near, grid.spacing_mm, _THIN_MM))
 
 
@@ -293,7 +215,9 @@ def _lungs(air: Mask, body: Mask, grid: Coarse) -> Mask:
     """Air that looks like lung: large parts, parts the field of view cuts, and islands by them."""
     core = opened(air, grid.spacing_mm, 2.0)
     parts, counts = _parts(core)
-    looks = _share(parts, len(counts), core & (grid.values > _LUNG_HU[0]) & (grid.values < _LUNG_HU[1]))
+    looks = _share(
+        parts, len(counts), core & (grid.values > _LUNG_HU[0]) & (grid.values < _LUNG_HU[1])
+    )
     volumes = counts * grid.voxel_ml
     alike = (looks >= 0.5) & (volumes >= 5)
     large = alike & (volumes >= 150)
@@ -339,7 +263,9 @@ def _airways(air: Mask, lung: Mask, body: Mask, grid: Coarse) -> Mask:
             break
         best[near], before = tree, volume
     # Walls of large bronchi are thinner than a coarse voxel; the rim is theirs, not the lung's.
-    return grown(best, grid.spacing_mm, max(grid.spacing_mm[1:]) * 1.01) & air if best.any() else best
+    return (
+        grown(best, grid.spacing_mm, max(grid.spacing_mm[1:]) * 1.01) & air if best.any() else best
+    )
 
 
 def _trachea(air: Mask, lung: Mask, body: Mask, grid: Coarse) -> Mask:
@@ -450,7 +376,7 @@ def _smooth_borders(
 
 def _bone(grid: Coarse, body: Mask) -> Mask:
     """Dense parts with a dense core. Contrast medium as dense as that counts as well."""
-    dense = grown(body, grid.spacing_mm, 3.0) & (grid.values > _BONE_ABOVE_HU)
+    dense = grown(body, grid.spacing_mm, 3.0) & (grid.values > BONE_ABOVE_HU)
     parts, counts = _parts(dense)
     core = np.bincount(parts[dense & (grid.values > _BONE_CORE_HU)], minlength=len(counts))
     keep = (core > 0) & (counts * grid.voxel_ml >= 0.2)

@@ -85,6 +85,12 @@ class Coarse:
         spacing = (size * factor for size, factor in zip(fine, factors, strict=True))
         return Coarse(values, _triple(spacing), _triple(factors), axes)
 
+    @staticmethod
+    def extent_mm(geometry: Geometry) -> float:
+        """How much of the patient a grid covers from feet to head."""
+        axis = Axes.of(geometry).order[0]
+        return geometry.shape[axis] * geometry.spacing_mm[axis]
+
     @property
     def voxel_ml(self) -> float:
         """The volume of one block in millilitres."""
@@ -116,7 +122,9 @@ def _block_means(slab: npt.NDArray[Any], rows: int, columns: int) -> Float:
     """Means over (all planes, rows, columns) of a slab, the last blocks filled up at the edge."""
     exact = np.float32 if slab.dtype.kind == "f" else np.int32
     plane = slab.sum(axis=0, dtype=exact)
-    plane = np.pad(plane, [(0, -plane.shape[0] % rows), (0, -plane.shape[1] % columns)], mode="edge")
+    plane = np.pad(
+        plane, [(0, -plane.shape[0] % rows), (0, -plane.shape[1] % columns)], mode="edge"
+    )
     blocks = plane.reshape(plane.shape[0] // rows, rows, plane.shape[1] // columns, columns)
     means: Float = blocks.sum(axis=(1, 3), dtype=exact) / np.float32(len(slab) * rows * columns)
     return means.astype(np.float32)

@@ -21,7 +21,7 @@ ENGINES: Mapping[str, str] = MappingProxyType(
     {
         "segmentation": "medview.inference.engines.segmentation:Engine",
         "motion": "medview.inference.engines.motion:Engine",
-        "rules": "medview.inference.engines.threshold:Engine",
+        "rules": "medview.inference.engines.rules:engine",
         "torchscript": "medview.inference.engines.torchscript:Engine",
         "onnx": "medview.inference.engines.onnx:Engine",
     }

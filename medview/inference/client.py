@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing import connection
 from pathlib import Path
 
@@ -18,7 +19,9 @@ class WorkerClient:
     """One AI worker, from the owner's thread: no method waits for the worker.
 
     What is heard is collected by `poll`; `on_wake` is called, from the listening thread, when
-    there is something to collect. Nothing is started before `warm` or `submit`.
+    there is something to collect. Nothing is started before `warm` or `submit`. The worker may
+    read `resources` and `models`, write `logs` and `scratch`, and of other folders only what
+    orders name.
     """
 
     def __init__(
@@ -27,11 +30,14 @@ class WorkerClient:
         logs: Path,
         limits: Limits | None = None,
         on_wake: Callable[[], object] | None = None,
+        *,
+        models: Path | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self.on_wake = on_wake
-        self._resources = resources
-        self._logs = logs
-        self._limits = limits or Limits()
+        self._make_supervisor = partial(
+            Supervisor, resources, logs, limits or Limits(), self._tell, models, scratch
+        )
         self._inbox: deque[Heard] = deque()
         self._arrived = threading.Event()
         self._wishes: deque[Callable[[Supervisor], None]] = deque()
@@ -92,7 +98,7 @@ class WorkerClient:
         self._wishes.clear()
         if self._bell is not None:
             self._bell.close()
-        supervisor = Supervisor(self._resources, self._logs, self._limits, self._tell)
+        supervisor = self._make_supervisor()
         self._bell, heard = socket.socketpair()
         self._thread = threading.Thread(  # noqa: TID251  (one of the two places that may)
             target=self._listen, args=(heard, supervisor), name="medview-ai-client", daemon=True

@@ -27,7 +27,7 @@ class Limits:
     """
 
     cancel_grace_s: float = 0.7
-    silence_s: float = 120.0
+    silence_s: float = 30.0
     starts: int = 3
     progress_s: float = 0.1
     copies_bytes: int = 2 << 30
@@ -65,9 +65,10 @@ class Order:
 
 @dataclass(frozen=True)
 class WorkerReady:
-    """A worker listens; `devices` as far as it knows them."""
+    """A worker listens; `devices` as far as it knows them, `lacking` what its box does not hold."""
 
     devices: tuple[str, ...]
+    lacking: str = ""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ def fit(
     Without `geometry` (not loaded yet) only the headers are looked at. What the headers do not
     state is no reason to refuse, but said where it matters. Refused: another modality, region
     or MR contrast than the card's, no patient space where the model measures in it, a single
-    image for a model of volumes. Cautions: age and spacing outside the card's.
+    image for a model of volumes. Cautions: age and spacing outside the card's, an image smaller
+    than what the model looks at in one piece.
     """
     reasons: list[Reason] = list(_trust(card))
     if series is not None:
@@ -102,6 +103,7 @@ def fit(
         reasons += _content(card, series, geometry)
     if geometry is not None:
         reasons += _space(card, geometry)
+        reasons += _field_of_view(card, geometry)
     if study is not None and series is not None:
         reasons += _age(card, study, series)
     return tuple(reasons)
@@ -139,6 +141,16 @@ def ranked(card: ModelCard, studies: Iterable[Study]) -> tuple[Candidate, ...]:
         if series.kind in (SeriesKind.VOLUME, SeriesKind.IMAGES, SeriesKind.CLIP)
     ]
     return tuple(sorted(candidates, key=_badness))
+
+
+def preference(card: ModelCard, reasons: tuple[Reason, ...]) -> tuple[bool, bool, int, bool]:
+    """What to sort models by that look at one image, the first to offer first.
+
+    Those that are not refused, networks before rules, the less doubtful ones, and those made for
+    a part of the body before those for any.
+    """
+    rules = card.task is Task.RULES
+    return bool(refusals(reasons)), rules, len(reasons), not card.scope.body_part
 
 
 def best_series(card: ModelCard, studies: Iterable[Study]) -> Candidate:
@@ -265,6 +277,29 @@ def _space(card: ModelCard, geometry: Geometry) -> list[Reason]:
         return []
     voxel = " × ".join(f"{size:.2g}" for size in spacing)
     return [_caution(f"Voxels are {voxel} mm; the model was made for {low:g} to {high:g} mm.")]
+
+
+def _field_of_view(card: ModelCard, geometry: Geometry) -> list[Reason]:
+    """Whether the image covers as much as the model looks at in one piece, by half at least."""
+    patch, spacing = card.inputs.patch_shape, card.inputs.spacing_mm
+    if not spacing or len(patch) != len(spacing) or not geometry.in_patient_space:
+        return []
+    needed = sorted(size * step for size, step in zip(patch, spacing, strict=True))
+    covered = sorted(
+        size * step for size, step in zip(geometry.shape, geometry.spacing_mm, strict=True)
+    )
+    if all(have >= need / 2 for have, need in zip(covered, needed, strict=True)):
+        return []
+    here, there = (" × ".join(f"{length:.0f}" for length in one) for one in (covered, needed))
+    return [_caution(f"The image covers {here} mm; the model looks at {there} mm at once.")]
+
+
+def room(card: ModelCard, free_mb: float) -> tuple[Reason, ...]:
+    """Whether there is the memory that the card asks for; refused where it is not."""
+    if card.memory_mb <= free_mb:
+        return ()
+    text = f"The model needs {card.memory_mb:,} MB of memory; {free_mb:,.0f} MB are free."
+    return (_refused(text),)
 
 
 def _age(card: ModelCard, study: Study, series: Series) -> list[Reason]:

@@ -74,11 +74,20 @@ class Supervisor:
         logs: Path,
         limits: orders.Limits,
         tell: Callable[[orders.Heard], None],
+        models: Path | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self._limits = limits
         self._tell = tell
         self._control = SharedArray.create((1,), np.int64)
-        self._start = WorkerStart(str(resources), str(logs), self._control.key, warm=False)
+        self._start = WorkerStart(
+            str(resources),
+            str(logs),
+            self._control.key,
+            warm=False,
+            readable=(str(models),) if models else (),
+            scratch=str(scratch or ""),
+        )
         self._volumes = SharedVolumes(limits.copies_bytes, lambda uid: self._send(wire.Detach(uid)))
         self._process: WorkerProcess | None = None
         self._ready = False
@@ -101,6 +110,10 @@ class Supervisor:
         self._hand = _Hand(order, self._serial, provenance)
         if self._process is None:
             self._bad_starts = 0
+        start, self._start = self._start, _opened_for(self._start, order)
+        if start != self._start and self._process is not None:
+            self._process.bury()  # a box never opens: it takes another
+            self._process = None
         self._ensure_process()
         self._load()
 
@@ -243,7 +256,7 @@ class Supervisor:
         hand = self._hand
         if isinstance(message, wire.Ready):
             self._ready = True
-            self._tell(orders.WorkerReady(message.devices))
+            self._tell(orders.WorkerReady(message.devices, message.lacking))
             self._load()
             return
         if hand is None or getattr(message, "job_uid", "") != hand.job_uid:
@@ -342,6 +355,18 @@ class Supervisor:
         if not isinstance(end, orders.JobDied):
             self._bad_starts = 0
         self._tell(end)
+
+
+def _opened_for(start: WorkerStart, order: orders.Order) -> WorkerStart:
+    """The start of a worker that may open what an order names as well."""
+    folder = order.folder.absolute()
+    roots = [Path(name).absolute() for name in (start.resources, *start.readable)]
+    if not any(folder.is_relative_to(root) for root in roots):
+        start = replace(start, readable=(*start.readable, str(folder)))
+    backing = Path(order.backing.name) if order.backing else Path()
+    if backing.is_absolute() and str(backing.parent) not in start.writable:
+        start = replace(start, writable=(*start.writable, str(backing.parent)))
+    return start
 
 
 def _label_block(card: ModelCard, shape: tuple[int, int, int]) -> SharedArray | None:

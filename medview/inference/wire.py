@@ -191,9 +191,13 @@ class Shutdown:
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker listens. `devices` are those it knows of; empty before torch was asked for."""
+    """The worker listens. `devices` are those it knows of; empty before torch was asked for.
+
+    `lacking` says in words what the system does not keep it from; empty when its box is whole.
+    """
 
     devices: tuple[str, ...] = ()
+    lacking: str = ""
 
 
 @dataclass(frozen=True)

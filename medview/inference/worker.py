@@ -14,9 +14,11 @@ import logging.handlers
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -39,6 +41,7 @@ from medview.core.shared_array import SharedArray, SharedArrayName
 from medview.core.volume import Volume
 from medview.inference import wire
 from medview.inference.adapter import ClipAdapter, ModelAdapter
+from medview.inference.box import enclose
 from medview.inference.catalog import verify_model
 from medview.inference.results import refusal
 
@@ -49,12 +52,19 @@ _DEVICES = "medview.inference.engines.devices"
 
 @dataclass(frozen=True)
 class WorkerStart:
-    """What a worker is started with; plain fields, sent once by the process's own start."""
+    """What a worker is started with; plain fields, sent once by the process's own start.
+
+    It may read `resources` and the `readable` folders, and write `logs`, `scratch` and the
+    `writable` ones; no other files of the reader's.
+    """
 
     resources: str
     logs: str
     control: SharedArrayName
     warm: bool
+    readable: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
+    scratch: str = ""
     niceness: int = 5
     silence_limit_s: float = 3600.0
 
@@ -63,10 +73,11 @@ def main(end: socket.socket, start: WorkerStart) -> None:
     """Serve until told to stop or the parent is gone; the target of the child process."""
     with ExitStack() as stack:
         faults = _settle(start, stack)
+        lacking = _shut_in(start, stack)
         channel = wire.Channel(end, worker=True)
         stack.callback(channel.close)
         control = stack.enter_context(SharedArray.attach(start.control))
-        _Worker(channel, control, start, faults).serve()
+        _Worker(channel, control, start, faults).serve(lacking)
 
 
 def _settle(start: WorkerStart, stack: ExitStack) -> IO[str]:
@@ -96,6 +107,37 @@ def _settle(start: WorkerStart, stack: ExitStack) -> IO[str]:
     faults = stack.enter_context((logs / "worker-faults.log").open("a", encoding="utf-8"))
     faulthandler.enable(faults)
     return faults
+
+
+def _shut_in(start: WorkerStart, stack: ExitStack) -> str:
+    """Put this process into its box; gives what the system could not do, in words."""
+    scratch = Path(start.scratch or Path(start.logs) / "scratch")
+    own = _own_scratch(scratch)
+    stack.callback(shutil.rmtree, own, ignore_errors=True)
+    for name in ("TMPDIR", "TEMP", "TMP", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"):
+        os.environ[name] = str(own)
+    tempfile.tempdir = None
+    # Compiled code is kept here: the places beside the modules and in the home folder are shut.
+    os.environ["NUMBA_CACHE_DIR"] = str(scratch / "numba")
+    (scratch / "numba").mkdir(exist_ok=True)
+    readable = [Path(name) for name in (start.resources, *start.readable)]
+    writable = [Path(name) for name in (start.logs, str(scratch), *start.writable)]
+    lacking = enclose(readable, writable)
+    if lacking:
+        _log.warning("%s", lacking)
+    return lacking
+
+
+def _own_scratch(scratch: Path) -> Path:
+    """A fresh folder for this process's files; what dead workers left in theirs is removed."""
+    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for left in scratch.glob("worker-*"):
+        process = Path("/proc") / left.name.rpartition("-")[2]
+        if process.parent.is_dir() and not process.exists():
+            shutil.rmtree(left, ignore_errors=True)
+    own = scratch / f"worker-{os.getpid()}"
+    own.mkdir(exist_ok=True, mode=0o700)
+    return own
 
 
 class _RunContext:
@@ -159,10 +201,10 @@ class _Worker:
         """Put off the moment at which a run without any sign of life ends this process."""
         faulthandler.dump_traceback_later(self._start.silence_limit_s, exit=True, file=self._faults)
 
-    def serve(self) -> None:
-        """Answer until Shutdown or the end of the wire."""
+    def serve(self, lacking: str = "") -> None:
+        """Answer until Shutdown or the end of the wire. `lacking`: what its box does not hold."""
         try:
-            self.channel.send(wire.Ready(_warmed() if self._start.warm else ()))
+            self.channel.send(wire.Ready(_warmed() if self._start.warm else (), lacking))
             while not isinstance(message := self.channel.receive(), wire.Shutdown):
                 self._answer(message)
         except (EOFError, ConnectionError):
@@ -403,6 +445,14 @@ def _failure(job_uid: str, title: str, error: Exception) -> wire.Failed:
             wire.FailureKind.OUT_OF_MEMORY,
             f"There was not enough memory for {title}.",
             "Close other programs, or run it on the processor.",
+        )
+    if isinstance(error, PermissionError):
+        return wire.Failed(
+            job_uid,
+            wire.FailureKind.FAULT,
+            f"{title} tried to reach what models may not reach, and was stopped by the system.",
+            "Models see their own folder and the image: no network, no programs, no other files.",
+            type(error).__name__ + (f": {error.filename}" if error.filename else ""),
         )
     place = " < ".join(
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"

@@ -10,7 +10,8 @@ from pathlib import Path
 import platformdirs
 
 import medview
-from medview.core.events import ModelsChanged
+from medview.core.errors import ModelError
+from medview.core.events import Level, ModelsChanged
 from medview.core.paths import Paths
 from medview.inference.catalog import Catalog
 from medview.inference.client import WorkerClient
@@ -24,8 +25,10 @@ from medview.services import (
     commands_values,
     commands_view,
 )
+from medview.services.arrival_rules import ArrivalRule, read_rules
 from medview.services.audit import Audit
 from medview.services.commands import Registry
+from medview.services.durations import Durations
 from medview.services.export import Export
 from medview.services.graphics import ImageGraphics
 from medview.services.hanging import load_protocols
@@ -100,8 +103,18 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     templates = load_templates(paths.resources / "report_templates")
     review = ReviewDesk(workspace, audit, templates, models.cards)
     loading = Loading(workspace, tasks, load_protocols(paths.resources / "hanging"), paths.cache)
-    client = WorkerClient(paths.resources, paths.logs)
-    jobs = Jobs(workspace, models, client, review, settings)
+    client = WorkerClient(
+        paths.resources, paths.logs, models=paths.own_models, scratch=paths.cache / "ai"
+    )
+    jobs = Jobs(
+        workspace,
+        models,
+        client,
+        review,
+        settings,
+        durations=Durations(paths.data / "durations.json"),
+        rules=_arrival_rules(paths, workspace),
+    )
     viewing = Viewing(workspace, settings)
     loading.on_chosen = viewing.hang
     loading.on_first_look = viewing.preview
@@ -133,6 +146,15 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     services.shelf.on_change = lambda: workspace.emit(ModelsChanged())
     _register(services)
     return services
+
+
+def _arrival_rules(paths: Paths, workspace: Workspace) -> tuple[ArrivalRule, ...]:
+    """What runs by itself; a file that makes no sense is said and nothing runs."""
+    try:
+        return read_rules(paths.config / "arrival.toml")
+    except ModelError as error:
+        workspace.notify(Level.WARNING, error.user_text, error.hint)
+        return ()
 
 
 def _register(services: Services) -> None:

@@ -46,6 +46,24 @@ def register(registry: Registry, services: Services) -> None:
             menu="AI",
         )
     )
+
+    def first(job: str = "") -> None:
+        waiting = [one.uid for one in services.workspace.jobs.values() if one.state.is_waiting]
+        uid = job or (waiting[-1] if waiting else "")
+        if uid not in waiting:
+            raise CommandError("No job waits.", "Jobs that run cannot be overtaken, but stopped.")
+        jobs.put_first(uid)
+
+    registry.add(
+        Command(
+            "ai.first",
+            "Run next",
+            first,
+            enabled=lambda: any(one.state.is_waiting for one in services.workspace.jobs.values()),
+            help="Have the job named run before all others that wait, else the one that came last.",
+            menu="AI",
+        )
+    )
     registry.add(
         Command(
             "ai.cancel",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,18 +11,23 @@ import numpy as np
 
 from medview.core.clip import Clip
 from medview.core.errors import MedviewError, ModelError
-from medview.core.events import Level, StudyClosed, VolumeLoaded
+from medview.core.events import Level, StudyClosed
 from medview.core.findings import Finding
-from medview.core.jobs import InferenceJob, InferenceResult, JobInput, JobState
-from medview.core.models import ModelCard, Task
+from medview.core.jobs import InferenceJob, InferenceResult, JobInput, JobState, Priority
+from medview.core.models import ModelCard
 from medview.core.shared_array import SharedArray, SharedArrayName
 from medview.core.volume import Volume
+from medview.imaging.sides import wrong_sides
 from medview.inference import orders, scope
 from medview.inference.catalog import Catalog
 from medview.inference.client import WorkerClient
+from medview.services.arrival_rules import ArrivalRule, Arrivals
+from medview.services.durations import Durations, seconds_left
 from medview.services.outcomes import Outcomes
 from medview.services.review import ReviewDesk
+from medview.services.room import free_bytes
 from medview.services.settings import Settings
+from medview.services.waiting import Waiting
 from medview.services.workspace import Workspace
 
 CANCELLING = "Cancelling"
@@ -30,6 +35,9 @@ CANCELLING = "Cancelling"
 
 class Jobs:
     """Runs models one after the other; what they propose goes to the review desk.
+
+    What the reader asks for goes before what runs by itself on arrival (`rules`, or all that
+    fits if the settings say so). `durations` tell how long a run should take.
 
     All methods belong to the owner's thread. `pump` takes in what was heard from the worker;
     `on_wake` is called from another thread when there is something to pump. The jobs themselves
@@ -43,20 +51,26 @@ class Jobs:
         client: WorkerClient,
         review: ReviewDesk,
         settings: Settings | None = None,
+        *,
+        durations: Durations | None = None,
+        rules: Sequence[ArrivalRule] = (),
     ) -> None:
         self._workspace = workspace
         self._catalog = catalog
         self._client = client
         self._review = review
         self._settings = settings or Settings(None)
-        self._arrived: list[str] = []
-        self._queue: deque[str] = deque()
+        self._queue = Waiting()
+        self._durations = durations or Durations()
+        self._arrivals = Arrivals(workspace, self._settings, rules, self._wake)
+        self._running_since = 0.0
         self._active = ""
         self._cancelling = False
         self._volumes: dict[str, str] = {}
         self._reasons: dict[str, tuple[str, ...]] = {}
         self.outcomes = Outcomes()
         self.devices: tuple[str, ...] = ()
+        self.lacking = ""
         workspace.events.study_closed.connect(self._on_study_closed)
 
     @property
@@ -68,6 +82,10 @@ class Jobs:
     def on_wake(self, callback: Callable[[], object] | None) -> None:
         self._client.on_wake = callback
 
+    def _wake(self) -> None:
+        if self.on_wake is not None:
+            self.on_wake()
+
     @property
     def idle(self) -> bool:
         """Whether no job waits or runs."""
@@ -78,7 +96,7 @@ class Jobs:
 
         From now on fitting models run on what is opened, if the settings ask for it.
         """
-        self._workspace.events.volume_loaded.connect(self._on_volume_loaded, unique=True)
+        self._arrivals.watch()
         self._client.warm()
 
     def wait(self, timeout_s: float) -> bool:
@@ -87,9 +105,8 @@ class Jobs:
 
     def close(self) -> None:
         """Stop everything and end the worker. May be called twice."""
-        self._queue.clear()
-        self._arrived.clear()
-        self._workspace.events.volume_loaded.disconnect(self._on_volume_loaded, missing_ok=True)
+        self._queue.keep_only(())
+        self._arrivals.stop()
         self._client.close()
         self.pump()
 
@@ -101,13 +118,16 @@ class Jobs:
         image = _image(self._workspace, image_uid)
         study = self._workspace.study_of(image_uid)
         series = study.find_series(image.series_uid)
-        return scope.fit_image(self._catalog.card(model_id), study, series, image)
+        card = self._catalog.card(model_id)
+        free = free_bytes()
+        lacking = () if free is None else scope.room(card, free / 2**20)
+        return (*scope.fit_image(card, study, series, image), *lacking)
 
     def fitting(self, image_uid: str) -> tuple[ModelCard, ...]:
         """Models that may run on an open volume or clip, the least doubtful first, rules last."""
         choices = [(card, self.fit(card.id, image_uid)) for card in self._catalog.cards()]
         fitting = [choice for choice in choices if not scope.refusals(choice[1])]
-        fitting.sort(key=lambda choice: (choice[0].task is Task.RULES, len(choice[1])))
+        fitting.sort(key=lambda choice: scope.preference(*choice))
         return tuple(card for card, _ in fitting)
 
     def run(
@@ -118,6 +138,7 @@ class Jobs:
         device: str = "",
         override: bool = False,
         parameters: Mapping[str, Any] | None = None,
+        priority: Priority = Priority.READER,
     ) -> str:
         """Queue a run and give the job's UID. Without `device` the settings choose.
 
@@ -138,12 +159,30 @@ class Jobs:
             device=device or self._settings.text("ai.device"),
             override_scope=override,
             parameters=dict(parameters or {}),
+            priority=priority,
         )
+        job = replace(job, seconds_left=self._expected_s(job))
         self._reasons[job.uid] = tuple(reason.text for reason in reasons)
-        self._queue.append(job.uid)
+        self._queue.put(job.uid, priority)
         self._workspace.put_job(job)
         self._start_next()
         return job.uid
+
+    def expected_s(self, model_id: str, image_uid: str) -> float | None:
+        """Seconds a run should take by earlier ones on this machine; None if there were none."""
+        return self._durations.expected_s(
+            self._catalog.card(model_id),
+            self._settings.text("ai.device"),
+            _voxels(self._workspace, image_uid),
+        )
+
+    def put_first(self, job_uid: str) -> None:
+        """Have a waiting job run next. One that runs or is over: nothing."""
+        if job_uid in self._queue:
+            self._queue.put_first(job_uid)
+            self._workspace.put_job(
+                replace(self._workspace.jobs[job_uid], priority=Priority.READER)
+            )
 
     def cancel(self, job_uid: str) -> None:
         """Stop a job: a waiting one at once, a running one within a second. Over: nothing."""
@@ -163,7 +202,9 @@ class Jobs:
         heard = self._client.poll()
         for one in heard:
             self._take_in(one)
-        self._run_on_arrivals()
+        for volume in self._arrivals.take():
+            for model_id in self._arrivals.due(volume, self.fitting(volume.uid)):
+                self.run(model_id, volume.uid, priority=Priority.ARRIVAL)
         self._start_next()
         return len(heard)
 
@@ -171,9 +212,9 @@ class Jobs:
 
     def _start_next(self) -> None:
         while self._queue and not self._active:
-            job = self._workspace.jobs[self._queue.popleft()]
+            job = self._workspace.jobs[self._queue.pop()]
             try:
-                order = self._order(job)
+                order = _order(job, self._workspace, self._catalog, self._settings)
                 self._client.submit(order)
             except MedviewError as error:
                 self._fail(job, error.user_text, error.hint)
@@ -182,30 +223,15 @@ class Jobs:
             self._volumes[order.volume.uid] = job.study_uid
             self._workspace.put_job(replace(job.step(JobState.LOADING), stage="Loading the model"))
 
-    def _order(self, job: InferenceJob) -> orders.Order:
-        image = _image(self._workspace, job.inputs[0].uid)
-        volume = image.pictures if isinstance(image, Clip) else image
-        study = self._workspace.studies[job.study_uid]
-        return orders.Order(
-            job_uid=job.uid,
-            card=self._catalog.card(job.model_id),
-            folder=self._catalog.folder(job.model_id),
-            image=image,
-            backing=_backing(volume, self._workspace.hold_of(volume.uid)),
-            series=study.find_series(volume.series_uid),
-            study=study,
-            device=job.device,
-            seed=job.seed,
-            threads=int(self._settings.number("ai.threads")),
-            parameters=job.parameters,
-        )
-
     # From the worker to the workspace
 
     def _take_in(self, heard: orders.Heard) -> None:
         match heard:
             case orders.WorkerReady():
                 self.devices = heard.devices or self.devices
+                if heard.lacking and heard.lacking != self.lacking:
+                    self._workspace.notify(Level.INFO, heard.lacking, "Use models you trust.")
+                self.lacking = heard.lacking
             case orders.WorkerStopped():
                 self._workspace.notify(Level.ERROR, heard.text, "Everything else goes on.")
             case orders.JobRunning() | orders.JobProgress() | orders.JobSilent():
@@ -219,11 +245,15 @@ class Jobs:
             return
         match heard:
             case orders.JobRunning():
+                self._running_since = time.monotonic()
                 running = job.step(JobState.RUNNING)
                 self._workspace.put_job(replace(running, device=heard.device, stage="Starting"))
             case orders.JobProgress():
-                moved = replace(job, stage=heard.stage, fraction=heard.fraction)
-                self._workspace.put_job(moved)
+                elapsed = time.monotonic() - self._running_since
+                left = seconds_left(elapsed, heard.fraction, self._expected_s(job))
+                self._workspace.put_job(
+                    replace(job, stage=heard.stage, fraction=heard.fraction, seconds_left=left)
+                )
             case orders.JobSilent():
                 title = self._title_of(job)
                 text = f"{title} has shown no sign of life for {heard.silent_s:.0f} s."
@@ -259,7 +289,7 @@ class Jobs:
         if not _inputs_unchanged(self._workspace, job):
             self._fail(job, "The image changed while the model ran; its result was dropped.", "")
             return
-        limits = (*self._reasons.get(job.uid, ()), *result.out_of_scope)
+        limits = (*self._reasons.get(job.uid, ()), *result.out_of_scope, *_side_warnings(result))
         result = _with_cautions(replace(result, out_of_scope=tuple(dict.fromkeys(limits))))
         try:
             self._review.propose(result, job)
@@ -267,6 +297,8 @@ class Jobs:
             self._fail(job, error.user_text, error.hint)
             return
         self.outcomes.put(result)
+        card, uid = self._catalog.card(job.model_id), job.inputs[0].uid
+        self._durations.learn(card, job.device, _voxels(self._workspace, uid), result.seconds)
         self._end(job, JobState.DONE)
 
     def _fail(self, job: InferenceJob, text: str, hint: str) -> None:
@@ -276,7 +308,12 @@ class Jobs:
     def _end(self, job: InferenceJob, state: JobState, error: str = "") -> None:
         self._reasons.pop(job.uid, None)
         fraction = 1.0 if state is JobState.DONE else None
-        self._workspace.put_job(replace(job.step(state, error=error), stage="", fraction=fraction))
+        ended = replace(job.step(state, error=error), stage="", fraction=fraction)
+        self._workspace.put_job(replace(ended, seconds_left=None))
+
+    def _expected_s(self, job: InferenceJob) -> float | None:
+        card, uid = self._catalog.card(job.model_id), job.inputs[0].uid
+        return self._durations.expected_s(card, job.device, _voxels(self._workspace, uid))
 
     def _title_of(self, job: InferenceJob) -> str:
         try:
@@ -284,28 +321,10 @@ class Jobs:
         except ModelError:
             return job.model_id
 
-    def _on_volume_loaded(self, event: VolumeLoaded) -> None:
-        """Only noted here: handlers change nothing."""
-        if self._settings.flag("ai.run_on_open"):
-            self._arrived.append(event.uid)
-            if self.on_wake is not None:
-                self.on_wake()
-
-    def _run_on_arrivals(self) -> None:
-        """Run what fits what was opened; of a series over time, on its first volume."""
-        arrived, self._arrived = self._arrived, []
-        for uid in arrived:
-            volume = self._workspace.volumes.get(uid)
-            if volume is None or volume.time_index:
-                continue
-            for card in self.fitting(uid):
-                if card.task is not Task.RULES:
-                    self.run(card.id, uid)
-
     def _on_study_closed(self, event: StudyClosed) -> None:
         """Only what is the queue's own changes here; the workspace has dropped the jobs."""
         jobs = self._workspace.jobs
-        self._queue = deque(uid for uid in self._queue if uid in jobs)
+        self._queue.keep_only(jobs)
         if self._active and self._active not in jobs and not self._cancelling:
             self._cancelling = True
             self._client.cancel(self._active)
@@ -314,6 +333,41 @@ class Jobs:
             self._client.forget(uid)
         self.outcomes.keep_only(jobs)
         self._reasons = {uid: words for uid, words in self._reasons.items() if uid in jobs}
+
+
+def _side_warnings(result: InferenceResult) -> tuple[str, ...]:
+    """What to say of label maps whose left and right disagree with the patient's axes."""
+    wrong = [label for one in result.segmentations for label in wrong_sides(one)]
+    if not wrong:
+        return ()
+    return (f"Left and right disagree with the patient's axes: {', '.join(wrong)}.",)
+
+
+def _order(
+    job: InferenceJob, workspace: Workspace, catalog: Catalog, settings: Settings
+) -> orders.Order:
+    """A job as the worker is asked for it."""
+    image = _image(workspace, job.inputs[0].uid)
+    volume = image.pictures if isinstance(image, Clip) else image
+    study = workspace.studies[job.study_uid]
+    return orders.Order(
+        job_uid=job.uid,
+        card=catalog.card(job.model_id),
+        folder=catalog.folder(job.model_id),
+        image=image,
+        backing=_backing(volume, workspace.hold_of(volume.uid)),
+        series=study.find_series(volume.series_uid),
+        study=study,
+        device=job.device,
+        seed=job.seed,
+        threads=int(settings.number("ai.threads")),
+        parameters=job.parameters,
+    )
+
+
+def _voxels(workspace: Workspace, image_uid: str) -> int:
+    image = _image(workspace, image_uid)
+    return int((image.pictures if isinstance(image, Clip) else image).voxels.size)
 
 
 def _image(workspace: Workspace, uid: str) -> Volume | Clip:

@@ -9,6 +9,7 @@ hang_loading, exit, segv, exit_loading, not_finite, nan_measurement, wrong_shape
 wrong_labels, many_findings, no_result, memory, memory_gpu, refuse, error, garbage, half_frame,
 forged_review, forged_reference, modules (loaded modules as notes), say (progress as fast as it
 can), print, headers (what it was told about the patient as notes), two (two segmentations),
+reach (for what `what` names: network, home, program, ...),
 maps (every map that was asked for: a ramp on the grid, one box of a finding and a doubtful one),
 follow (of a clip: the mean of every frame as a curve), wishes (the parameters as a note).
 `steps` and `step_s` slow a run down; its stage is `pid N`, or `stage` if that is told; a box
@@ -21,9 +22,11 @@ import dataclasses
 import hashlib
 import json
 import os
+import resource
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -123,6 +126,7 @@ class Engine:
 
     def __init__(self, card: ModelCard, folder: Path) -> None:
         self.card = card
+        self.folder = folder
         weights = folder / card.weights
         self.told: dict[str, Any] = json.loads(weights.read_text(encoding="utf-8"))
 
@@ -246,6 +250,17 @@ class Engine:
         os.kill(os.getpid(), signal.SIGSEGV)
         raise AssertionError
 
+    def _memory_limit(self, *_: object) -> InferenceResult:
+        """Take memory until the system gives no more."""
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (used * resource.getpagesize() + (64 << 20), most))
+        try:
+            held = [np.ones(8 << 20) for _ in range(64)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        raise AssertionError(f"{len(held)} blocks were given")
+
     def _memory(self, *_: object) -> InferenceResult:
         raise MemoryError
 
@@ -270,6 +285,23 @@ class Engine:
         _shout(b"\x00\x10\x00\x00{")
         time.sleep(3600)
         raise AssertionError
+
+    def _reach(self, *_: object) -> InferenceResult:
+        """Reach for what `what` names, as a hostile model would."""
+        reaching: dict[str, Callable[[], object]] = {
+            "network": lambda: socket.create_connection(("127.0.0.1", 9), timeout=1),
+            "listener": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+            "passwords": lambda: Path("/etc/passwd").read_bytes(),
+            "home": lambda: (Path.home() / "medview-was-here").write_text("x", encoding="ascii"),
+            "root": lambda: Path("/medview-was-here").write_text("x", encoding="ascii"),
+            "program": lambda: subprocess.run(["/bin/true"], check=False),
+            "processes": os.fork,
+            "own model": lambda: (self.folder / "models" / "new").write_text("x", encoding="ascii"),
+            "blocks": lambda: os.listdir("/dev/shm"),  # noqa: PTH208
+            "parent's secrets": lambda: Path(f"/proc/{os.getppid()}/environ").read_bytes(),
+        }
+        reaching[self.told["what"]]()
+        raise AssertionError(f"{self.told['what']} was reached")
 
     # Badly
 

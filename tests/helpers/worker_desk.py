@@ -67,7 +67,7 @@ class Desk:
         self.models = tmp_path / "models"
         self.logs = tmp_path / "logs"
         self.heard: list[Heard] = []
-        self.client = WorkerClient(tmp_path, self.logs, limits)
+        self.client = WorkerClient(tmp_path, self.logs, limits, scratch=tmp_path / "scratch")
         self._count = 0
 
     def order(
@@ -119,12 +119,14 @@ class Desk:
 
     def end(self, order: Order) -> JobDone | JobFailed | JobCancelled | JobDied:
         """How an order ended, waiting for it."""
+        return self.until(lambda: self.ends(order))[0]
+
+    def ends(self, order: Order) -> list[JobDone | JobFailed | JobCancelled | JobDied]:
+        """What was heard of the end of an order."""
         kinds = JobDone | JobFailed | JobCancelled | JobDied
-        return self.until(
-            lambda: [
-                one for one in self.heard if isinstance(one, kinds) and one.job_uid == order.job_uid
-            ]
-        )[0]
+        return [
+            one for one in self.heard if isinstance(one, kinds) and one.job_uid == order.job_uid
+        ]
 
     def result(self, order: Order) -> InferenceResult:
         """The result of an order that ends well."""

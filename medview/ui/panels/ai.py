@@ -23,9 +23,9 @@ from medview.core.events import (
     VolumeLoaded,
 )
 from medview.core.jobs import InferenceJob, JobState
-from medview.core.models import ModelCard, Task
+from medview.core.models import ModelCard
 from medview.core.study import Severity
-from medview.inference.scope import Reason
+from medview.inference.scope import Reason, preference
 from medview.services.bundle import Services
 from medview.ui import icons, theme
 from medview.ui.bridge import Bridge, Changes
@@ -121,8 +121,7 @@ class AiPanel(QWidget):
         for model_id, widget in self._cards.items():
             reasons = self._services.jobs.fit(model_id, uid) if uid else ()
             widget.show_fit(uid, reasons)
-            refused = any(reason.severity is Severity.REFUSED for reason in reasons)
-            badness[model_id] = (refused, widget.card.task is Task.RULES, len(reasons))
+            badness[model_id] = preference(widget.card, reasons)
         self._sort(sorted(self._cards, key=lambda model_id: badness[model_id]))
         self._show_jobs()
 
@@ -233,6 +232,8 @@ class ModelWidget(QFrame):
             words = self._result_words(job)
         elif job.state.is_over and job.error:
             words = f"{_STATE_WORDS[job.state]}: {job.error}"
+        elif job.seconds_left is not None and job.state is not JobState.LOADING:
+            words = f"{words}, about {max(1, round(job.seconds_left))} s left"
         self._state.setText(shown(words))
         bad = job.state in (JobState.FAILED, JobState.DIED)
         theme.set_role(self._state, "bad" if bad else "muted")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,17 +20,14 @@ from medview.core.jobs import InferenceResult, JobInput, JobState
 from medview.core.shared_array import SharedArray
 from medview.core.volume import Volume
 from medview.inference import orders
-from medview.inference.catalog import Catalog
-from medview.inference.client import WorkerClient
-from medview.inference.orders import Heard, Limits, Order
+from medview.inference.orders import Heard, Order
 from medview.services.edits import AddSegmentation
 from medview.services.jobs import CANCELLING, Jobs
-from medview.services.review import ReviewDesk
 from medview.services.settings import Settings
-from medview.services.workspace import Workspace
 from tests.helpers import desk
 from tests.helpers.desk import SERIES, STUDY, VOLUME_UID
 from tests.helpers.fake_engine import fake_catalog, set_behaviour, write_fake_model
+from tests.helpers.program import Program
 
 # The queue against a worker that a test speaks for
 
@@ -352,38 +348,6 @@ def test_fitting_models_come_the_least_doubtful_first(tmp_path: Path) -> None:
 
 
 # The queue with a real worker
-
-
-class Program:
-    """Jobs with a real worker, pumped like a window does."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        self.models = tmp_path / "models"
-        self.catalog: Catalog = fake_catalog(self.models)
-        self.work: Workspace = desk.workspace()
-        self.review: ReviewDesk = desk.desk(self.work)[0]
-        self.client = WorkerClient(tmp_path, tmp_path / "logs", Limits(cancel_grace_s=0.3))
-        self.jobs = Jobs(self.work, self.catalog, self.client, self.review)
-
-    def run(self, **behaviour: object) -> str:
-        name = f"model{len(self.catalog.cards())}"
-        write_fake_model(self.models, name, **behaviour)
-        self.catalog.refresh()
-        return self.jobs.run(name, VOLUME_UID)
-
-    def until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, self.work.jobs
-            self.jobs.wait(0.1)
-            self.jobs.pump()
-
-    def pid(self, uid: str) -> int:
-        self.until(lambda: self.work.jobs[uid].stage.startswith("pid "))
-        return int(self.work.jobs[uid].stage.removeprefix("pid "))
-
-    def state(self, uid: str) -> JobState:
-        return self.work.jobs[uid].state
 
 
 @pytest.fixture

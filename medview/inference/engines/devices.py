@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import psutil
 import torch
+
+# What mallopt(3) of the GNU C library calls its parameters, and where they settle by themselves.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_SETTLED = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}
 
 _DEFAULT_THREADS = torch.get_num_threads()
 
@@ -34,3 +43,35 @@ def choose(wanted: str) -> tuple[str, tuple[str, ...]]:
     if name in devices:
         return name, ()
     return "cpu", (f"There is no {wanted} here; the processor was used.",)
+
+
+def free_bytes(device: str) -> float | None:
+    """Memory that a run may take on `cpu` or `cuda:N`; None where the system does not tell."""
+    if device != "cpu":
+        return float(torch.cuda.mem_get_info(device)[0])
+    try:
+        return float(psutil.virtual_memory().available)
+    except (OSError, psutil.Error):
+        return None
+
+
+@contextmanager
+def memory_kept() -> Iterator[None]:
+    """Use freed memory again meanwhile, and give it back to the system afterwards.
+
+    The C library of Linux returns every large block at once and asks for it again; for the tensors
+    of a network that takes as long as a good part of the work. Elsewhere this does nothing.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
+        yield
+        return
+    assert library is not None  # noqa: S101  (it has what was asked for)
+    for parameter, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, (1 << 31) - 1)):
+        library.mallopt(parameter, value)
+    try:
+        yield
+    finally:
+        for parameter, value in _SETTLED.items():
+            library.mallopt(parameter, value)
+        library.malloc_trim(0)

@@ -10,6 +10,8 @@ from torch import nn
 
 #: Images up to this many times a training patch are asked in windows of its size.
 _NEAR = 1.5
+#: The least that a voxel of a window counts, against its middle.
+_LEAST_IMPORTANCE = 1e-3
 
 
 class Windowed(nn.Module):
@@ -36,7 +38,7 @@ class Windowed(nn.Module):
         near = all(n < _NEAR * side for n, side in zip(sizes, self.patch, strict=True))
         window = [min(pair) for pair in zip(sides, self.patch, strict=True)] if near else sides
         image = continued(image, window)
-        starts = [_starts(size, side) for size, side in zip(image.shape[2:], window, strict=True)]
+        starts = [spread(size, side) for size, side in zip(image.shape[2:], window, strict=True)]
         places: list[tuple[EllipsisType | slice, ...]] = [
             (..., *(slice(start, start + side) for start, side in zip(corner, window, strict=True)))
             for corner in itertools.product(*starts)
@@ -51,10 +53,28 @@ class Windowed(nn.Module):
         return answer
 
 
-def _starts(size: int, window: int) -> list[int]:
-    """Give where windows begin so that they cover all of `size`, evenly spread."""
-    count = math.ceil(size / window)
+def spread(size: int, window: int, overlap: float = 0.0) -> list[int]:
+    """Give where windows begin so that they cover all of `size`, evenly spread.
+
+    As few as overlap by this share of a window at least; `size` is a window or more.
+    """
+    step = max(1, int(window * (1 - overlap)))
+    count = math.ceil((size - window) / step) + 1
     return [round(i * (size - window) / max(count - 1, 1)) for i in range(count)]
+
+
+def importance(window: Sequence[int]) -> torch.Tensor:
+    """Give how much the voxels of a window count: a Gaussian, 1 in the middle, 0.001 at least.
+
+    Its standard deviation is an eighth of each side (Isensee et al., nnU-Net,
+    doi:10.1038/s41592-020-01008-z).
+    """
+    total = torch.ones(tuple(window))
+    for axis, side in enumerate(window):
+        place = torch.arange(side, dtype=torch.float32) - (side - 1) / 2
+        shape = [-1 if other == axis else 1 for other in range(len(window))]
+        total *= torch.exp(-0.5 * (place / (side / 8)) ** 2).reshape(shape)
+    return total.clamp(min=_LEAST_IMPORTANCE)
 
 
 def continued(image: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:

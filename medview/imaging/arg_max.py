@@ -1,0 +1,268 @@
+"""The label between class scores of a coarser grid: the class with the highest interpolated score.
+
+Interpolating every class everywhere costs most of the time and memory of a segmentation. Where
+all eight neighbours of a place have the same best class, that class also wins between them: its
+score is the highest at each neighbour, and interpolation is a mean with weights that are not
+negative. Only the other places, near borders, are interpolated. Importing this module loads numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+#: A class so far below the best one adds less than float32 can show: exp(-20) = 2e-9.
+_NEGLIGIBLE = np.float32(-20.0)
+
+Scores = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.uint16]
+
+#: A box of voxels: the first and the one after the last along each of three axes.
+Span = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Places along one axis: the two neighbours of each, and the share of the upper one (0-1)."""
+
+    lower: npt.NDArray[np.int64]
+    upper: npt.NDArray[np.int64]
+    share: npt.NDArray[np.float32]
+
+    def seen_from(self, origin: int) -> Line:
+        """The same places, their neighbours counted from `origin`."""
+        return Line(self.lower - origin, self.upper - origin, self.share)
+
+    def between(self, start: int, stop: int) -> tuple[int, int]:
+        """The first place, and the one after the last, with both neighbours in a range."""
+        first = int(np.searchsorted(self.lower, start))
+        return first, max(first, int(np.searchsorted(self.upper, stop)))
+
+
+def line(size: int, count: int) -> Line:
+    """Where `count` voxels lie among `size` voxels that span the same field of view.
+
+    Voxel centres are half a voxel from the edge in both (`align_corners=False` in torch); places
+    beyond the outermost centres take the value there.
+    """
+    place = (np.arange(count, dtype=np.float64) + 0.5) * (size / count) - 0.5
+    place = np.clip(place, 0, size - 1)
+    lower = np.floor(place).astype(np.int64)
+    share = (place - lower).astype(np.float32)
+    return Line(lower, np.where(share > 0, np.minimum(lower + 1, size - 1), lower), share)
+
+
+@numba.njit(cache=True, nogil=True, parallel=True)
+def _best(scores, span, best):  # type: ignore[no-untyped-def]
+    plane0, row0, column0 = span[0, 0], span[1, 0], span[2, 0]
+    plane1, row1, column1 = span[0, 1], span[1, 1], span[2, 1]
+    rows = row1 - row0
+    for number in numba.prange((plane1 - plane0) * rows):
+        plane, row = plane0 + number // rows, row0 + number % rows
+        top = scores[0, plane, row, column0:column1].copy()
+        here = np.zeros(top.size, np.int32)
+        for index in range(1, scores.shape[0]):
+            values = scores[index, plane, row, column0:column1]
+            for column in range(top.size):
+                if values[column] > top[column]:
+                    top[column] = values[column]
+                    here[column] = index
+        for column in range(top.size):
+            best[plane, row, column0 + column] = here[column]
+
+
+@numba.njit(cache=True, nogil=True)
+def _agreed(best, corners, agreed):  # type: ignore[no-untyped-def]
+    """The class on which four rows agree, column by column, or -1."""
+    a0, a1, b0, b1 = corners
+    for column in range(agreed.size):
+        label = np.int32(best[a0, b0, column])
+        alike = (
+            best[a0, b1, column] == label
+            and best[a1, b0, column] == label
+            and best[a1, b1, column] == label
+        )
+        agreed[column] = label if alike else -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _split(agreed, line, span, left_over, out):  # type: ignore[no-untyped-def]
+    """Fill in what is agreed on; how many places are left over, and the columns they span."""
+    lower, upper, _ = line
+    count, first, last = 0, agreed.size, -1
+    for place in range(span[0], span[1]):
+        label = agreed[lower[place]]
+        if label >= 0 and label == agreed[upper[place]]:
+            out[place] = label
+        else:
+            left_over[count] = place
+            count += 1
+            first, last = min(first, lower[place]), max(last, upper[place])
+    return count, first, last + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _factors(scale, corners, shares, columns, factors):  # type: ignore[no-untyped-def]
+    """What the scores of four rows count at some columns: their bilinear weight by `scale`."""
+    a0, a1, b0, b1 = corners
+    s, t = shares
+    for n in range(columns[1] - columns[0]):
+        column = columns[0] + n
+        factors[0, n] = scale[a0, b0, column] * (1 - s) * (1 - t)
+        factors[1, n] = scale[a0, b1, column] * (1 - s) * t
+        factors[2, n] = scale[a1, b0, column] * s * (1 - t)
+        factors[3, n] = scale[a1, b1, column] * s * t
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def _mix(scores, corners, columns, factors, mixed):  # type: ignore[no-untyped-def]
+    """One class between four rows, at a range of columns: contiguous, for the vector units."""
+    a0, a1, b0, b1 = corners
+    near0, near1 = scores[a0, b0, columns[0] :], scores[a0, b1, columns[0] :]
+    far0, far1 = scores[a1, b0, columns[0] :], scores[a1, b1, columns[0] :]
+    for n in range(columns[1] - columns[0]):
+        mixed[n] = (
+            near0[n] * factors[0, n]
+            + near1[n] * factors[1, n]
+            + far0[n] * factors[2, n]
+            + far1[n] * factors[3, n]
+        )
+
+
+@numba.njit(cache=True, nogil=True)
+def _decide(scores, corners, columns, factors, places, held, out):  # type: ignore[no-untyped-def]
+    """Interpolate every class at the places of a row where neighbours disagree; write the best."""
+    left_over, (lower, upper, share) = places
+    mixed, top, best = held
+    for n in range(left_over.size):
+        top[n] = -np.inf
+    for index in range(scores.shape[0]):
+        _mix(scores[index], corners, columns, factors, mixed)
+        for n in range(left_over.size):
+            place = left_over[n]
+            low = mixed[lower[place] - columns[0]]
+            value = low + (mixed[upper[place] - columns[0]] - low) * share[place]
+            if value > top[n]:
+                top[n] = value
+                best[n] = index
+    for n in range(left_over.size):
+        out[left_over[n]] = best[n]
+
+
+@numba.njit(cache=True, nogil=True, parallel=True)
+def _between(scores, scale, best, lines, span, out):  # type: ignore[no-untyped-def]
+    (a_low, a_high, a_share), (b_low, b_high, b_share), (c_low, c_high, c_share) = lines
+    size, rows = scores.shape[3], span[1, 1] - span[1, 0]
+    total = (span[0, 1] - span[0, 0]) * rows
+    chunks = min(total, 64)
+    for chunk in numba.prange(chunks):
+        agreed = np.empty(size, np.int32)
+        factors = np.empty((4, size), np.float32)
+        left_over = np.empty(out.shape[2], np.int64)
+        held = (
+            np.empty(size, np.float32),
+            np.empty(out.shape[2], np.float32),
+            np.zeros(out.shape[2], np.int32),
+        )
+        for row in range(chunk * total // chunks, (chunk + 1) * total // chunks):
+            a, b = span[0, 0] + row // rows, span[1, 0] + row % rows
+            corners = (a_low[a], a_high[a], b_low[b], b_high[b])
+            _agreed(best, corners, agreed)
+            line = (c_low, c_high, c_share)
+            count, first, stop = _split(agreed, line, span[2], left_over, out[a, b])
+            if count:
+                columns = (first, stop)
+                _factors(scale, corners, (a_share[a], b_share[b]), columns, factors)
+                places = (left_over[:count], line)
+                _decide(scores, corners, columns, factors, places, held, out[a, b])
+
+
+def _box(span: Span | None, shape: Sequence[int]) -> npt.NDArray[np.int64]:
+    """The box as an array; of a whole shape where there is none."""
+    return np.array(span or [(0, count) for count in shape], dtype=np.int64)
+
+
+def best_class(scores: Scores, best: Labels, span: Span | None = None) -> None:
+    """Write the class with the highest score into `best` (a, b, c), from scores (C, a, b, c).
+
+    The first of equals. `span` is the box of voxels to look at, all of them by default.
+    """
+    _best(scores, _box(span, best.shape), best)
+
+
+def label_between(
+    scores: Scores,
+    scale: Scores,
+    best: Labels,
+    lines: Sequence[Line],
+    out: npt.NDArray[Any],
+    span: Span | None = None,
+) -> None:
+    """Write the class with the highest trilinear score at each place of `out`.
+
+    `scores` (C, a, b, c) count by `scale` (a, b, c), which is not negative, as when they are sums
+    to be divided by weights; `best` comes from `best_class`. One line for each axis of `out`.
+    `span` is the box of places to fill, all of them by default.
+    """
+    tables = tuple((one.lower, one.upper, one.share) for one in lines)
+    _between(scores, scale, best, tables, _box(span, out.shape), out)
+
+
+def labels_on(scores: Scores, shape: tuple[int, int, int]) -> Labels:
+    """Labels of `shape` from scores (C, a, b, c) of the same field of view.
+
+    Equal to trilinear interpolation of all classes followed by arg-max, up to rounding.
+    """
+    best, out = np.empty(scores.shape[1:], np.uint16), np.empty(shape, np.uint16)
+    best_class(scores, best)
+    lines = [line(size, count) for size, count in zip(scores.shape[1:], shape, strict=True)]
+    label_between(scores, np.ones(best.shape, np.float32), best, lines, out)
+    return out
+
+
+@numba.njit(cache=True, nogil=True, parallel=True)
+def _certainty(scores, scale, best, span, step, surest, entropy):  # type: ignore[no-untyped-def]
+    classes = scores.shape[0]
+    most = np.float32(np.log(classes))
+    plane0, row0, column0 = span[0, 0], span[1, 0], span[2, 0]
+    plane1, row1, column1 = span[0, 1], span[1, 1], span[2, 1]
+    rows = (row1 - row0 + step - 1) // step
+    planes = (plane1 - plane0 + step - 1) // step
+    for number in numba.prange(planes * rows):
+        plane, row = plane0 + step * (number // rows), row0 + step * (number % rows)
+        for column in range(column0, column1, step):
+            factor = scale[plane, row, column]
+            top = scores[best[plane, row, column], plane, row, column]
+            total, weighted = np.float32(0), np.float32(0)
+            for index in range(classes):
+                above = (scores[index, plane, row, column] - top) * factor
+                if above > _NEGLIGIBLE:
+                    odds = np.exp(above)
+                    total += odds
+                    weighted += odds * above
+            surest[plane, row, column] = 1 / total
+            entropy[plane, row, column] = (np.log(total) - weighted / total) / most
+
+
+def certainty(
+    scores: Scores,
+    scale: Scores,
+    best: Labels,
+    *,
+    span: Span | None = None,
+    step: int = 1,
+) -> tuple[Scores, Scores]:
+    """Probability of the best class, and entropy by its maximum (0 sure, 1 all classes alike).
+
+    Softmax over the classes of `scores * scale`; Shannon entropy over the logarithm of their
+    number. Arguments as for `label_between`; needs two classes or more. Voxels outside `span` are 0
+    in both, and so are those between every `step`-th along each axis.
+    """
+    surest, entropy = np.zeros(best.shape, np.float32), np.zeros(best.shape, np.float32)
+    _certainty(scores, scale, best, _box(span, best.shape), step, surest, entropy)
+    return surest, entropy

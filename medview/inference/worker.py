@@ -116,6 +116,9 @@ def _shut_in(start: WorkerStart, stack: ExitStack) -> str:
     stack.callback(shutil.rmtree, own, ignore_errors=True)
     for name in ("TMPDIR", "TEMP", "TMP", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"):
         os.environ[name] = str(own)
+    # Libraries that ask who runs them look here first; the list of users is out of reach.
+    os.environ.setdefault("LOGNAME", "medview")
+    os.environ.setdefault("HOME", str(own))
     tempfile.tempdir = None
     # Compiled code is kept here: the places beside the modules and in the home folder are shut.
     os.environ["NUMBA_CACHE_DIR"] = str(scratch / "numba")

@@ -9,7 +9,7 @@ hang_loading, exit, segv, exit_loading, not_finite, nan_measurement, wrong_shape
 wrong_labels, many_findings, no_result, memory, memory_gpu, refuse, error, garbage, half_frame,
 forged_review, forged_reference, modules (loaded modules as notes), say (progress as fast as it
 can), print, headers (what it was told about the patient as notes), two (two segmentations),
-reach (for what `what` names: network, home, program, ...),
+reach (for what `what` names: network, home, program, ...), imports (the modules `names` names),
 maps (every map that was asked for: a ramp on the grid, one box of a finding and a doubtful one),
 follow (of a clip: the mean of every frame as a curve), wishes (the parameters as a note).
 `steps` and `step_s` slow a run down; its stage is `pid N`, or `stage` if that is told; a box
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import json
 import os
 import resource
@@ -285,6 +286,12 @@ class Engine:
         _shout(b"\x00\x10\x00\x00{")
         time.sleep(3600)
         raise AssertionError
+
+    def _imports(self, *args: Any) -> InferenceResult:
+        """Import the modules that `names` names."""
+        for name in self.told["names"]:
+            importlib.import_module(name)
+        return self._empty(*args)
 
     def _reach(self, *_: object) -> InferenceResult:
         """Reach for what `what` names, as a hostile model would."""

@@ -50,6 +50,14 @@ def test_the_worker_goes_on_with_torch_inside(desk: Desk) -> None:
     assert "torch" in desk.result(order).notes
 
 
+def test_what_engines_are_built_of_can_be_imported_in_the_box(desk: Desk) -> None:
+    names = ["monai.inferers", "monai.bundle", "SimpleITK", "scipy.ndimage", "nibabel"]
+    names += ["medview.imaging.kernels", "medview.inference.networks.instances"]
+    order = desk.order(behave="imports", names=names, task="segmentation")
+    desk.until(lambda: desk.ends(order), timeout_s=180)
+    assert desk.result(order).notes == ("Nothing was found.",)
+
+
 def test_a_volume_in_a_file_is_opened_by_another_worker(desk: Desk, tmp_path: Path) -> None:
     kept = tmp_path.parent / f"{tmp_path.name}-volumes"
     kept.mkdir()

@@ -6,10 +6,20 @@ import numpy as np
 from PyQt6.QtCore import QPoint, QPointF, Qt
 from PyQt6.QtTest import QTest
 
-from medview.core.timeline import Track, TrackShape
+from medview.core.codes import Code
+from medview.core.findings import ModelAuthor, Provenance, utc_now
+from medview.core.jobs import InferenceResult
+from medview.core.timeline import (
+    FrameClass,
+    FrameCurve,
+    FrameEvent,
+    Timeline,
+    Track,
+    TrackShape,
+)
 from medview.services.edits import ChangeTracks, TrackStep
 from medview.ui.slice_view import SliceView
-from medview.ui.timeline import Timeline
+from medview.ui.timeline import Timeline as TimelinePanel
 from medview.ui.timeline_chart import Chart, Line, TimelineChart, value_at
 from medview.ui.track_painting import place_at, place_px
 from tests.gui.conftest import Desk
@@ -38,8 +48,8 @@ def ring(radius: float, count: int = 24) -> list[tuple[float, float]]:
     return [(30 + radius * float(np.sin(a)), 40 + radius * float(np.cos(a))) for a in angles]
 
 
-def timeline(desk: Desk) -> Timeline:
-    return desk.window.grid.findChildren(Timeline)[0]
+def timeline(desk: Desk) -> TimelinePanel:
+    return desk.window.grid.findChildren(TimelinePanel)[0]
 
 
 def tracked(desk: Desk) -> Track:
@@ -189,3 +199,40 @@ def test_frames_stand_where_their_times_are(qtbot) -> None:  # type: ignore[no-u
     with qtbot.waitSignal(chart.wanted) as told:
         QTest.keyClick(chart, Qt.Key.Key_End)
     assert told.args == [3]
+
+
+def test_what_a_model_says_of_the_whole_clip_stands_beside_the_tracks(empty_desk: Desk) -> None:
+    show(empty_desk, clip())
+    shown = empty_desk.services.viewing.clip
+    assert shown is not None
+    said = Timeline(
+        shown.uid,
+        shown.frame_times_s,
+        Provenance(ModelAuthor("m", "1", "ab"), utc_now(), "job"),
+        curves=(FrameCurve("Motion", "{px}/s", (1.0, 2.0, 3.0, None)),),
+        classes=(
+            FrameClass("Open", Code("1", "99T", "open"), (0.1, 0.9, 0.8, 0.2)),
+            FrameClass("Shut", Code("2", "99T", "shut"), (0.9, 0.1, 0.2, 0.8)),
+        ),
+        events=(FrameEvent(2, "Scene change"),),
+    )
+    empty_desk.services.jobs.outcomes.put(InferenceResult("job", timeline=said))
+    under = timeline(empty_desk)
+    under.refresh()
+    assert not under.isHidden()
+    names = [under.measures.itemText(n) for n in range(under.measures.count())]
+    assert names == ["Motion", "Probabilities"]
+    assert under.value.text() == "1.00 px/s"
+    assert under.chart.chart.events == ((2, "Scene change"),)
+    under.measures.setCurrentText("Probabilities")
+    under.measures.activated.emit(1)
+    empty_desk.run("clip.step")
+    assert under.value.text() == "Open 0.90   Shut 0.10"
+    assert under.chart.chart.span == (0.0, 1.0)
+    empty_desk.run("clip.step_back")
+    tracked(empty_desk)
+    under.refresh()
+    assert [under.list.item(n).text() for n in range(2)] == ["Chamber", "Whole clip"]
+    assert under.measures.itemText(0) == "Area"
+    under.list.setCurrentRow(1)
+    assert under.measures.currentText() == "Probabilities"

@@ -18,6 +18,8 @@ Places = npt.NDArray[np.float64]
 PIXELS = "{px}"
 #: An area must swing by this share of its mean before its turns are told.
 _SWING = 0.04
+#: The words for the turns of a curve, upper and lower.
+_TURNS = {"Area": ("largest area", "smallest area"), "Length": ("longest", "shortest")}
 _RESTS_ON = {
     Calibration.DETECTOR: ", in millimetres at the detector",
     Calibration.MAGNIFIED: ", by the estimated magnification",
@@ -105,15 +107,15 @@ def events_of(track: Track, curves: tuple[FrameCurve, ...]) -> tuple[FrameEvent,
     Of a ventricle these are about end diastole and end systole. Swings below 4 % of the mean, or
     below half of the whole swing, are none.
     """
-    curve = next((one for one in curves if one.name in ("Area", "Length")), None)
+    curve = next((one for one in curves if one.name in _TURNS), None)
     if curve is None or any(value is None for value in curve.values):
         return ()
     values = [value for value in curve.values if value is not None]
     span = max(values) - min(values)
     least = max(span / 2, _SWING * sum(values) / len(values))
-    what = curve.name.lower()
+    high_word, low_word = _TURNS[curve.name]
     return tuple(
-        FrameEvent(frame, f"{track.name}: {'largest' if high else 'smallest'} {what}")
+        FrameEvent(frame, f"{track.name}: {high_word if high else low_word}")
         for frame, high in extremes(values, least)
     )
 

@@ -95,7 +95,8 @@ class AugmentConfig:
     `colour` the largest log-gain of a single channel, `erase` the largest share of a side that is
     blanked, `mixup` the parameter of the mixture of two pictures (Zhang, arXiv:1710.09412).
     For motion, `motion_px` is the longest displacement between two frames, `noise` the share of
-    speckle, and `gain` the largest log-gain of one frame against the other.
+    speckle, `gain` the largest log-gain of one frame against the other, and `invert` the chance
+    that dark and bright change places.
     """
 
     rotate_deg: float = 15.0
@@ -113,6 +114,7 @@ class AugmentConfig:
     mixup: float = 0.0
     motion_px: float = 15.0
     gain: float = 0.0
+    invert: float = 0.0
 
 
 @dataclass(frozen=True)

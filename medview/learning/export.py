@@ -258,7 +258,9 @@ def _own_block(
         "licence": card["licence"],
         "data_licence": card["data_licence"],
         "metrics": "docs/metrics.json",
-        "train_command": "medview train configs/train.toml --out DIR",
+        "train_command": card.entries.get(
+            "train_command", "medview train configs/train.toml --out DIR"
+        ),
     }
     if not volumes:
         block |= {"classes": list(recipe.classes), "decoding": dict(recipe.decoding)}

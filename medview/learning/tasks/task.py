@@ -51,7 +51,10 @@ class Recipe:
 def recipe_of_config(
     config: TrainConfig, classes: tuple[str, ...], card: Mapping[str, Any]
 ) -> Recipe:
-    """Give the recipe of a training; `card` may ask for `keep_largest` and `decoding`."""
+    """Give the recipe of a training; `card` may ask for `keep_largest`, `decoding` and `flips`.
+
+    Without `flips` the axes that were mirrored in training are mirrored and averaged in a reading.
+    """
     data = config.data
     return Recipe(
         classes=classes,
@@ -61,7 +64,7 @@ def recipe_of_config(
         channels=data.channels,
         margin=data.margin,
         intensity=data.intensity,
-        flips=config.augment.flip,
+        flips=tuple(card.get("flips", config.augment.flip)),
         keep_largest=bool(card.get("keep_largest", False)),
         decoding=dict(card.get("decoding", {})),
     )

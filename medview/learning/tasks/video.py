@@ -99,6 +99,8 @@ class Motion(Task):
         for axis in self.augment.flip:
             if torch.rand((), generator=generator) < 0.5:
                 piece = piece.flip(axis)
+        if torch.rand((), generator=generator) < self.augment.invert:
+            piece = piece.max() - piece
         low, high = np.log(self.augment.gamma)
         power = float(np.exp(low + (high - low) * torch.rand((), generator=generator).item()))
         motion = random_motion((sides[0], sides[1]), self.most.motion_px, generator)

@@ -38,7 +38,8 @@ def services(tmp_path: Path) -> SimpleNamespace:
     catalog.refresh()
     jobs = Jobs(work, catalog, Puppet(), desk.desk(work)[0])  # type: ignore[arg-type]
     viewing = SimpleNamespace(volume=work.volumes[VOLUME_UID], clip=None)
-    return SimpleNamespace(workspace=work, jobs=jobs, viewing=viewing, catalog=catalog)
+    shelf = SimpleNamespace()
+    return SimpleNamespace(workspace=work, jobs=jobs, viewing=viewing, catalog=catalog, shelf=shelf)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import random
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,22 +99,20 @@ def trial(program: Program, line: Line, fault: Fault, wait_s: float) -> None:
     )
 
 
-def table(folder: Path, points: int, seed: int = 0) -> list[Line]:
-    """All faults at `points` random moments each."""
+def table(folder: Path, points: int, seed: int = 0) -> Iterator[Line]:
+    """All faults at `points` random moments each, one kind after the other."""
     moments = random.Random(seed)  # noqa: S311  (when to strike, no secret)
     program = Program(folder, Limits())
     try:
         done = program.run()
         program.until(lambda: program.state(done).is_over)
-        lines = []
         for fault in FAULTS:
             line = Line(fault.name, fault.wanted)
             for _ in range(points):
                 trial(program, line, fault, moments.uniform(0.0, 1.0))
-            lines.append(line)
+            yield line
     finally:
         program.jobs.close()
-    return lines
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from medview.services import (
     commands_ai,
     commands_clip,
     commands_edit,
+    commands_results,
     commands_track,
     commands_values,
     commands_view,
@@ -30,18 +31,21 @@ from medview.services.audit import Audit
 from medview.services.commands import Registry
 from medview.services.durations import Durations
 from medview.services.export import Export
+from medview.services.first_read import FirstRead
 from medview.services.graphics import ImageGraphics
 from medview.services.hanging import load_protocols
 from medview.services.history import History
 from medview.services.jobs import Jobs
 from medview.services.loading import Loading
 from medview.services.objects import Objects
+from medview.services.result_overlay import ResultOverlay
 from medview.services.review import ReviewDesk
 from medview.services.scales import Scales
 from medview.services.settings import Settings
 from medview.services.shelf import Shelf
 from medview.services.store import Store
 from medview.services.tasks import Tasks
+from medview.services.thresholds import Thresholds
 from medview.services.tracking import Tracking
 from medview.services.viewing import Viewing
 from medview.services.watch import Watch
@@ -65,6 +69,9 @@ class Services:
     scales: Scales
     jobs: Jobs
     tracking: Tracking
+    thresholds: Thresholds
+    first_read: FirstRead
+    results: ResultOverlay
     catalog: Catalog
     shelf: Shelf
     tasks: Tasks
@@ -103,19 +110,13 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     templates = load_templates(paths.resources / "report_templates")
     review = ReviewDesk(workspace, audit, templates, models.cards)
     loading = Loading(workspace, tasks, load_protocols(paths.resources / "hanging"), paths.cache)
-    client = WorkerClient(
-        paths.resources, paths.logs, models=paths.own_models, scratch=paths.cache / "ai"
-    )
-    jobs = Jobs(
-        workspace,
-        models,
-        client,
-        review,
-        settings,
-        durations=Durations(paths.data / "durations.json"),
-        rules=_arrival_rules(paths, workspace),
-    )
+    jobs = _jobs(paths, workspace, models, review, settings)
     viewing = Viewing(workspace, settings)
+    thresholds = Thresholds(workspace, jobs.outcomes, audit)
+    first_read = FirstRead(workspace, settings, audit)
+    viewing.overlay.conceals = first_read.conceals
+    tracking = Tracking(workspace, viewing, jobs, tasks)
+    tracking.hides = first_read.hides
     loading.on_chosen = viewing.hang
     loading.on_first_look = viewing.preview
     loading.read_first(viewing.plane_on_show)
@@ -132,7 +133,10 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         graphics=ImageGraphics(workspace, tasks),
         scales=Scales(workspace),
         jobs=jobs,
-        tracking=Tracking(workspace, viewing, jobs, tasks),
+        tracking=tracking,
+        thresholds=thresholds,
+        first_read=first_read,
+        results=ResultOverlay(viewing, jobs.outcomes, thresholds, first_read),
         catalog=models,
         shelf=Shelf(paths, models, audit, TrustFile(paths.trust_file)),
         tasks=tasks,
@@ -148,6 +152,24 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     return services
 
 
+def _jobs(
+    paths: Paths, workspace: Workspace, models: Catalog, review: ReviewDesk, settings: Settings
+) -> Jobs:
+    """The queue of model runs and the worker behind it."""
+    client = WorkerClient(
+        paths.resources, paths.logs, models=paths.own_models, scratch=paths.cache / "ai"
+    )
+    return Jobs(
+        workspace,
+        models,
+        client,
+        review,
+        settings,
+        durations=Durations(paths.data / "durations.json"),
+        rules=_arrival_rules(paths, workspace),
+    )
+
+
 def _arrival_rules(paths: Paths, workspace: Workspace) -> tuple[ArrivalRule, ...]:
     """What runs by itself; a file that makes no sense is said and nothing runs."""
     try:
@@ -160,7 +182,7 @@ def _arrival_rules(paths: Paths, workspace: Workspace) -> tuple[ArrivalRule, ...
 def _register(services: Services) -> None:
     registry = services.commands
     rooms = (commands_edit, commands_view, commands_values, commands_clip, commands_track)
-    for room in (*rooms, commands_ai):
+    for room in (*rooms, commands_ai, commands_results):
         room.register(registry, services)
     tasks, jobs, loading, store = services.tasks, services.jobs, services.loading, services.store
     registry.add_activity(tasks.pump, lambda: tasks.idle and loading.idle and store.idle)

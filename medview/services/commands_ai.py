@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medview.core.errors import CommandError, MedviewError, ModelError
 from medview.core.events import Level
+from medview.core.maps import MapKind
 from medview.services.commands import Command, Registry
+from medview.services.settings import Settings
 from medview.services.shelf import Prepared
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 def register(registry: Registry, services: Services) -> None:
     """Add what runs models, and what adds, trusts and removes them."""
     _register_shelf(registry, services)
+    _register_queue(registry, services)
     jobs, viewing = services.jobs, services.viewing
 
     def run(model: str = "", volume: str = "", device: str = "", *, override: bool = False) -> str:
@@ -27,7 +30,10 @@ def register(registry: Registry, services: Services) -> None:
         if image_uid not in workspace.volumes and image_uid not in workspace.clips:
             raise CommandError("That image is not open.", "Open its series first.")
         model_id = model or _best_model(services, image_uid)
-        return jobs.run(model_id, image_uid, device=device, override=override)
+        parameters = _wishes(services.settings)
+        return jobs.run(
+            model_id, image_uid, device=device, override=override, parameters=parameters
+        )
 
     def cancel(job: str = "") -> int:
         uids = [job] if job else _unfinished(services)
@@ -47,6 +53,22 @@ def register(registry: Registry, services: Services) -> None:
         )
     )
 
+    registry.add(
+        Command(
+            "ai.cancel",
+            "Stop the models",
+            cancel,
+            enabled=lambda: bool(_unfinished(services)),
+            shortcut="Ctrl+.",
+            help="Stop the job named, else all that wait or run.",
+            menu="AI",
+        )
+    )
+
+
+def _register_queue(registry: Registry, services: Services) -> None:
+    jobs = services.jobs
+
     def first(job: str = "") -> None:
         waiting = [one.uid for one in services.workspace.jobs.values() if one.state.is_waiting]
         uid = job or (waiting[-1] if waiting else "")
@@ -61,17 +83,6 @@ def register(registry: Registry, services: Services) -> None:
             first,
             enabled=lambda: any(one.state.is_waiting for one in services.workspace.jobs.values()),
             help="Have the job named run before all others that wait, else the one that came last.",
-            menu="AI",
-        )
-    )
-    registry.add(
-        Command(
-            "ai.cancel",
-            "Stop the models",
-            cancel,
-            enabled=lambda: bool(_unfinished(services)),
-            shortcut="Ctrl+.",
-            help="Stop the job named, else all that wait or run.",
             menu="AI",
         )
     )
@@ -120,6 +131,13 @@ def _named(model: str) -> str:
     if not model:
         raise CommandError("No model is named.", "Give its id.")
     return model
+
+
+def _wishes(settings: Settings) -> dict[str, Any]:
+    """What every run is asked for beside its result."""
+    kinds = (MapKind.UNCERTAINTY, MapKind.SALIENCY)
+    maps = [kind.value for kind in kinds if settings.flag(f"ai.{kind.value}")]
+    return {"maps": maps} if maps else {}
 
 
 def _best_model(services: Services, image_uid: str) -> str:

@@ -17,6 +17,7 @@ from medview.services.commands import Command, Registry
 from medview.services.edits import ChangeSegments
 from medview.services.painting import find_segment
 from medview.services.report_desk import UNNAMED
+from medview.services.staleness import require_fresh
 
 if TYPE_CHECKING:
     # The bundle builds the registry and calls `register`: it knows this module, not the reverse.
@@ -122,8 +123,10 @@ def _undecided(services: Services) -> list[str]:
     """Findings of the study on show that wait for a decision."""
     if not _has_study(services)():
         return []
-    findings = services.workspace.findings_of(shown_study(services).uid)
-    return [f.uid for f in findings if f.review.state is ReviewState.PROPOSED]
+    study_uid = shown_study(services).uid
+    findings = services.workspace.findings_of(study_uid)
+    seen = services.first_read.visible(study_uid, findings)
+    return [f.uid for f in seen if f.review.state is ReviewState.PROPOSED]
 
 
 def _findings(services: Services) -> tuple[Command, ...]:
@@ -136,6 +139,9 @@ def _findings(services: Services) -> tuple[Command, ...]:
             return waiting[0]
         if uid not in workspace.findings:
             raise CommandError("No finding is chosen", "Choose one in the list of findings.")
+        study_uid = workspace.study_of(uid).uid
+        if not services.first_read.visible(study_uid, [workspace.findings[uid]]):
+            services.first_read.require_seen(study_uid)
         return uid
 
     def has_findings() -> bool:
@@ -157,6 +163,7 @@ def _findings(services: Services) -> tuple[Command, ...]:
         review.edit(chosen(uid), label=label, text=text, laterality=laterality, by=by)
 
     def accept_all(by: str = "", study_uid: str = "") -> int:
+        services.first_read.require_seen(shown_study(services, study_uid).uid)
         return review.accept_all(shown_study(services, study_uid).uid, by)
 
     return (
@@ -314,11 +321,18 @@ def _finishing(services: Services) -> tuple[Command, ...]:
         formats: Sequence[str] = ALL_FORMATS,
         study_uid: str = "",
         proposals: bool = False,
+        stale: bool = False,
     ) -> None:
         target = str(folder) or services.settings.text("export.folder")
         if not target:
             raise CommandError("Where to?", "Name a folder: folder=...")
         study = shown_study(services, study_uid)
+        if proposals:
+            services.first_read.require_seen(study.uid)
+        if not stale:
+            findings = services.workspace.findings_of(study.uid)
+            leaving = [one for one in findings if proposals or one.review.state.counts]
+            require_fresh(services.workspace, leaving)
         services.export.export(study.uid, Path(target), formats, proposals=proposals)
 
     return (
@@ -335,6 +349,7 @@ def _finishing(services: Services) -> tuple[Command, ...]:
         Command(
             "report.export", "Export", export, enabled=_has_any(services), shortcut="Ctrl+E",
             menu="Report", undoable=False,
-            help="Write segments, report, pictures and tables into a folder, each checked.",
+            help="Write segments, report, pictures and tables into a folder, each checked; results "
+            "whose input changed only if stale is true.",
         ),
     )  # fmt: skip

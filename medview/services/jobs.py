@@ -41,7 +41,7 @@ class Jobs:
 
     All methods belong to the owner's thread. `pump` takes in what was heard from the worker;
     `on_wake` is called from another thread when there is something to pump. The jobs themselves
-    are in `workspace.jobs`; `outcomes` tells how finished ones went.
+    are in `workspace.jobs`, those that wait in `queue`; `outcomes` tells how finished ones went.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Jobs:
         self._client = client
         self._review = review
         self._settings = settings or Settings(None)
-        self._queue = Waiting()
+        self.queue = Waiting()
         self._durations = durations or Durations()
         self._arrivals = Arrivals(workspace, self._settings, rules, self._wake)
         self._running_since = 0.0
@@ -89,7 +89,7 @@ class Jobs:
     @property
     def idle(self) -> bool:
         """Whether no job waits or runs."""
-        return not self._active and not self._queue
+        return not self._active and not self.queue
 
     def warm(self) -> None:
         """A window is up: start the worker, so that it has imported what takes long.
@@ -105,7 +105,7 @@ class Jobs:
 
     def close(self) -> None:
         """Stop everything and end the worker. May be called twice."""
-        self._queue.keep_only(())
+        self.queue.keep_only(())
         self._arrivals.stop()
         self._client.close()
         self.pump()
@@ -163,7 +163,7 @@ class Jobs:
         )
         job = replace(job, seconds_left=self._expected_s(job))
         self._reasons[job.uid] = tuple(reason.text for reason in reasons)
-        self._queue.put(job.uid, priority)
+        self.queue.put(job.uid, priority)
         self._workspace.put_job(job)
         self._start_next()
         return job.uid
@@ -178,8 +178,8 @@ class Jobs:
 
     def put_first(self, job_uid: str) -> None:
         """Have a waiting job run next. One that runs or is over: nothing."""
-        if job_uid in self._queue:
-            self._queue.put_first(job_uid)
+        if job_uid in self.queue:
+            self.queue.put_first(job_uid)
             self._workspace.put_job(
                 replace(self._workspace.jobs[job_uid], priority=Priority.READER)
             )
@@ -189,8 +189,8 @@ class Jobs:
         job = self._workspace.jobs.get(job_uid)
         if job is None or job.state.is_over:
             return
-        if job_uid in self._queue:
-            self._queue.remove(job_uid)
+        if job_uid in self.queue:
+            self.queue.remove(job_uid)
             self._end(job, JobState.CANCELLED)
         elif job_uid == self._active and not self._cancelling:
             self._cancelling = True
@@ -211,8 +211,8 @@ class Jobs:
     # From the queue to the worker
 
     def _start_next(self) -> None:
-        while self._queue and not self._active:
-            job = self._workspace.jobs[self._queue.pop()]
+        while self.queue and not self._active:
+            job = self._workspace.jobs[self.queue.pop()]
             try:
                 order = _order(job, self._workspace, self._catalog, self._settings)
                 self._client.submit(order)
@@ -324,7 +324,7 @@ class Jobs:
     def _on_study_closed(self, event: StudyClosed) -> None:
         """Only what is the queue's own changes here; the workspace has dropped the jobs."""
         jobs = self._workspace.jobs
-        self._queue.keep_only(jobs)
+        self.queue.keep_only(jobs)
         if self._active and self._active not in jobs and not self._cancelling:
             self._cancelling = True
             self._client.cancel(self._active)

@@ -16,8 +16,9 @@ _MOST_BYTES = 512 << 20
 class Outcomes:
     """Results of finished jobs by job UID, in the order they came, until their study is closed.
 
-    What a person decides about, the segmentations and findings, is the workspace's and not kept
-    here. Nothing here is undone or saved: it can be had again by another run.
+    Segmentations are the workspace's and not kept here. Findings are as the model gave them,
+    whatever became of them in the workspace. Nothing here is undone or saved: it can be had again
+    by another run.
     """
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
@@ -26,12 +27,17 @@ class Outcomes:
 
     def put(self, result: InferenceResult) -> None:
         """Keep what came of a job."""
-        self._results[result.job_uid] = replace(result, segmentations=(), findings=())
+        self._results[result.job_uid] = replace(result, segmentations=())
         for uid, one in self._results.items():
             if self._bytes() <= self._most_bytes:
                 break
             if uid != result.job_uid:
                 self._results[uid] = replace(one, maps=())
+
+    @property
+    def has_any(self) -> bool:
+        """Whether any run has ended well."""
+        return bool(self._results)
 
     def result(self, job_uid: str) -> InferenceResult:
         """How a job went; KeyError for one that did not end well, or whose study was closed."""

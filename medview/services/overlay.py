@@ -27,10 +27,16 @@ class Shown(Protocol):
         """The volume on show."""
 
 
+def never(_segmentation: Segmentation) -> bool:
+    """For an overlay that hides nothing."""
+    return False
+
+
 class Overlay:
     """Segments of the volume on show; `changed` is called after every change.
 
-    What was set for a segment stays, also while another series is on show.
+    What was set for a segment stays, also while another series is on show. A segmentation that
+    `conceals` holds back is as good as not there.
     """
 
     def __init__(self, shown: Shown, settings: Settings, changed: Callable[[], None]) -> None:
@@ -40,12 +46,16 @@ class Overlay:
         self._active: SegmentRef | None = None
         self._display: dict[SegmentRef, SegmentDisplay] = {}
         self._shown = True
+        self.conceals: Callable[[Segmentation], bool] = never
 
     @property
     def segmentations(self) -> tuple[Segmentation, ...]:
         """The segmentations of the volume on show."""
         volume = self._viewing.volume
-        return () if volume is None else self._viewing.workspace.segmentations_of(volume.uid)
+        if volume is None:
+            return ()
+        every = self._viewing.workspace.segmentations_of(volume.uid)
+        return tuple(one for one in every if not self.conceals(one))
 
     @property
     def active(self) -> SegmentRef | None:
@@ -82,9 +92,10 @@ class Overlay:
     def displays(self, segmentation: Segmentation) -> Mapping[int, SegmentDisplay]:
         """How each segment is drawn by number, with all of them hidden where `shown` is False."""
         hidden = SegmentDisplay(visible=False)
+        seen = self._shown and not self.conceals(segmentation)
         drawn = {
             segment.number: self.display(SegmentRef(segmentation.uid, segment.number))
-            if self._shown
+            if seen
             else hidden
             for segment in segmentation.segments
         }

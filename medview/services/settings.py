@@ -131,6 +131,32 @@ _DECLARED = (
         "Run fitting models at once",
     ),
     Option(
+        "ai.read_first",
+        False,
+        "What models propose stays hidden in a study until you have committed a first read of it.",
+        "Read first, then reveal AI",
+    ),
+    Option(
+        "ai.uncertainty",
+        False,
+        "Models that can say where they are unsure do so in every run, which takes longer.",
+        "Uncertainty maps",
+    ),
+    Option(
+        "ai.saliency",
+        True,
+        "Models that classify or detect say in every run what in the image their answer rests on;"
+        " shown only when asked for.",
+        "Saliency maps",
+    ),
+    Option(
+        "ai.map_opacity",
+        0.6,
+        "How strongly maps of uncertainty and saliency cover the picture.",
+        "Maps over the picture",
+        limits=(0.1, 1.0),
+    ),
+    Option(
         "ai.threads",
         0,
         "Processor cores a model may use; 0 leaves the choice to the program.",

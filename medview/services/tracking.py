@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -60,6 +60,8 @@ class Tracking:
         self._jobs = jobs
         self._tasks = tasks
         self._selected = ""
+        #: Whether what models say of a study must not be seen yet.
+        self.hides: Callable[[str], bool] = _never
         self._runs: dict[str, _Run] = {}
         #: Key frames of each track that the model has not followed yet; None: all of it.
         self._behind: dict[str, set[int] | None] = {}
@@ -90,8 +92,10 @@ class Tracking:
     @property
     def timelines(self) -> tuple[Timeline, ...]:
         """What models said of the clip on show as a whole, the newest last."""
-        clip = self._viewing.clip
-        found = () if clip is None else self._jobs.outcomes.timelines_of(clip.uid)
+        clip, study = self._viewing.clip, self._viewing.study
+        if clip is None or study is None or self.hides(study.uid):
+            return ()
+        found = self._jobs.outcomes.timelines_of(clip.uid)
         return tuple(line for line in found if not line.tracks)
 
     def is_following(self, track_uid: str) -> bool:
@@ -298,6 +302,11 @@ class Tracking:
 
 
 @lru_cache(maxsize=32)
+def _never(_study_uid: str) -> bool:
+    """For a desk where nothing is hidden."""
+    return False
+
+
 def _curves(track: Track, clip: Clip) -> tuple[FrameCurve, ...]:
     """Asked for with every picture that is painted."""
     return curves_of(track, clip)

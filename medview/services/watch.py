@@ -14,7 +14,8 @@ from medview.services.workspace import Workspace
 #: How often files are looked at while studies are open; the window asks besides when it wakes up.
 _EVERY_S = 30.0
 
-_CHANGED = "Files of this series changed or went after it was opened"
+#: What is noted of a series whose files are no longer what was read.
+CHANGED = "Files of this series changed or went after it was opened"
 _HINT = "What is shown was read before. Open the study again to see what is there now."
 
 #: Inode, size and time of change of a file; None where it is not there.
@@ -107,7 +108,7 @@ class Watch:
             if any(instance.path in changed for instance in series.instances)
         ]
         for series in marked:
-            workspace.note_series(series.uid, _CHANGED)
+            workspace.note_series(series.uid, CHANGED)
         count = "One file" if len(changed) == 1 else f"{len(changed)} files"
         first = next(iter(changed)).name
         text = f"{count} of an open study changed or went, first {first}"

@@ -19,6 +19,7 @@ from PyQt6.QtWidgets import (
 )
 
 from medview.core.events import FrameChanged, SettingChanged
+from medview.core.maps import MapKind
 from medview.services.bundle import Services
 from medview.services.commands import Command
 from medview.services.settings import KEY_GROUP
@@ -178,6 +179,9 @@ class Actions(QObject):
         on |= {f"layout.{name}": layout == name for name in ("one", "mpr", "four", "volume")}
         on["view.segments"] = viewing.overlay.shown
         on["view.overlays"] = self._services.graphics.overlays_shown
+        on["ai.read_first"] = self._services.first_read.is_on
+        kind = self._services.results.kind
+        on |= {f"ai.{one.value}": kind is one for one in (MapKind.UNCERTAINTY, MapKind.SALIENCY)}
         on["view.invert"] = viewing.volume is not None and viewing.inverted
         brush = viewing.toolbox.brush
         on |= {"brush.sphere": brush.sphere, "brush.erase_all": brush.erase_all}

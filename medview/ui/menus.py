@@ -80,7 +80,8 @@ MENUS: tuple[tuple[str, Entries], ...] = (
     (
         "AI",
         (
-            "ai.run", "ai.cancel", "", "ai.card", "", "ai.add_model", "ai.trust",
+            "ai.run", "ai.cancel", "", "ai.uncertainty", "ai.saliency", "", "ai.read_first",
+            "ai.reveal", "", "ai.compare", "ai.origin", "", "ai.card", "ai.add_model", "ai.trust",
             "ai.remove_model",
         ),
     ),
@@ -107,8 +108,8 @@ TOOLBAR = (
     "study.open_folder", "study.open_files", "", "edit.undo", "edit.redo", "", "layout.one",
     "layout.mpr", "layout.four", "layout.volume", "", "tool.window", "tool.pan", "tool.zoom",
     "tool.crosshair", "tool.brush", "tool.eraser", "tool.track", "", "clip.toggle", "",
-    "view.invert", "view.reset", "view.segments", "", "ai.run",
-    "report.add_key_image", "report.sign", "report.export",
+    "view.invert", "view.reset", "view.segments", "", "ai.run", "ai.read_first",
+    "ai.uncertainty", "ai.saliency", "", "report.add_key_image", "report.sign", "report.export",
 )  # fmt: skip
 
 #: Commands that need an answer before anything happens: marked with three dots.
@@ -117,6 +118,7 @@ QUESTIONS = frozenset(
         "study.open_folder", "study.open_files", "finding.edit", "finding.accept_all",
         "report.sign", "report.export", "reader.change", "volume.values", "view.presentation",
         "ai.add_model", "ai.trust", "ai.remove_model", "segment.import",
+        "ai.reveal",
     }
 )  # fmt: skip
 
@@ -152,6 +154,11 @@ ICONS = {
     "view.screenshot": "image",
     "ai.run": "spark",
     "ai.cancel": "stop",
+    "ai.read_first": "eye-off",
+    "ai.reveal": "eye",
+    "ai.uncertainty": "uncertain",
+    "ai.saliency": "saliency",
+    "ai.compare": "compare",
     "ai.card": "card",
     "report.begin": "report",
     "report.add_key_image": "camera",

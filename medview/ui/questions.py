@@ -17,6 +17,7 @@ from medview.services.bundle import Services
 from medview.ui.bridge import Bridge, Changes
 from medview.ui.dialogs.export import ExportDialog
 from medview.ui.dialogs.finding import FindingDialog
+from medview.ui.dialogs.first_read import FirstReadDialog
 from medview.ui.dialogs.reader import ReaderDialog
 from medview.ui.dialogs.sign import SignDialog
 from medview.ui.text import patient_line, shown
@@ -50,6 +51,7 @@ class Questions:
                 "finding.accept": self.accept,
                 "finding.reject": self.reject,
                 "finding.accept_all": self.accept_all,
+                "ai.reveal": self.first_read,
                 "report.sign": self.sign,
                 "report.export": self.export,
                 "reader.change": self.reader,
@@ -202,6 +204,7 @@ class Questions:
     def accept_all(self) -> None:
         """Accepting what nobody looked at one by one is asked for twice."""
         study = self._study()
+        self._services.first_read.require_seen(study.uid)
         count = sum(
             finding.review.state is ReviewState.PROPOSED
             for finding in self._services.workspace.findings_of(study.uid)
@@ -213,6 +216,17 @@ class Questions:
             self.with_reader(lambda: self._bridge.run("finding.accept_all"))
 
         self._confirm("Accept all", text, more, "Accept all", accept)
+
+    def first_read(self) -> None:
+        """Ask what the reader sees before anything of a model is shown."""
+        study = self._study()
+        dialog = FirstReadDialog(patient_line(study.patient), self._window)
+
+        def commit() -> None:
+            self.with_reader(lambda: self._bridge.run("ai.reveal", text=dialog.text))
+
+        dialog.accepted.connect(commit)
+        dialog.open()
 
     def edit_finding(self, uid: str = "") -> None:
         """Change name, side and words of a finding."""

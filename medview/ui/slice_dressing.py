@@ -12,6 +12,7 @@ from medview.services.bundle import Services
 from medview.services.toolbox import ToolKind
 from medview.services.viewing import Viewing
 from medview.ui import slice_text
+from medview.ui.map_painting import bar_of
 from medview.ui.region_text import UNIT_TEXT, region_of
 from medview.ui.slice_overlay import PLANE_COLORS, Dressing, Line, Ruler, Rulers
 from medview.ui.slice_text import Shown, TextAmount
@@ -71,7 +72,8 @@ def dressing_of(
             *slice_text.warnings(shown, letters),
             *_progress(services),
         ),
-        ai_notice=ai_notice(viewing),
+        ai_notice=ai_notice(services),
+        bar=None if services.results.map is None else bar_of(services.results.map),
         rulers=_rulers(shown) if amount is not TextAmount.NONE else None,
         crosshair=_crosshair(viewing, port) if lines else (),
         position=_position(port),
@@ -107,9 +109,13 @@ def graphics_words(services: Services, port: Viewport) -> tuple[str, ...]:
     return tuple(words)
 
 
-def ai_notice(viewing: Viewing) -> str:
+def ai_notice(services: Services) -> str:
     """What of a model's work is in the picture, in words."""
-    overlay = viewing.overlay
+    overlay, study = services.viewing.overlay, services.viewing.study
+    if study is not None and services.first_read.waiting(study.uid):
+        return "AI hidden until first read"
+    if any(one.review.state is ReviewState.PROPOSED for one in services.results.boxed()):
+        return "AI proposal shown"
     proposed = any(
         segment.review.state is ReviewState.PROPOSED
         for segmentation in overlay.segmentations

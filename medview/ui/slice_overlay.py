@@ -11,6 +11,7 @@ from PyQt6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPixmap
 
 from medview.core.views import Plane
 from medview.imaging.reslice import EdgeLetters
+from medview.ui.map_painting import Bar, bar_pixmap
 from medview.ui.slice_text import Corners
 
 PLANE_COLORS = {
@@ -29,6 +30,8 @@ _EDGE = 8.0
 _GAP_PX = 14.0
 _NO_RULER_PX = 120
 _KEPT_BLOCKS = 40
+#: Width and greatest height of a colour bar.
+_BAR_PX = (12, 130)
 #: Rulers this much alike are one.
 _ALIKE = 0.01
 _AROUND = ((-1, 0), (1, 0), (0, -1), (0, 1), (1, 1))
@@ -90,6 +93,7 @@ class Dressing:
     letters: EdgeLetters
     warnings: tuple[str, ...] = ()
     ai_notice: str = ""
+    bar: Bar | None = None
     rulers: Rulers | None = None
     crosshair: tuple[Line, ...] = ()
     position: float | None = None
@@ -206,6 +210,7 @@ class Dresser:
         series = [(line, _TEXT) for line in corners.bottom_right]
         series += [(line, _CAUTION) for line in still.warnings]
         series += [(still.ai_notice, _PROPOSED)] if still.ai_notice else []
+        series += [(line, _TEXT) for line in (still.bar.lines if still.bar is not None else ())]
         for lines_of, at_right, at_bottom in (
             ([(line, _TEXT) for line in corners.top_left], False, False),
             ([(line, _TEXT) for line in corners.top_right], True, False),
@@ -214,8 +219,26 @@ class Dresser:
             if lines_of:
                 block = _Block(tuple(lines_of), font, ratio, _room(area), at_right)
                 pixmaps.append(self._place(area, block, at_bottom=at_bottom))
+        if still.bar is not None:
+            # The words of the bar stand in the block just placed; the bar stands on them.
+            pixmaps += self._place_bar(area, font, still.bar, pixmaps[-1][0].y(), ratio)
         frame = area.adjusted(0, 0, -1, -1) if still.is_active else None
         return _Still(tuple(pixmaps), tuple(lines), frame)
+
+    def _place_bar(
+        self, area: QRectF, font: QFont, bar: Bar, bottom: float, ratio: float
+    ) -> list[tuple[QPointF, QPixmap]]:
+        """A colour bar at the right edge above `bottom`, the ends of its range beside it."""
+        height = int(min(_BAR_PX[1], area.height() * 0.22))
+        x, y = round(area.right() - _EDGE - _BAR_PX[0]), round(bottom - 10 - height)
+        placed = [(QPointF(x, y), bar_pixmap(bar.kind, _BAR_PX[0], height, ratio))]
+        for words, level in ((bar.high, y), (bar.low, y + height)):
+            made = self._block(_Block(((words, _TEXT),), font, ratio))
+            size = made.deviceIndependentSize()
+            placed.append(
+                (QPointF(round(x - 4 - size.width()), round(level - size.height() / 2)), made)
+            )
+        return placed
 
     def _block(self, block: _Block) -> QPixmap:
         """The finished letters, made once while they stay the same."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from PyQt6.QtGui import QImage
 
 from medview.core.graphics import Graphics
 from medview.core.segmentation import Segmentation
+from medview.core.views import SegmentDisplay
 from medview.core.volume import Volume
 from medview.imaging.edit import Patch
 from medview.imaging.masks import graphics_ink, graphics_labels
@@ -48,6 +50,17 @@ class Placed:
     top_px: int
 
 
+class Labels(Protocol):
+    """Which segmentations are drawn, and how: the overlay of the view, or of a comparison."""
+
+    @property
+    def segmentations(self) -> tuple[Segmentation, ...]:
+        """Those on the volume on show, the last on top."""
+
+    def displays(self, segmentation: Segmentation) -> Mapping[int, SegmentDisplay]:
+        """How each segment is drawn, by number."""
+
+
 class SlicePicture:
     """Draws the slices of one view and keeps the last picture.
 
@@ -55,9 +68,12 @@ class SlicePicture:
     before they are windowed, and segments keep sharp borders however large a voxel is shown.
     """
 
-    def __init__(self, viewing: Viewing, graphics: ImageGraphics) -> None:
+    def __init__(
+        self, viewing: Viewing, graphics: ImageGraphics, labels: Labels | None = None
+    ) -> None:
         self._viewing = viewing
         self._graphics = graphics
+        self._labels: Labels = viewing.overlay if labels is None else labels
         self._laid: tuple[object, npt.NDArray[np.uint16]] = None, np.zeros((1, 1), np.uint16)
         self.pens = Pens()
         self._key: tuple[object, ...] = ()
@@ -115,7 +131,7 @@ class SlicePicture:
 
     def _inks(self) -> tuple[object, ...]:
         """What tells one look of the overlay from another, the labels themselves apart."""
-        overlay = self._viewing.overlay
+        overlay = self._labels
         return tuple(
             (
                 s.uid,
@@ -141,7 +157,7 @@ class SlicePicture:
         matrix = port.pixel_matrix(left, top, ratio)
         self._draw_image(volume, port, matrix, out, smooth=smooth)
         self._draw_graphics(volume, port, matrix, out)
-        for segmentation in self._viewing.overlay.segmentations:
+        for segmentation in self._labels.segmentations:
             shown = preview if preview and preview.segmentation_uid == segmentation.uid else None
             self._draw_segments(segmentation, port, matrix, shown, out, max(1, round(ratio)))
         # The picture lends its memory to the image and is kept beside it.
@@ -174,7 +190,7 @@ class SlicePicture:
         out: Picture,
         width_px: int,
     ) -> None:
-        ink = label_ink(segmentation, self._viewing.overlay.displays(segmentation))
+        ink = label_ink(segmentation, self._labels.displays(segmentation))
         if not ink.shows_anything:
             return
         labels: npt.NDArray[Any] = port.frame.pixels(segmentation.labels, port.number)

@@ -23,7 +23,7 @@ from medview.core.views import Plane
 from medview.imaging.rendering import Pens, compiled_pens
 from medview.services.bundle import Services
 from medview.services.toolbox import MouseButton, ToolKind
-from medview.ui.mark_painting import paint_marks
+from medview.ui.result_painting import ResultPainter
 from medview.ui.slice_dressing import dressing_of
 from medview.ui.slice_overlay import Dresser, paint_message
 from medview.ui.slice_picture import SlicePicture
@@ -157,6 +157,7 @@ class SliceView(QWidget):
         self._viewing = services.viewing
         self._picture = SlicePicture(services.viewing, services.graphics)
         self._dresser = Dresser()
+        self._results = ResultPainter(services)
         self._stamp = 0
         self._stale = True
         self._hover: QPointF | None = None
@@ -196,6 +197,7 @@ class SliceView(QWidget):
         events.loading_changed.connect(self._on_change)
         events.study_closed.connect(self._on_change)
         events.setting_changed.connect(self._on_change)
+        events.finding_changed.connect(self._on_change)
         events.segmentation_changed.connect(self._on_labels)
 
     def _on_change(self, _event: object) -> None:
@@ -282,7 +284,7 @@ class SliceView(QWidget):
         if self.port is None:
             paint_message(painter, area, self.font(), self._message())
             return
-        paint_marks(painter, self._services, self.port)
+        self._results.paint(painter, self.port, self.font())
         tool = self._held[1] if self._held is not None else None
         drawn = tool.drawn if isinstance(tool, TrackTool) else ("", ())
         paint_tracks(painter, self._services, self.port, drawn)

@@ -113,6 +113,20 @@ def confidence(finding: Finding) -> str:
     return f"{percent} confidence" if finding.calibrated else f"{percent} (uncalibrated score)"
 
 
+def duration(seconds: float) -> str:
+    """Seconds, or minutes from two minutes on, in whole numbers."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def score(finding: Finding) -> str:
+    """The same in few letters, for a box: percent where calibrated, else a bare score."""
+    if finding.probability is None:
+        return ""
+    if finding.calibrated:
+        return f"{100 * finding.probability:.0f} %"
+    return f"score {finding.probability:.2f}"
+
+
 def label(
     text: str = "", role: str = "", *, wrap: bool = False, parent: QWidget | None = None
 ) -> QLabel:

@@ -12,13 +12,16 @@ from PyQt6.QtWidgets import QApplication, QDialog
 
 from medview.core.errors import CommandError
 from medview.core.findings import SegmentRef
+from medview.core.models import ModelCard
 from medview.core.report import KeyImage
 from medview.core.views import Plane
 from medview.services.bundle import Services
 from medview.services.commands import Command, Registry
 from medview.ui.dialogs.about import AboutDialog
+from medview.ui.dialogs.compare import CompareDialog
 from medview.ui.dialogs.help import HelpDialog, KeysDialog
-from medview.ui.dialogs.model_card import ModelCardDialog
+from medview.ui.dialogs.model_card import ModelCardDialog, ModelsDialog, Standing
+from medview.ui.dialogs.origin import OriginDialog
 from medview.ui.dialogs.outline import OutlineDialog
 from medview.ui.dialogs.palette import PaletteDialog
 from medview.ui.dialogs.preferences import PreferencesDialog
@@ -81,8 +84,11 @@ def _dialogs(services: Services, window: MainWindow) -> tuple[Command, ...]:
         cards = services.catalog.cards()
         if not model and not cards:
             raise CommandError("No models are installed")
-        chosen = services.catalog.card(model) if model else cards[0]
-        ModelCardDialog(chosen, window).open()
+        if model:
+            chosen = services.catalog.card(model)
+            ModelCardDialog(chosen, window, _standing(services, chosen)).open()
+        else:
+            ModelsDialog([(one, _standing(services, one)) for one in cards], window).open()
 
     def palette() -> None:
         PaletteDialog(services.commands, window.bridge, window).show()
@@ -109,8 +115,9 @@ def _dialogs(services: Services, window: MainWindow) -> tuple[Command, ...]:
          "Every command by a few letters of its name."),
         ("reader.change", "Who reads", window.questions.reader, "", "Edit",
          "The name that decisions and signatures carry."),
-        ("ai.card", "Model card", card, "", "AI",
-         "What a model is for, how good it is, and its limits."),
+        ("ai.card", "Models and their cards", card, "Ctrl+M", "AI",
+         "Every model, or the one named: what it is for, how good it is, its limits, and whether "
+         "it fits the image on show."),
         ("help.manual", "Manual", manual, "F1", "Help", "How to do the work, page by page."),
         ("help.keys", "Keys and commands", keys, "Shift+F1", "Help",
          "Every command with its key and what it does."),
@@ -213,6 +220,7 @@ def _findings(services: Services, window: MainWindow) -> tuple[Command, ...]:
         if finding is None:
             raise CommandError("There is no such finding", "Choose one in the list of findings.")
         window.findings.select(uid)
+        services.results.take_up(uid)
         _look_at(services, finding.segment_ref)
         point = finding.location_lps_mm
         if point is None and finding.box_lps_mm is not None:
@@ -225,7 +233,28 @@ def _findings(services: Services, window: MainWindow) -> tuple[Command, ...]:
         study = services.viewing.study
         return study is not None and bool(services.workspace.findings_of(study.uid))
 
+    def origin(uid: str = "") -> None:
+        chosen = uid or window.findings.selected_uid
+        if chosen not in services.workspace.findings:
+            raise CommandError("No finding is chosen", "Choose one in the list of findings.")
+        OriginDialog(services, services.workspace.findings[chosen], window).open()
+
+    def compare(first: str = "", second: str = "") -> None:
+        CompareDialog(services, window.bridge, window, (first, second)).show()
+
     return (
+        Command(
+            "ai.compare", "Compare readings", compare,
+            enabled=lambda: services.viewing.volume is not None, shortcut="Ctrl+D", menu="AI",
+            help="Two models, two runs, or a model and a reader on the image on show: side by "
+            "side, where they differ, and by how much.",
+        ),
+        Command(
+            "ai.origin", "Where a finding comes from", origin, enabled=has_findings,
+            shortcut="Ctrl+I", menu="AI",
+            help="Who made the chosen finding: model, version, checksum of its weights, device, "
+            "what was done otherwise than asked, when, and how sure it is.",
+        ),
         Command(
             "finding.show", "Go to finding", show_finding,
             help="Move the crosshair to a finding and choose its segment, by its UID.",
@@ -240,6 +269,20 @@ def _findings(services: Services, window: MainWindow) -> tuple[Command, ...]:
             help="Go back to the finding before.",
         ),
     )  # fmt: skip
+
+
+def _standing(services: Services, card: ModelCard) -> Standing:
+    """How a model stands to the image on show."""
+    picture = services.viewing.picture
+    image = services.viewing.clip or services.viewing.volume
+    if picture is None or image is None:
+        return Standing()
+    series = services.workspace.series(picture.series_uid)
+    return Standing(
+        shown(series.description) or series.modality,
+        services.jobs.fit(card.id, image.uid),
+        services.jobs.expected_s(card.id, image.uid),
+    )
 
 
 def _look_at(services: Services, ref: SegmentRef | None) -> None:

@@ -34,12 +34,13 @@ from medview.core.models import (
 )
 from medview.core.outline import Line, Outline
 from medview.core.study import Problem, ProblemKind, Series, SeriesKind, Severity
+from medview.inference.scope import Reason, refusals
 from medview.io.request import ExportedFile, ExportedFiles, ExportFormat
 from medview.services.kept import Unfinished
 from medview.services.settings import OPTIONS
 from medview.ui.dialogs.about import LIBRARIES, AboutDialog
 from medview.ui.dialogs.export import ExportDialog
-from medview.ui.dialogs.model_card import ModelCardDialog
+from medview.ui.dialogs.model_card import ModelCardDialog, ModelsDialog, Standing
 from medview.ui.dialogs.outline import OutlineDialog
 from medview.ui.dialogs.preferences import PreferencesDialog
 from medview.ui.dialogs.problems import ProblemsDialog
@@ -48,6 +49,7 @@ from medview.ui.dialogs.sign import SignDialog
 from tests.gui.conftest import Desk
 
 CARD = ModelCard(
+    code="an expression",
     id="liver_ct",
     version="3.1.4",
     title="Liver in CT",
@@ -107,6 +109,8 @@ def test_model_card_shows_every_field(qtbot: Any) -> None:
         "clinical_use": ("Not for clinical use",),
         "threshold": ("0.42",),
         "temperature": ("1.7",),
+        "code": ("an expression",),
+        "trusted": ("no: it does not run before it is",),
     }
     for field in fields(ModelCard):
         for part in expected.get(field.name, (str(getattr(CARD, field.name)),)):
@@ -118,6 +122,30 @@ def test_a_bare_card_says_what_is_not_stated(qtbot: Any) -> None:
     dialog = ModelCardDialog(bare)
     qtbot.addWidget(dialog)
     assert words(dialog).count("not stated") >= 4
+
+
+def test_the_page_of_models_has_those_that_fit_first_and_says_why(desk: Desk) -> None:
+    desk.run("ai.card")
+    dialog = desk.dialog(ModelsDialog)
+    cards = {card.title: card for card in desk.services.catalog.cards()}
+    assert dialog.list.count() == len(cards)
+    assert "This image" in words(dialog)
+    assert "fits" in words(dialog)
+    volume = desk.services.viewing.volume
+    assert volume is not None
+    refused = [bool(refusals(desk.services.jobs.fit(cards[dialog.list.item(n).text()].id,
+               volume.uid))) for n in range(dialog.list.count())]  # fmt: skip
+    assert refused == sorted(refused)
+
+
+def test_a_refused_model_gives_its_reasons_and_its_time(qtbot: Any) -> None:
+    reasons = (Reason(Severity.REFUSED, "The model is for CT; this is MR."),)
+    dialog = ModelCardDialog(CARD, None, Standing("T1", reasons, 150.0))
+    qtbot.addWidget(dialog)
+    text = words(dialog)
+    assert "not for this image; it can be run all the same" in text
+    assert reasons[0].text in text
+    assert "about 2 min" in text
 
 
 def test_preferences_offer_every_option_and_change_it(desk: Desk) -> None:

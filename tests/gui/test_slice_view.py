@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,11 +22,18 @@ from medview.imaging.rendering import Pens
 from medview.imaging.reslice import EdgeLetters
 from medview.imaging.windowing import lookup_table
 from medview.services import commands_view
+from medview.services.audit import Audit
 from medview.services.commands import Registry
 from medview.services.edits import AddSegmentation
+from medview.services.first_read import FirstRead
 from medview.services.graphics import ImageGraphics
+from medview.services.outcomes import Outcomes
+from medview.services.result_overlay import ResultOverlay
 from medview.services.settings import Settings
+from medview.services.store import Store
+from medview.services.thresholds import Thresholds
 from medview.services.toolbox import ToolKind
+from medview.services.tracking import Tracking
 from medview.services.viewing import Viewing
 from medview.services.workspace import Workspace
 from medview.ui import slice_text
@@ -89,6 +96,12 @@ class Desk:
         self.tasks = SimpleNamespace(run=lambda _function, on_done: self.asked.append(on_done))
         tasks: Any = self.tasks
         self.graphics = ImageGraphics(self.workspace, tasks)
+        jobs: Any = SimpleNamespace(outcomes=Outcomes())
+        self.tracking = Tracking(self.workspace, self.viewing, jobs, tasks)
+        audit = Audit(Store(None))
+        thresholds = Thresholds(self.workspace, jobs.outcomes, audit)
+        self.first_read = FirstRead(self.workspace, self.settings, audit)
+        self.results = ResultOverlay(self.viewing, jobs.outcomes, thresholds, self.first_read)
         services: Any = self
         commands_view.register(self.commands, services)
 
@@ -331,12 +344,12 @@ def test_rulers_are_round_and_true(view: SliceView) -> None:
 
 
 def test_a_proposal_is_announced(desk: Desk, view: SliceView) -> None:
-    assert ai_notice(desk.viewing) == ""
+    assert ai_notice(cast(Any, desk)) == ""
     made = segmentation(desk.workspace, (1, 2))
     desk.workspace.apply(AddSegmentation("1", made, "AI"))
-    assert ai_notice(desk.viewing) == "AI proposal shown"
+    assert ai_notice(cast(Any, desk)) == "AI proposal shown"
     desk.viewing.overlay.toggle()
-    assert ai_notice(desk.viewing) == "AI proposal hidden"
+    assert ai_notice(cast(Any, desk)) == "AI proposal hidden"
 
 
 def test_the_crosshair_has_the_colours_of_the_other_planes(desk: Desk, view: SliceView) -> None:

@@ -1,8 +1,8 @@
 """Networks that come as a file and a card: how they are asked, whatever runs them.
 
-They are asked about pictures, a volume's slice by slice. The card's medview block says the rest:
-`preprocess.size_px`, `channels` and `intensity`, `activation` (`softmax`, `sigmoid`, or `none` for
-a network that gives probabilities) and `threshold`.
+The card's medview block says the rest: `preprocess.size_px` and `channels` for flat pictures,
+`orientation`, `spacing_mm` and `patch` for volumes, `activation` (`softmax`, `sigmoid`, or `none`
+for a network that gives probabilities) and `threshold`.
 """
 
 from __future__ import annotations
@@ -63,12 +63,6 @@ class Reading:
                 f"The card of {card.title} does not say how its network is asked.",
                 detail=repr(error),
             ) from error
-        if card.inputs.spacing_mm is not None or len(card.inputs.patch_shape) == 3:
-            raise ModelError(
-                f"{card.title} looks at whole volumes; networks that come as a file are asked about"
-                " pictures and slices only.",
-                hint="As a MONAI bundle it can be run on volumes.",
-            )
         if reading.activation not in _ACTIVATIONS:
             raise ModelError(
                 f"The card of {card.title} names the activation {reading.activation};"

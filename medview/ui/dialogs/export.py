@@ -23,6 +23,7 @@ from medview.core.findings import ReviewState
 from medview.core.study import Study
 from medview.io.request import ExportedFiles, ExportFormat
 from medview.services.bundle import Services
+from medview.services.staleness import stale_reason
 from medview.ui import theme
 from medview.ui.dialogs.frame import Dialog
 from medview.ui.text import label, patient_line, shown
@@ -55,6 +56,10 @@ class ExportDialog(Dialog):
         self._folder.textChanged.connect(self._check)
         self._boxes: dict[ExportFormat, QCheckBox] = {}
         self._lay_out_choices()
+        self.stale = QCheckBox("Export results although their input changed", self)
+        self.stale.setVisible(bool(self._stale()))
+        self.stale.toggled.connect(self._check)
+        self.body.addWidget(self.stale)
         self._bar = QProgressBar(self)
         self._bar.setRange(0, 0)
         self._bar.setAccessibleName("Writing")
@@ -92,6 +97,12 @@ class ExportDialog(Dialog):
             self.body.addWidget(box)
             self._boxes[kind] = box
 
+    def _stale(self) -> list[str]:
+        """Why results that would leave no longer speak of what is there."""
+        workspace = self._services.workspace
+        leaving = [f for f in workspace.findings_of(self._study.uid) if f.review.state.counts]
+        return [reason for one in leaving if (reason := stale_reason(workspace, one))]
+
     def _warning(self) -> str:
         workspace = self._services.workspace
         report = workspace.report_of(self._study.uid)
@@ -105,6 +116,9 @@ class ExportDialog(Dialog):
         ]
         if waiting:
             words.append(f"{len(waiting)} findings wait for a decision and are left out.")
+        stale = self._stale()
+        if stale:
+            words.append(f"{len(stale)} results are stale. {stale[0]}.")
         return " ".join(words)
 
     def _first_folder(self) -> str:
@@ -123,6 +137,7 @@ class ExportDialog(Dialog):
 
     def _check(self) -> None:
         ready = bool(self._folder.text().strip()) and bool(self._formats())
+        ready = ready and (self.stale.isHidden() or self.stale.isChecked())
         self._write.setEnabled(ready and not self._bar.isVisible())
 
     def _start(self) -> None:

@@ -2,31 +2,137 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from PyQt6.QtCore import Qt
-from PyQt6.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+from PyQt6.QtGui import QColor
+from PyQt6.QtWidgets import (
+    QHBoxLayout,
+    QHeaderView,
+    QListWidget,
+    QListWidgetItem,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 from medview.core.models import Metrics, ModelCard, Scope
+from medview.core.study import Severity
+from medview.inference.scope import Reason
 from medview.reporting.content import metric_text
+from medview.ui import theme
 from medview.ui.dialogs.frame import Dialog, Sheet
 from medview.ui.icons import swatch
-from medview.ui.text import label, tip
+from medview.ui.text import duration, label, shown, tip
 
 _SPLITS = {"val": "validation"}
 
 
-class ModelCardDialog(Dialog):
-    """One card, all of it."""
+@dataclass(frozen=True)
+class Standing:
+    """How a model stands to the image on show: what speaks against it, and how long it may take.
 
-    def __init__(self, card: ModelCard, parent: QWidget | None = None) -> None:
+    `expected_s` None: nobody ran it on this machine yet. `image` names the image, "" for none.
+    """
+
+    image: str = ""
+    reasons: tuple[Reason, ...] = ()
+    expected_s: float | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the model is not for this image."""
+        return any(reason.severity is Severity.REFUSED for reason in self.reasons)
+
+
+class ModelCardDialog(Dialog):
+    """One card, all of it, and how it stands to the image on show."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        parent: QWidget | None = None,
+        standing: Standing | None = None,
+    ) -> None:
         super().__init__(card.title or card.id, parent, size=(680, 720))
         if not card.clinical_use:
             self.body.addWidget(label("Not for clinical use", "caution"))
-        sheet = Sheet(self)
-        _add_purpose(sheet, card)
-        _add_performance(sheet, card)
-        _add_workings(sheet, card)
-        _add_origin(sheet, card)
-        self.body.addWidget(sheet, 1)
+        self.body.addWidget(card_sheet(card, standing or Standing(), self), 1)
+
+
+class ModelsDialog(Dialog):
+    """Every model that is installed, those that fit the image on show first, each with its card."""
+
+    def __init__(
+        self, choices: Sequence[tuple[ModelCard, Standing]], parent: QWidget | None = None
+    ) -> None:
+        super().__init__("Models", parent, size=(960, 740))
+        self._choices = sorted(choices, key=lambda one: (one[1].is_refused, len(one[1].reasons)))
+        self.list = QListWidget(self)
+        self.list.setAccessibleName("Models")
+        self.list.setFixedWidth(250)
+        for card, standing in self._choices:
+            item = QListWidgetItem(shown(card.title or card.id), self.list)
+            item.setToolTip(tip("\n".join(reason.text for reason in standing.reasons)))
+            if standing.image:
+                good, bad = theme.colors().good, theme.colors().faint
+                item.setForeground(QColor(bad if standing.is_refused else good))
+        self._sheet = QVBoxLayout()
+        row = QHBoxLayout()
+        row.setSpacing(12)
+        row.addWidget(self.list)
+        row.addLayout(self._sheet, 1)
+        self.body.addLayout(row, 1)
+        self.list.currentRowChanged.connect(self._show)
+        self.list.setCurrentRow(0)
+
+    def _show(self, row: int) -> None:
+        while (item := self._sheet.takeAt(0)) is not None:
+            widget = item.widget()
+            if widget is not None:
+                widget.deleteLater()
+        if row >= 0:
+            card, standing = self._choices[row]
+            title = label(
+                f"{shown(card.title or card.id)}, version {shown(card.version)}", "heading"
+            )
+            self._sheet.addWidget(title)
+            if not card.clinical_use:
+                self._sheet.addWidget(label("Not for clinical use", "caution"))
+            self._sheet.addWidget(card_sheet(card, standing, self), 1)
+
+
+def card_sheet(card: ModelCard, standing: Standing, parent: QWidget) -> Sheet:
+    """All of a card, to be read and copied, the image on show first."""
+    sheet = Sheet(parent)
+    if standing.image:
+        _add_standing(sheet, standing)
+    _add_purpose(sheet, card)
+    _add_performance(sheet, card)
+    _add_workings(sheet, card)
+    _add_origin(sheet, card)
+    return sheet
+
+
+def _add_standing(sheet: Sheet, standing: Standing) -> None:
+    sheet.add_heading("This image")
+    sheet.add_text("Image", shown(standing.image))
+    if standing.is_refused:
+        final = any(reason.final for reason in standing.reasons)
+        verdict = (
+            "not for this image" if final else "not for this image; it can be run all the same"
+        )
+        sheet.add_text("Fit", verdict, "bad")
+    else:
+        sheet.add_text("Fit", "fits" if not standing.reasons else "fits, with cautions", "good")
+    for reason in standing.reasons:
+        role = "bad" if reason.severity is Severity.REFUSED else "caution"
+        sheet.add_text("Because" if standing.is_refused else "Caution", reason.text, role)
+    expected = standing.expected_s
+    taken = "" if expected is None else f"about {duration(expected)}, by earlier runs here"
+    sheet.add_text("Takes", taken or "not known: it was not run on this machine yet")
 
 
 def _add_purpose(sheet: Sheet, card: ModelCard) -> None:
@@ -99,6 +205,10 @@ def _add_origin(sheet: Sheet, card: ModelCard) -> None:
     sheet.add_text("Weights", card.weights or "none: rules without weights")
     sheet.add_text("SHA-256", card.sha256 or "none: rules without weights")
     sheet.add_text("Trained by", card.train_command)
+    sheet.add_text("Brings a program", card.code or "no")
+    if card.code:
+        trust = "yes, by its checksum" if card.trusted else "no: it does not run before it is"
+        sheet.add_text("Trusted", trust, "" if card.trusted else "caution")
     sheet.add_text("For clinical use", "yes" if card.clinical_use else "no")
 
 

@@ -16,8 +16,10 @@ from PyQt6.QtWidgets import (
 
 from medview.core.events import (
     ClipLoaded,
+    FindingChanged,
     JobChanged,
     ModelsChanged,
+    SettingChanged,
     StudyClosed,
     ViewChanged,
     VolumeLoaded,
@@ -29,7 +31,8 @@ from medview.inference.scope import Reason, preference
 from medview.services.bundle import Services
 from medview.ui import icons, theme
 from medview.ui.bridge import Bridge, Changes
-from medview.ui.text import label, shown
+from medview.ui.panels.run_result import RunResult
+from medview.ui.text import duration, label, shown
 
 _STATE_WORDS = {
     JobState.QUEUED: "Waiting for its turn",
@@ -102,7 +105,7 @@ class AiPanel(QWidget):
             self._fitted_uid = None
         if changes.any(ModelsChanged, ViewChanged, VolumeLoaded, ClipLoaded, StudyClosed):
             self._refresh()
-        if changes.any(JobChanged, StudyClosed):
+        if changes.any(JobChanged, StudyClosed, ViewChanged, FindingChanged, SettingChanged):
             self._show_jobs()
 
     def _refresh(self) -> None:
@@ -169,9 +172,13 @@ class ModelWidget(QFrame):
         self.run.clicked.connect(self._start)
         self.cancel = QPushButton("Cancel", self)
         self.cancel.clicked.connect(self._stop)
+        self.first = QPushButton("Run next", self)
+        self.first.setToolTip(services.commands.get("ai.first").help)
+        self.first.clicked.connect(self._put_first)
         self.bar = QProgressBar(self)
         self.bar.setAccessibleName(f"Progress of {card.title}")
         self._state = label("", "muted", wrap=True)
+        self.result = RunResult(services, bridge, self)
         self._lay_out()
         self.show_job(None)
 
@@ -202,10 +209,12 @@ class ModelWidget(QFrame):
         going = job is not None and not job.state.is_over
         self.bar.setVisible(going)
         self.cancel.setVisible(going)
+        self.first.setVisible(job is not None and self._before(job) > 0)
         self.run.setVisible(not going)
         self._state.setVisible(job is not None)
         if job is not None:
             self._show_progress(job)
+        self.result.show_job(job)
         self._enable()
 
     def _lay_out(self) -> None:
@@ -216,6 +225,7 @@ class ModelWidget(QFrame):
         row.setColumnStretch(1, 1)
         row.addWidget(self.run, 0, 2)
         row.addWidget(self.cancel, 0, 2)
+        row.addWidget(self.first, 0, 1, Qt.AlignmentFlag.AlignRight)
         column = QVBoxLayout(self)
         column.setContentsMargins(10, 8, 8, 8)
         column.setSpacing(5)
@@ -224,6 +234,7 @@ class ModelWidget(QFrame):
         column.addWidget(self._fit)
         column.addWidget(self.bar)
         column.addWidget(self._state)
+        column.addWidget(self.result)
         column.addLayout(row)
 
     def _show_progress(self, job: InferenceJob) -> None:
@@ -232,8 +243,10 @@ class ModelWidget(QFrame):
             words = self._result_words(job)
         elif job.state.is_over and job.error:
             words = f"{_STATE_WORDS[job.state]}: {job.error}"
+        elif before := self._before(job):
+            words = f"{words}, {before} before it"
         elif job.seconds_left is not None and job.state is not JobState.LOADING:
-            words = f"{words}, about {max(1, round(job.seconds_left))} s left"
+            words = f"{words}, about {duration(max(1, job.seconds_left))} left"
         self._state.setText(shown(words))
         bad = job.state in (JobState.FAILED, JobState.DIED)
         theme.set_role(self._state, "bad" if bad else "muted")
@@ -246,8 +259,15 @@ class ModelWidget(QFrame):
         self.cancel.setEnabled(not cancelling)
         self.cancel.setText("Cancelling …" if cancelling else "Cancel")
 
+    def _before(self, job: InferenceJob) -> int:
+        """How many jobs run before a waiting one."""
+        waiting = list(self._services.jobs.queue)
+        return waiting.index(job.uid) if job.uid in waiting else 0
+
     def _result_words(self, job: InferenceJob) -> str:
         result = self._services.jobs.outcomes.result(job.uid)
+        if self._services.first_read.hides(job.study_uid):
+            return "Done. What was found is shown after your first read."
         count = sum(
             1
             for finding in self._services.workspace.findings.values()
@@ -293,6 +313,10 @@ class ModelWidget(QFrame):
             device=self._services.settings.text("ai.device"),
             override=override,
         )
+
+    def _put_first(self) -> None:
+        if self._job is not None:
+            self._bridge.run("ai.first", job=self._job.uid)
 
     def _stop(self) -> None:
         if self._job is not None:

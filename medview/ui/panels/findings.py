@@ -26,16 +26,22 @@ from medview.core.codes import VOLUME
 from medview.core.events import (
     FindingChanged,
     SegmentationChanged,
+    SettingChanged,
     StudyClosed,
     StudyOpened,
     ViewChanged,
 )
-from medview.core.findings import Finding, ModelAuthor, ReviewState
+from medview.core.findings import Author, Finding, ModelAuthor, ReviewState
+from medview.core.models import ModelCard
 from medview.services.bundle import Services
+from medview.services.limits import Limit, nearest_limit
+from medview.services.staleness import stale_reason
 from medview.ui import theme
 from medview.ui.bridge import Bridge, Changes
 from medview.ui.text import confidence, elided, label, measurement, shown, side, tip
 
+_EMPTY = "No findings yet. Run a model in the AI panel, or paint a segment."
+_EMPTY_HIDDEN = "Read first: what models propose in this study is shown after your first read."
 _ROLE = Qt.ItemDataRole.UserRole
 _REASONS = ("False positive", "Wrong extent", "Wrong label", "Wrong side", "Not relevant")
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
@@ -53,6 +59,8 @@ class _Row:
     details: str
     state: ReviewState
     color_rgb: tuple[int, int, int] | None
+    limit: Limit | None = None
+    is_stale: bool = False
 
 
 class FindingsPanel(QWidget):
@@ -69,6 +77,9 @@ class FindingsPanel(QWidget):
         self._filling = False
         self._summary = label("", "muted")
         self._cautions = label("", "caution", wrap=True)
+        self._reveal = QPushButton("Commit first read and reveal …", self)
+        theme.set_role(self._reveal, "primary")
+        self._reveal.clicked.connect(lambda: bridge.start("ai.reveal"))
         self._list = QListWidget(self)
         self._list.setAccessibleName("Findings")
         self._list.setItemDelegate(_Delegate(self._list))
@@ -76,9 +87,7 @@ class FindingsPanel(QWidget):
         self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.currentItemChanged.connect(self._chosen)
         self._list.itemDoubleClicked.connect(lambda _item: self.run("finding.edit"))
-        self._empty = label(
-            "No findings yet. Run a model in the AI panel, or paint a segment.", "muted", wrap=True
-        )
+        self._empty = label(_EMPTY, "muted", wrap=True)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._buttons: dict[str, QPushButton | QToolButton] = {}
         column = QVBoxLayout(self)
@@ -86,6 +95,7 @@ class FindingsPanel(QWidget):
         column.setSpacing(6)
         column.addWidget(self._summary)
         column.addWidget(self._cautions)
+        column.addWidget(self._reveal)
         column.addWidget(self._empty, 1)
         column.addWidget(self._list, 1)
         column.addLayout(self._button_row())
@@ -172,12 +182,24 @@ class FindingsPanel(QWidget):
             self._list.addAction(action)
 
     def _on_changed(self, changes: Changes) -> None:
-        if changes.any(FindingChanged, SegmentationChanged, ViewChanged, StudyOpened, StudyClosed):
+        if changes.any(
+            FindingChanged,
+            SegmentationChanged,
+            ViewChanged,
+            StudyOpened,
+            StudyClosed,
+            SettingChanged,
+        ):
             self._refresh()
 
     def _refresh(self) -> None:
         study = self._services.viewing.study
         findings = () if study is None else self._services.workspace.findings_of(study.uid)
+        hidden = study is not None and self._services.first_read.hides(study.uid)
+        if study is not None:
+            findings = self._services.first_read.visible(study.uid, findings)
+        self._reveal.setVisible(hidden)
+        self._empty.setText(_EMPTY_HIDDEN if hidden else _EMPTY)
         rows = [self._row(finding) for finding in findings]
         if rows != [self._data(n) for n in range(self._list.count())]:
             self._fill(rows)
@@ -219,9 +241,10 @@ class FindingsPanel(QWidget):
             item = self._list.item(number) if same else QListWidgetItem(row.title, self._list)
             if item is not None:
                 item.setData(_ROLE, row)
-                words = f"{row.title}, {row.value}, {row.details}, {row.state.value}"
+                limit = "" if row.limit is None else row.limit.text
+                words = f"{row.title}, {row.value}, {row.details}, {row.state.value}, {limit}"
                 item.setData(Qt.ItemDataRole.AccessibleTextRole, words)
-                item.setToolTip(tip(f"{row.title}\n{row.details}"))
+                item.setToolTip(tip(f"{row.title}\n{row.details}\n{shown(limit)}".strip()))
         uids = [row.uid for row in rows]
         if chosen in uids:
             self._list.setCurrentRow(uids.index(chosen))
@@ -238,6 +261,7 @@ class FindingsPanel(QWidget):
             else author.name
         )
         parts = [side(finding.laterality), confidence(finding), shown(by)]
+        stale = stale_reason(self._services.workspace, finding)
         if finding.review.reason:
             parts.insert(0, shown(finding.review.reason))
         return _Row(
@@ -247,7 +271,16 @@ class FindingsPanel(QWidget):
             "  ·  ".join(part for part in parts if part),
             finding.review.state,
             self._color(finding),
+            Limit(stale, is_crossed=True) if stale else nearest_limit(finding, self._card(author)),
+            bool(stale),
         )
+
+    def _card(self, author: Author) -> ModelCard | None:
+        """The card of the model that made a finding, if it is still installed in that version."""
+        if not isinstance(author, ModelAuthor):
+            return None
+        cards = (one for one in self._services.catalog.cards() if one.id == author.model_id)
+        return next((one for one in cards if one.version == author.version), None)
 
     def _color(self, finding: Finding) -> tuple[int, int, int] | None:
         ref = finding.segment_ref
@@ -270,9 +303,10 @@ class _Delegate(QStyledItemDelegate):
     """Draws a finding on two lines: name and value, details and state."""
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
-        """Two lines and some air."""
-        del index
-        return QSize(120, 2 * option.fontMetrics.height() + 16)
+        """Two lines and some air; a third where there is a limit to be read."""
+        row = index.data(_ROLE)
+        lines = 3 if isinstance(row, _Row) and row.limit is not None else 2
+        return QSize(120, lines * option.fontMetrics.height() + 16)
 
     def paint(
         self, painter: QPainter | None, option: QStyleOptionViewItem, index: QModelIndex
@@ -296,26 +330,14 @@ def _paint(painter: QPainter, option: QStyleOptionViewItem, row: _Row) -> None:
     painter.setPen(QPen(QColor(scheme.accent)) if chosen else Qt.PenStyle.NoPen)
     painter.setBrush(QColor(ground))
     painter.drawRoundedRect(card, 4, 4)
-    state_color = QColor(scheme.of_state(row.state.value))
+    state_color = QColor(scheme.faint if row.is_stale else scheme.of_state(row.state.value))
     painter.fillRect(QRect(card.left(), card.top() + 3, 3, card.height() - 6), state_color)
     text = card.adjusted(12, 4, -8, -4)
     line = option.fontMetrics.height()
     first = QRect(text.left(), text.top(), text.width(), line + 2)
     second = first.translated(0, line + 3)
-    left = text.left()
-    if row.color_rgb is not None:
-        painter.fillRect(QRect(left, first.center().y() - 4, 9, 9), theme.rgb(row.color_rgb))
-        left += 15
+    _paint_title(painter, option, first, row)
     font = QFont(option.font)
-    metrics = option.fontMetrics
-    value_width = metrics.horizontalAdvance(row.value) + 8 if row.value else 0
-    font.setStrikeOut(row.state is ReviewState.REJECTED)
-    painter.setFont(font)
-    painter.setPen(QColor(scheme.faint if row.state is ReviewState.REJECTED else scheme.bright))
-    title = QRect(left, first.top(), text.right() - left - value_width, first.height())
-    painter.drawText(title, _LEFT, elided(row.title, font, title.width()))
-    painter.drawText(first, _RIGHT, row.value)
-    font.setStrikeOut(False)
     font.setPointSizeF(8.5)
     painter.setFont(font)
     pill_width = painter.fontMetrics().horizontalAdvance(row.state.value) + 14
@@ -327,3 +349,24 @@ def _paint(painter: QPainter, option: QStyleOptionViewItem, row: _Row) -> None:
     painter.setPen(QColor(scheme.muted))
     room = second.width() - pill_width - 8
     painter.drawText(second, _LEFT, elided(row.details, font, room))
+    if row.limit is not None:
+        third = second.translated(0, line + 1)
+        painter.setPen(QColor(scheme.caution if row.limit.is_crossed else scheme.faint))
+        painter.drawText(third, _LEFT, elided(shown(row.limit.text), font, third.width()))
+
+
+def _paint_title(painter: QPainter, option: QStyleOptionViewItem, first: QRect, row: _Row) -> None:
+    """The first line: colour of the segment, name, measured value."""
+    scheme, rejected = theme.colors(), row.state is ReviewState.REJECTED
+    left = first.left()
+    if row.color_rgb is not None:
+        painter.fillRect(QRect(left, first.center().y() - 4, 9, 9), theme.rgb(row.color_rgb))
+        left += 15
+    font = QFont(option.font)
+    value_width = option.fontMetrics.horizontalAdvance(row.value) + 8 if row.value else 0
+    font.setStrikeOut(rejected)
+    painter.setFont(font)
+    painter.setPen(QColor(scheme.faint if rejected or row.is_stale else scheme.bright))
+    title = QRect(left, first.top(), first.right() - left - value_width, first.height())
+    painter.drawText(title, _LEFT, elided(row.title, font, title.width()))
+    painter.drawText(first, _RIGHT, row.value)

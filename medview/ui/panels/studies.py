@@ -244,7 +244,8 @@ class StudiesPanel(QWidget):
         """Open proposals by the series they lie on."""
         workspace = self._services.workspace
         counts: dict[str, int] = {}
-        for finding in workspace.findings_of(study.uid):
+        findings = workspace.findings_of(study.uid)
+        for finding in self._services.first_read.visible(study.uid, findings):
             ref = finding.segment_ref
             if finding.review.state is not ReviewState.PROPOSED or ref is None:
                 continue

@@ -12,6 +12,7 @@ from medview.core.jobs import JobState
 from medview.services import commands_ai
 from medview.services.commands import Registry
 from medview.services.jobs import Jobs
+from medview.services.settings import Settings
 from tests.helpers import desk
 from tests.helpers.desk import STUDY, VOLUME_UID
 from tests.helpers.fake_engine import fake_catalog, write_fake_model
@@ -38,8 +39,14 @@ def services(tmp_path: Path) -> SimpleNamespace:
     catalog.refresh()
     jobs = Jobs(work, catalog, Puppet(), desk.desk(work)[0])  # type: ignore[arg-type]
     viewing = SimpleNamespace(volume=work.volumes[VOLUME_UID], clip=None)
-    shelf = SimpleNamespace()
-    return SimpleNamespace(workspace=work, jobs=jobs, viewing=viewing, catalog=catalog, shelf=shelf)
+    return SimpleNamespace(
+        workspace=work,
+        jobs=jobs,
+        viewing=viewing,
+        catalog=catalog,
+        shelf=SimpleNamespace(),
+        settings=Settings(None),
+    )
 
 
 @pytest.fixture
@@ -64,6 +71,20 @@ def test_a_run_takes_what_is_named(registry: Registry, services: SimpleNamespace
         registry.run("ai.run", model="ct_only")
     uid = registry.run("ai.run", model="ct_only", override=True)
     assert services.workspace.jobs[uid].override_scope
+
+
+def test_a_run_is_asked_for_the_maps_of_the_settings(
+    registry: Registry, services: SimpleNamespace
+) -> None:
+    def wished() -> object:
+        return services.workspace.jobs[registry.run("ai.run")].parameters
+
+    assert wished() == {"maps": ["saliency"]}
+    services.settings.set("ai.uncertainty", True)
+    assert wished() == {"maps": ["uncertainty", "saliency"]}
+    services.settings.set("ai.uncertainty", False)
+    services.settings.set("ai.saliency", False)
+    assert wished() == {}
 
 
 def test_without_an_image_there_is_nothing_to_run_on(

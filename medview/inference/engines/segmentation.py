@@ -1,206 +1,242 @@
-"""The segmentation engine: networks of ours that look at crops around a region of the head.
+"""The segmentation engine: networks of ours that say of each pixel or voxel what it belongs to.
 
-The head is placed on a template, each side of the region is cropped upright in true millimetres,
-the network is asked, and its probabilities are brought back to the image's own grid.
+What the card says of its input decides how a network is asked: about a region of the head
+(`engines.paired`), about every slice as a picture, or about the whole volume window by window.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import cc3d
 import numpy as np
-import numpy.typing as npt
-from scipy.spatial.transform import Rotation
+import torch
 from torch import nn
 
 from medview.core.errors import ModelError
-from medview.core.findings import Laterality
-from medview.core.geometry import Box, FloatArray, Geometry
 from medview.core.jobs import InferenceResult
+from medview.core.maps import MapKind, ScalarMap
 from medview.core.models import ModelCard
+from medview.core.segmentation import LabelArray
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
-from medview.imaging.crops import (
-    axes_of,
-    crop_grid,
-    largest_piece,
-    sample_cubic,
-    share_covered,
-)
 from medview.imaging.intensity import normalise
-from medview.imaging.localise import HeadPlacement, HeadTemplate, place_head
-from medview.inference.adapter import Context, refuse_not_finite
-from medview.inference.engines.network import load_network, predict, read_flips, read_metadata
-from medview.inference.engines.proposals import Proposal, SideAnswer
-from medview.inference.head_template import PairedRegion, load_region, load_template
-
-FloatImage = npt.NDArray[np.float32]
-
-#: What the training crops leave around a structure, and how often a crop is drawn again.
-_MARGIN_MM = 6.0
-_PASSES = 2
-_LEAST_COVERED = 0.98
-_COARSEST = 2.0
+from medview.inference import wire
+from medview.inference.adapter import Context, ModelAdapter, wanted_maps
+from medview.inference.engines import paired
+from medview.inference.engines.labelled import labelled_result
+from medview.inference.engines.network import load_trained, read_flips, read_metadata
+from medview.inference.engines.patches import Asked
+from medview.inference.engines.slab import Wishes
+from medview.inference.engines.tiles import Segmented, TileRecipe, segment
+from medview.inference.networks.averaging import FlipAverage
+from medview.inference.networks.readings import FlatRecipe, Picture, class_map, flat_recipe
 
 
 class Engine:
-    """Paired structures of the head by a network that looks at one side at a time.
+    """A model folder of ours with the engine word `segmentation`, whatever it looks at."""
 
-    The card's `inputs.localise` names a template of the resources, its first output's code the
-    region there. Segments are numbered left before right, each side in the order of the card's
-    outputs. Refused with ModelError: what is no single grey volume of a whole head in T1, and a
-    head whose region is not wholly in the image.
+    def __init__(self, card: ModelCard, folder: Path) -> None:
+        self.card = card
+        self._way: ModelAdapter
+        if card.inputs.localise:
+            self._way = paired.Engine(card, folder)
+        elif len(card.inputs.patch_shape) == 2:
+            self._way = SliceEngine(card, folder)
+        else:
+            self._way = VolumeEngine(card, folder)
+
+    def load(self, device: str) -> None:
+        """Read the weights, their checksum checked, onto a device."""
+        self._way.load(device)
+
+    def unload(self) -> None:
+        """Let go of the network."""
+        self._way.unload()
+
+    def run(
+        self, volume: Volume, series: Series | None, study: Study | None, context: Context
+    ) -> InferenceResult:
+        """One segmentation on the volume's grid; a finding with its volume for each structure."""
+        return self._way.run(volume, series, study, context)
+
+
+class SliceEngine:
+    """A network of flat pictures, asked about every slice as it was about pictures in training."""
+
+    def __init__(self, card: ModelCard, folder: Path) -> None:
+        self.card = card
+        self._folder = folder
+        self._loaded: tuple[nn.Module, FlatRecipe] | None = None
+
+    def load(self, device: str) -> None:
+        """Read the weights, their checksum checked, onto a device."""
+        recipe = flat_recipe(read_metadata(self._folder))
+        self._loaded = load_trained(self._folder, device), recipe
+
+    def unload(self) -> None:
+        """Let go of the network."""
+        self._loaded = None
+
+    def run(
+        self, volume: Volume, series: Series | None, study: Study | None, context: Context
+    ) -> InferenceResult:
+        """Look at one slice after the other; those that hold no image or one value stay empty."""
+        del series, study  # what the headers say was weighed before; here only pixels speak
+        if self._loaded is None:
+            raise ModelError(f"{self.card.title} is not loaded.")
+        started = time.perf_counter()
+        network, recipe = self._loaded
+        labels = np.zeros(volume.geometry.shape, dtype=np.uint8)
+        for k, plane in enumerate(labels):
+            context.progress("Segmenting", 0.97 * k / len(labels))
+            picture = _picture(volume, k)
+            if k not in volume.empty_slices and picture.min() < picture.max():
+                plane[...] = class_map(network, picture, recipe)
+        context.progress("Measuring", 0.98)
+        result = labelled_result(self.card, volume, labels, context)
+        seconds = time.perf_counter() - started
+        return replace(result, device=context.device, seconds=seconds)
+
+
+class VolumeEngine:
+    """A network of volumes, or of slices with a place in the volume, asked window by window.
+
+    The card's `patch` has three sides along its `orientation`; with one side of 1 the network
+    looks at slices across that axis, and what channels it has beyond one are their neighbours.
     """
 
     def __init__(self, card: ModelCard, folder: Path) -> None:
         self.card = card
         self._folder = folder
-        self._network: nn.Module | None = None
-        self._flips: tuple[int, ...] = ()
-        self._template: HeadTemplate | None = None
+        self._own: Mapping[str, Any] = {}
+        self._asked: Asked | None = None
 
     def load(self, device: str) -> None:
         """Read the weights, their checksum checked, onto a device."""
-        self._flips = read_flips(read_metadata(self._folder))
-        self._network = load_network(self._folder, device)
+        metadata = read_metadata(self._folder)
+        network: nn.Module = load_trained(self._folder, device)
+        if flips := read_flips(metadata):
+            network = _LogChances(network, flips)
+        self._own = metadata["medview"]
+        self._asked = Asked(network.eval(), device)
 
     def unload(self) -> None:
-        """Let go of the network and the template."""
-        self._network = self._template = None
+        """Let go of the network."""
+        self._asked = None
 
     def run(
         self, volume: Volume, series: Series | None, study: Study | None, context: Context
     ) -> InferenceResult:
-        """Find the head, then both sides; labels on the volume's grid, volumes in mL."""
-        del series, study  # what the headers say was weighed before; here only pixels speak
-        started = time.perf_counter()
-        _refuse_other_than_volume(volume)
-        self._refuse_coarse(volume.geometry)
-        name, region = self._region(context)
-        template = self._template or load_template(context.resources, name)
-        self._template = template
-        values = volume.values()
-        placement = place_head(
-            values,
-            volume.geometry,
-            template,
-            lambda fraction: context.progress("Placing the head", 0.7 * fraction),
-        )
-        if doubts := placement.doubts():
-            raise ModelError(
-                f"{self.card.title} was not run: {' '.join(doubts)}",
-                hint="The model needs a T1-weighted volume of the whole head.",
-            )
-        sides = tuple(
-            self._side(values, volume.geometry, placement, region, side, context)
-            for side in (Laterality.LEFT, Laterality.RIGHT)
-        )
-        context.progress("Measuring", 0.97)
-        result = Proposal(self.card, volume, context.provenance, sides).result(context.job_uid)
-        note = f"Head placed on the template, likeness {placement.similarity:.2f}."
-        seconds = time.perf_counter() - started
-        return replace(result, notes=(note, *result.notes), device=context.device, seconds=seconds)
-
-    def _refuse_coarse(self, geometry: Geometry) -> None:
-        """Thick slices show a head well enough to be placed, and too little of what is in it."""
-        limits = self.card.scope.spacing_mm
-        if limits and max(geometry.spacing_mm) > _COARSEST * limits[1]:
-            raise ModelError(
-                f"{self.card.title} was not run: voxels are {max(geometry.spacing_mm):.1f} mm long,"
-                f" too coarse for a model made for up to {limits[1]:g} mm.",
-                hint="Choose a series with thin slices.",
-            )
-
-    def _region(self, context: Context) -> tuple[str, PairedRegion]:
-        name = self.card.inputs.localise
-        if not name or self.card.outputs.kind != "labels":
-            raise ModelError(f"{self.card.title} does not say where in the head it should look.")
-        return name, load_region(context.resources, name, self.card.outputs.channels[0].code)
-
-    def _side(
-        self,
-        values: FloatImage,
-        geometry: Geometry,
-        placement: HeadPlacement,
-        region: PairedRegion,
-        laterality: Laterality,
-        context: Context,
-    ) -> SideAnswer:
-        """Crop one side, ask, and ask again about a crop drawn around the first answer."""
-        left = laterality is Laterality.LEFT
-        stage, begun = f"Segmenting the {laterality} side", 0.7 if left else 0.83
-        context.progress(stage, begun)
-        axes = self._axes(placement, region, mirrored=not left)
-        center = placement.to_patient_mm(region.left_center_mm if left else region.right_center_mm)
-        spacing = self.card.inputs.spacing_mm or (1.0, 1.0, 1.0)
-        grid = crop_grid(center, axes, region.size_mm, spacing, geometry)
-        for number in range(_PASSES):
-            if share_covered(grid, geometry) < _LEAST_COVERED:
-                raise ModelError(
-                    f"{self.card.title} was not run: the {laterality} side lies partly outside the"
-                    " image.",
-                    hint="The model needs the whole head.",
-                )
-            # Mirrored views sharpen the answer; for the first, which only says where, one will do.
-            flips = self._flips if number == _PASSES - 1 else ()
-            probabilities = self._ask(sample_cubic(values, geometry, grid), flips)
-            context.progress(stage, begun + 0.06 * (number + 1))
-            answer = SideAnswer(laterality, grid, _without_islands(probabilities))
-            grid = _grid_around(answer, spacing)
-        return answer
-
-    def _axes(
-        self, placement: HeadPlacement, region: PairedRegion, *, mirrored: bool
-    ) -> FloatArray:
-        """Axes of a crop: the head's own, tilted as the training crops are.
-
-        The training crops are left sides, or right ones mirrored; so a right side is too.
-        """
-        tilt = Rotation.from_euler("x", region.pitch_deg, degrees=True).as_matrix()
-        orientation = self.card.inputs.orientation or "RAS"
-        axes: FloatArray = placement.rotation @ tilt @ axes_of(orientation)
-        if mirrored:
-            axes = axes * [-1.0 if letter in "LR" else 1.0 for letter in orientation]
-        return axes
-
-    def _ask(self, crop: FloatImage, flips: tuple[int, ...]) -> FloatImage:
-        """Class probabilities (C, x, y, z) of a crop, its brightness made the network's."""
-        if self._network is None:
+        """Look at all of a grey volume."""
+        del series, study
+        if self._asked is None:
             raise ModelError(f"{self.card.title} is not loaded.")
-        probabilities = predict(self._network, normalise(crop, self.card.inputs.intensity), flips)
-        refuse_not_finite(probabilities, self.card)
-        return probabilities
+        started = time.perf_counter()
+        found = segment(self._asked, volume, self._recipe(), context, self._wishes(context))
+        labels = found.labels
+        if self._own.get("keep_largest"):
+            context.progress("Finding the largest region", 0.97)
+            labels = _largest(labels)
+        context.progress("Measuring", 0.98)
+        result = _with_probability(labelled_result(self.card, volume, labels, context), found)
+        return replace(
+            result,
+            maps=tuple(self._maps(found, volume)),
+            fallbacks=found.fallbacks,
+            device=found.device,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _recipe(self) -> TileRecipe:
+        inputs = self.card.inputs
+        if len(inputs.patch_shape) != 3:
+            raise ModelError(f"{self.card.title} does not say in which patches it looks.")
+        x, y, z = inputs.patch_shape
+        beside, odd = divmod(inputs.channels - 1, 2)
+        if odd or (beside and 1 not in inputs.patch_shape):
+            raise ModelError(
+                f"{self.card.title} looks at {inputs.channels} images at once; here is one."
+            )
+        return TileRecipe(
+            patch=(x, y, z),
+            orientation=inputs.orientation,
+            spacing_mm=inputs.spacing_mm,
+            normalise=partial(normalise, intensity=inputs.intensity),
+            neighbours=beside,
+        )
+
+    def _wishes(self, context: Context) -> Wishes:
+        """The maps that were asked for: the probability of each output, and uncertainty."""
+        wanted = wanted_maps(context)
+        numbers = [channel.index for channel in self.card.outputs.channels]
+        return Wishes(
+            uncertainty=MapKind.UNCERTAINTY in wanted,
+            classes=tuple(numbers[: wire.MAX_MAPS - 1]) if MapKind.PROBABILITY in wanted else (),
+            temperature=self.card.temperature or 1.0,
+        )
+
+    def _maps(self, found: Segmented, volume: Volume) -> Iterator[ScalarMap]:
+        names = {channel.index: channel.label for channel in self.card.outputs.channels}
+        for key, one in found.maps.items():
+            subject = names.get(key, "") if isinstance(key, int) else ""
+            kind = MapKind.PROBABILITY if subject else MapKind.UNCERTAINTY
+            method = "Softmax" if subject else "Entropy of the class probabilities, by its maximum"
+            yield ScalarMap(
+                volume.uid, kind, one.geometry, one.values, (0.0, 1.0), subject, method=method
+            )
 
 
-def _refuse_other_than_volume(volume: Volume) -> None:
-    if volume.channels != 1 or min(volume.geometry.shape) < 2:
-        raise ModelError("The model looks at grey volumes, not at single or coloured pictures.")
-    if not volume.geometry.in_patient_space:
-        raise ModelError("The image does not say where in the patient it lies.")
+class _LogChances(nn.Module):
+    """Logarithms of class probabilities averaged over mirrored inputs: scores, as logits are."""
+
+    def __init__(self, network: nn.Module, flips: tuple[int, ...]) -> None:
+        super().__init__()
+        self.average = FlipAverage(network, flips)
+        self.divisor = self.average.divisor
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Give (N, classes, x, y...) from (N, C, x, y...)."""
+        chances: torch.Tensor = self.average(image)
+        return chances.clamp(min=1e-7).log()
 
 
-def _without_islands(probabilities: FloatImage) -> FloatImage:
-    """All but the largest piece of what is not background turned into background."""
-    found = probabilities.argmax(axis=0) > 0
-    islands = found & ~largest_piece(found)
-    cleaned = probabilities.copy()
-    cleaned[:, islands] = 0.0
-    cleaned[0, islands] = 1.0
-    return cleaned
+def _picture(volume: Volume, k: int) -> Picture:
+    """Slice k as it is looked at: real-world values, bright where the screen is, padding dark."""
+    stored = volume.voxels[k]
+    if volume.channels > 1:
+        return np.asarray(stored)
+    values = volume.value_of(stored)
+    if volume.inverted:
+        values = -values
+    hidden = volume.is_padding(stored) | ~np.isfinite(values)
+    if hidden.any():
+        values[hidden] = 0.0 if hidden.all() else values[~hidden].min()
+    return values
 
 
-def _grid_around(side: SideAnswer, spacing_mm: tuple[float, float, float]) -> Geometry:
-    """The grid of a crop drawn around an answer as closely as the training crops were.
+def _largest(labels: LabelArray) -> LabelArray:
+    """All structures together reduced to their largest piece, voxels connected by faces."""
+    piece = np.asarray(cc3d.largest_k(labels > 0, k=1, connectivity=6)) > 0
+    kept: LabelArray = np.where(piece, labels, 0).astype(labels.dtype)
+    return kept
 
-    Its axes stay; it starts on a voxel of the first. Nothing found: the same grid again.
-    """
-    box = Box.of(side.probabilities.argmax(axis=0) > 0)
-    if box is None:
-        return side.grid
-    margin = np.ceil(_MARGIN_MM / np.array(spacing_mm)).astype(int)
-    affine = side.grid.affine.copy()
-    affine[:3, 3] = side.grid.to_lps_mm(np.array(box.start) - margin)
-    x, y, z = (int(n) for n in np.array(box.shape) + 2 * margin)
-    return replace(side.grid, shape=(x, y, z), affine=affine)
+
+def _with_probability(result: InferenceResult, found: Segmented) -> InferenceResult:
+    """The result, each segment with how sure the network is of it."""
+    made = tuple(
+        replace(
+            one,
+            segments=tuple(
+                replace(part, probability=found.probability.get(part.number))
+                for part in one.segments
+            ),
+        )
+        for one in result.segmentations
+    )
+    return replace(result, segmentations=made)

@@ -1,297 +1,184 @@
-"""From a whole head to named segments on its own grid, with a stand-in for the network."""
+"""Model folders of ours on whole images: what is found, how it is named, measured and mapped."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
-from medview.core.codes import VOLUME
-from medview.core.errors import Cancelled, ModelError
-from medview.core.findings import Laterality, ModelAuthor, Provenance, utc_now
+from medview.core.errors import ModelError
+from medview.core.findings import ModelAuthor, Provenance, utc_now
 from medview.core.geometry import Calibration, Geometry
-from medview.core.models import ModelCard
+from medview.core.maps import MapKind
 from medview.core.volume import Volume
-from medview.imaging.localise import HeadPlacement, TissueLevels
 from medview.inference.catalog import load_card
 from medview.inference.engines import segmentation
 from medview.inference.engines.segmentation import Engine
-from medview.inference.head_template import load_region, load_template
-from tests.helpers.heads import PosedHead, stored
+from tests.helpers.heads import stored
+from tests.helpers.training import write_dataset
+from tests.unit.learning.test_model_folder import write_model
 
-NAMES = [
-    "Left anterior hippocampus",
-    "Left posterior hippocampus",
-    "Right anterior hippocampus",
-    "Right posterior hippocampus",
-]
-#: Bright ellipsoids in place of the hippocampi: middle (LPS, of the left one) and half axes, mm.
-MIDDLE, HALF_AXES = np.array([26.0, 21.0, -15.0]), np.array([7.0, 16.0, 9.0])
+
+class Thirds(nn.Module):
+    """Three equal shares of values have z-scores of -1.22, 0 and 1.22: classes 0, 1 and 2."""
+
+    divisor = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(()))  # says where the network lies
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        levels = torch.tensor([-1.2247, 0.0, 1.2247]).reshape(1, -1, *[1] * (image.ndim - 2))
+        return -20 * (image.mean(dim=1, keepdim=True) - levels).abs()
 
 
 class Context:
     job_uid = "job"
-    provenance = Provenance(ModelAuthor("hippocampus_mr", "1", "f"), utc_now(), "job")
+    provenance = Provenance(ModelAuthor("balls", "1", "f"), utc_now(), "job")
     seed = 0
     device = "cpu"
+    resources = Path()
 
-    def __init__(self, resources: Path, calls: int = 10**9) -> None:
-        self.resources = resources
-        self.stages: list[tuple[str, float | None]] = []
-        self._calls = calls
+    def __init__(self, **parameters: Any) -> None:
+        self.parameters = parameters
 
     def progress(self, stage: str, fraction: float | None = None) -> None:
-        self.stages.append((stage, fraction))
-        self.check_cancelled()
+        assert stage
+        assert fraction is None or 0 <= fraction <= 1
 
     def check_cancelled(self) -> None:
-        if len(self.stages) > self._calls:
-            raise Cancelled
+        pass
 
 
-def bright_things(split_axis: int):  # type: ignore[no-untyped-def]
-    """A stand-in for the network: what is bright, cut in two across an axis of the crop."""
-
-    def predict(_network: nn.Module, crop: np.ndarray, _flips: object) -> np.ndarray:
-        level = (crop - crop.min()) / max(float(crop.max() - crop.min()), 1e-6)
-        inside = np.clip((level - 0.58) * 4 + 0.5, 0, 1).astype(np.float32)
-        place = np.indices(crop.shape)[split_axis]
-        front = place > place[inside > 0.5].mean() if (inside > 0.5).any() else place < 0
-        return np.stack([1 - inside, inside * front, inside * ~front])
-
-    return predict
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("model")
+    write_model(base, write_dataset(base / "data", patients=3))
+    return base / "balls"
 
 
 @pytest.fixture
-def card(resources: Path) -> ModelCard:
-    return load_card(resources / "models" / "hippocampus_mr")
-
-
-@pytest.fixture
-def placed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The head is found at once where it is: what is tested comes after."""
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = HEAD.matrix, HEAD.shift_mm
-    found = HeadPlacement(affine, 0.8, 1.0, (0.9, 0.9, 0.9), TissueLevels(0.5, 0.8, 1.0))
-    monkeypatch.setattr(segmentation, "place_head", lambda *_: found)
-
-
-@pytest.fixture
-def engine(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setattr(segmentation, "load_network", lambda *_: nn.Identity())
-    monkeypatch.setattr(segmentation, "predict", bright_things(split_axis=1))
-    made = Engine(card, Path("hippocampus_mr"))
-    monkeypatch.setattr(segmentation, "read_metadata", lambda _: {"medview": {"flips": [0]}})
+def engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    monkeypatch.setattr(segmentation, "load_trained", lambda *_: Thirds())
+    made = Engine(load_card(folder), folder)
     made.load("cpu")
     return made
 
 
-HEAD = PosedHead((18, -10, 9), (30, -25, 12), scalp=False)
+def layered(shape: tuple[int, int, int] = (30, 24, 27)) -> tuple[Volume, np.ndarray]:
+    """Three layers along the slices, and what is the first layer's among them: an island."""
+    geometry = replace(stored("HPL", 1.0, 30.0, (0.0, 0.0, 0.0)), shape=shape)
+    truth = np.repeat(np.arange(3), shape[0] // 3)[:, None, None] * np.ones(shape, int)
+    truth[2:5, 3:6, 3:6], truth[12:15, 3:6, 3:6] = 1, 0  # shares stay thirds
+    voxels = np.array([100, 400, 700], np.int16)[truth]
+    return Volume("v", "s", geometry, voxels), truth
 
 
-@pytest.fixture(scope="module")
-def volume(resources: Path) -> Volume:
-    """A turned head, stored in an odd order, with bright ellipsoids for hippocampi."""
-    template = load_template(resources, "mni152")
-    geometry = stored("RAH", 1.9, 200.0, tuple(HEAD.place([0.0, 20.0, 0.0])))
-    voxels = HEAD.voxels(template, geometry)
-    index = np.moveaxis(np.indices(geometry.shape, dtype=float), 0, -1)
-    here = HEAD.to_template(geometry.to_lps_mm(index))
-    for side in (1.0, -1.0):
-        away = np.linalg.norm((here - MIDDLE * (side, 1, 1)) / HALF_AXES, axis=-1)
-        voxels = voxels + 500 * np.clip((1 - away) * 5 + 0.5, 0, 1).astype(np.float32)
-    return Volume("volume", "series", geometry, voxels)
-
-
-def truth_ml() -> float:
-    """Volume of one ellipsoid after the head's affine."""
-    return float(4 / 3 * np.pi * np.prod(HALF_AXES) * np.linalg.det(HEAD.matrix)) / 1000
-
-
-def test_both_sides_are_found_named_and_measured(
-    engine: Engine, volume: Volume, resources: Path
-) -> None:
-    context = Context(resources)
-    result = engine.run(volume, None, None, context)
+def test_a_whole_volume_is_segmented_named_and_measured(engine):
+    volume, truth = layered()
+    result = engine.run(volume, None, None, Context())
     (proposal,) = result.segmentations
-    assert proposal.volume_uid == volume.uid
-    assert proposal.geometry.agrees_with(volume.geometry)
-    assert [segment.label for segment in proposal.segments] == NAMES
-    assert [segment.number for segment in proposal.segments] == [1, 2, 3, 4]
-    assert {segment.type.value for segment in proposal.segments} == {"5366008"}
-    assert result.job_uid == "job"
-    assert [finding.label for finding in result.findings] == NAMES
-    for side, first in ((Laterality.LEFT, 0), (Laterality.RIGHT, 2)):
-        findings = result.findings[first : first + 2]
-        measured = [finding.measurements[0] for finding in findings]
-        assert {(one.kind, one.unit) for one in measured} == {(VOLUME, "mL")}
-        assert sum(one.value for one in measured) == pytest.approx(truth_ml(), rel=0.08)
-        assert all(finding.laterality is side for finding in findings)
-        middle = HEAD.place(MIDDLE if side is Laterality.LEFT else MIDDLE * (-1, 1, 1))
-        both = np.isin(proposal.labels, (first + 1, first + 2))
-        found = volume.geometry.to_lps_mm(np.argwhere(both))
-        np.testing.assert_allclose(found.mean(axis=0), middle, atol=0.7)
-        anterior, posterior = (
-            HEAD.to_template(np.array([finding.location_lps_mm]))[0] for finding in findings
-        )
-        assert posterior[1] - anterior[1] > 8  # y grows to the back
-    stages = [stage for stage, _ in context.stages]
-    assert stages[0] == "Placing the head"
-    assert {"Segmenting the left side", "Segmenting the right side"} < set(stages)
-    fractions = [fraction for _, fraction in context.stages if fraction is not None]
-    assert fractions == sorted(fractions)
-    assert not [note for note in result.notes if "Check" in note]
+    truth[2:5, 3:6, 3:6] = 0  # the card keeps the largest piece alone
+    np.testing.assert_array_equal(proposal.labels, truth)
+    assert [part.label for part in proposal.segments] == ["Large ball", "Small ball"]
+    assert all(part.probability > 0.99 for part in proposal.segments)
+    for number, finding in enumerate(result.findings, start=1):
+        assert finding.segment_ref.number == number
+        expected = (truth == number).sum() / 1000
+        assert finding.measurements[0].value == pytest.approx(expected)
+    assert result.fallbacks == ()
+    assert result.maps == ()
+    assert result.device == "cpu"
 
 
-@pytest.mark.usefixtures("placed")
-def test_findings_say_where_and_how_sure(engine: Engine, volume: Volume, resources: Path) -> None:
-    result = engine.run(volume, None, None, Context(resources))
-    labels = result.segmentations[0].labels
-    for finding in result.findings:
-        assert finding.segment_ref is not None
-        number = finding.segment_ref.number
-        assert finding.segment_ref.segmentation_uid == result.segmentations[0].uid
-        points = volume.geometry.to_lps_mm(np.argwhere(labels == number))
-        assert finding.location_lps_mm == pytest.approx(points.mean(axis=0))
-        assert finding.box_lps_mm is not None
-        low, high = finding.box_lps_mm
-        half = volume.geometry.spacing_mm[0] / 2
-        np.testing.assert_allclose(low, points.min(axis=0) - half, atol=1e-6)
-        np.testing.assert_allclose(high, points.max(axis=0) + half, atol=1e-6)
-        assert finding.probability is not None
-        assert 0.6 < finding.probability <= 1
-        assert not finding.calibrated
-        volume_ml = (labels == number).sum() * volume.geometry.voxel_volume_ml
-        assert finding.measurements[0].value == pytest.approx(volume_ml)
+def test_maps_are_given_where_they_are_wished_for(engine):
+    volume, truth = layered()
+    result = engine.run(volume, None, None, Context(maps=["probability", "uncertainty"]))
+    by_name = {(one.kind, one.subject): one for one in result.maps}
+    large = by_name[MapKind.PROBABILITY, "Large ball"]
+    np.testing.assert_allclose(large.values, truth == 1, atol=0.01)
+    assert by_name[MapKind.UNCERTAINTY, ""].values.max() < 0.1
+    assert large.geometry.agrees_with(volume.geometry)
+    assert {one.volume_uid for one in result.maps} == {"v"}
 
 
-@pytest.mark.usefixtures("placed")
-def test_right_crops_are_mirror_images_of_left_ones(
-    engine: Engine, volume: Volume, resources: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The training crops are all left, so the network must see right sides mirrored."""
-    monkeypatch.setattr(segmentation, "predict", bright_things(split_axis=0))
-    result = engine.run(volume, None, None, Context(resources))
-    medial_left, lateral_left, medial_right, lateral_right = (
-        HEAD.to_template(np.array([finding.location_lps_mm]))[0, 0] for finding in result.findings
+def changed(folder: Path, target: Path, **own: Any) -> Path:
+    """A copy of the folder's metadata with another medview block, and its weights."""
+    metadata = json.loads((folder / "configs" / "metadata.json").read_text())
+    preprocess = own.pop("preprocess", {})
+    metadata["medview"] |= own
+    metadata["medview"]["preprocess"] |= preprocess
+    (target / "configs").mkdir(parents=True)
+    (target / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    (target / "models").mkdir()
+    weights = folder / "models" / "model.safetensors"
+    (target / "models" / weights.name).write_bytes(weights.read_bytes())
+    return target
+
+
+def loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    monkeypatch.setattr(segmentation, "load_trained", lambda *_: Thirds())
+    made = Engine(load_card(folder), folder)
+    made.load("cpu")
+    return made
+
+
+def test_a_network_of_pictures_is_asked_about_every_slice(folder, tmp_path, monkeypatch):
+    flat = changed(
+        folder,
+        tmp_path / "flat",
+        patch=[16, 16],
+        classes=["large", "small"],
+        flips=[],
+        preprocess={"orientation": None, "spacing_mm": None, "size_px": [], "channels": 1},
     )
-    assert lateral_left > medial_left > 10
-    assert lateral_right < medial_right < -10
+    made = loaded(flat, monkeypatch)
+    volume, truth = layered((24, 30, 27))
+    volume = replace(
+        volume,
+        geometry=replace(volume.geometry, shape=(30, 24, 27), calibration=Calibration.DETECTOR),
+        voxels=np.ascontiguousarray(volume.voxels.transpose(1, 0, 2)),
+        empty_slices=(4,),
+    )
+    truth = truth.transpose(1, 0, 2).copy()
+    truth[4] = 0
+    (proposal,) = made.run(volume, None, None, Context()).segmentations
+    np.testing.assert_array_equal(proposal.labels, truth)
+    brightest_dark = replace(volume, voxels=800 - volume.voxels, inverted=True)
+    (proposal,) = made.run(brightest_dark, None, None, Context()).segmentations
+    np.testing.assert_array_equal(proposal.labels, truth)
 
 
-@pytest.mark.usefixtures("placed")
-def test_a_side_with_nothing_is_said(
-    engine: Engine, volume: Volume, resources: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def nothing(_network: nn.Module, crop: np.ndarray, _flips: object) -> np.ndarray:
-        return np.stack([np.ones(crop.shape), np.zeros(crop.shape), np.zeros(crop.shape)])
-
-    monkeypatch.setattr(segmentation, "predict", nothing)
-    result = engine.run(volume, None, None, Context(resources))
-    assert result.findings == ()
-    assert not result.segmentations[0].labels.any()
-    assert any("left side: 0.0 mL" in note for note in result.notes)
-
-
-@pytest.mark.usefixtures("placed")
-def test_numbers_that_are_not_finite_are_refused(
-    engine: Engine, volume: Volume, resources: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(_network: nn.Module, crop: np.ndarray, _flips: object) -> np.ndarray:
-        return np.full((3, *crop.shape), np.nan, np.float32)
-
-    monkeypatch.setattr(segmentation, "predict", broken)
-    with pytest.raises(ModelError, match="not finite"):
-        engine.run(volume, None, None, Context(resources))
+def test_neighbouring_slices_are_channels_where_the_card_says_so(folder, tmp_path, monkeypatch):
+    network = {"class": "medview.inference.networks.unet.UNet2d", "args": {"in_channels": 3}}
+    beside = changed(folder, tmp_path / "beside", patch=[16, 16, 1], network=network, flips=[])
+    volume, truth = layered()
+    truth[2:5, 3:6, 3:6] = 0
+    (proposal,) = loaded(beside, monkeypatch).run(volume, None, None, Context()).segmentations
+    assert (proposal.labels == truth).mean() > 0.97  # layers meet across three slices
+    even = {**network, "args": {"in_channels": 2}}
+    two = changed(folder, tmp_path / "two", patch=[16, 16, 1], network=even)
+    with pytest.raises(ModelError, match="2 images at once"):
+        loaded(two, monkeypatch).run(volume, None, None, Context())
 
 
-def test_it_stops_when_the_reader_does(engine: Engine, volume: Volume, resources: Path) -> None:
-    with pytest.raises(Cancelled):
-        engine.run(volume, None, None, Context(resources, calls=3))
-
-
-def small(shape: tuple[int, ...], spacing: float = 1.0, **fields: object) -> Volume:
-    affine = np.diag([spacing, spacing, spacing, 1.0])
-    geometry = Geometry(shape[:3], affine, **fields)  # type: ignore[arg-type]
-    return Volume("v", "s", geometry, np.ones(shape, np.float32))
-
-
-@pytest.mark.parametrize(
-    ("image", "words"),
-    [
-        (small((1, 300, 300)), "not at single or coloured"),
-        (small((30, 30, 30, 3)), "not at single or coloured"),
-        (small((30, 30, 30), calibration=Calibration.DETECTOR), "where in the patient"),
-        (small((35, 50, 36)), "too little to hold a head"),
-        (small((35, 50, 50), 6.5), "6.5 mm long, too coarse"),
-    ],
-)
-def test_what_is_no_head_volume_is_refused_at_once(
-    engine: Engine, resources: Path, image: Volume, words: str
-) -> None:
-    with pytest.raises(ModelError, match=words):
-        engine.run(image, None, None, Context(resources))
-
-
-def test_what_is_no_t1_head_is_refused_with_the_reason(
-    engine: Engine, volume: Volume, resources: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flair = HeadPlacement(np.eye(4), 0.7, 1.0, (0.9, 0.9, 0.9), TissueLevels(0.4, 1.2, 1.0))
-    monkeypatch.setattr(segmentation, "place_head", lambda *_: flair)
-    with pytest.raises(ModelError, match="It is not T1-weighted: white matter"):
-        engine.run(volume, None, None, Context(resources))
-
-
-@pytest.mark.usefixtures("placed")
-def test_a_region_outside_the_image_is_refused(
-    engine: Engine, volume: Volume, resources: Path
-) -> None:
-    moved = volume.geometry.affine.copy()
-    moved[0, 3] -= 70.0  # the left hippocampus now lies where the image has ended
-    far = Geometry(volume.geometry.shape, moved)
-    with pytest.raises(ModelError, match="left side lies partly outside"):
-        engine.run(replace(volume, geometry=far), None, None, Context(resources))
-
-
-def test_a_card_without_a_place_is_refused(card: ModelCard, resources: Path) -> None:
-    lost = Engine(replace(card, inputs=replace(card.inputs, localise=None)), Path())
-    with pytest.raises(ModelError, match="where in the head"):
-        lost.run(small((40, 40, 40), 3.0), None, None, Context(resources))
-
-
-def test_the_template_and_its_regions_are_checked(
-    card: ModelCard, resources: Path, tmp_path: Path
-) -> None:
-    hippocampus = card.outputs.channels[0].code
-    region = load_region(resources, "mni152", hippocampus)
-    assert region.left_center_mm[0] > 0 > region.right_center_mm[0]
-    with pytest.raises(ModelError, match="does not say where to find: Liver"):
-        load_region(resources, "mni152", replace(hippocampus, value="10200004", meaning="Liver"))
-    for load in (
-        lambda: load_template(tmp_path, "mni152"),
-        lambda: load_region(tmp_path, "mni152", hippocampus),
-    ):
-        with pytest.raises(ModelError, match="missing or damaged"):
-            load()
-
-
-@pytest.mark.slow
-def test_the_shipped_model_measures_the_template(card: ModelCard, resources: Path) -> None:
-    """The average brain has larger hippocampi than most people, alike on both sides."""
-    folder = resources / "models" / "hippocampus_mr"
-    shipped = Engine(card, folder)
-    shipped.load("cpu")
-    t1 = load_template(resources, "mni152").t1
-    affine = np.eye(4)
-    affine[:3, :3] = np.fliplr(np.eye(3)) * t1.spacing_mm
-    affine[:3, 3] = t1.origin_mm
-    geometry = Geometry(t1.values.shape, affine)
-    result = shipped.run(Volume("v", "s", geometry, t1.values), None, None, Context(resources))
-    shipped.unload()
-    volumes = [finding.measurements[0].value for finding in result.findings]
-    left, right = sum(volumes[:2]), sum(volumes[2:])
-    assert 3.5 < left < 6.0
-    assert right == pytest.approx(left, rel=0.1)
+def test_what_cannot_be_run_is_refused_in_words(folder, engine, tmp_path, monkeypatch):
+    volume, _ = layered()
+    with pytest.raises(ModelError, match="not loaded"):
+        Engine(load_card(folder), folder).run(volume, None, None, Context())
+    engine.unload()
+    with pytest.raises(ModelError, match="not loaded"):
+        engine.run(volume, None, None, Context())
+    nowhere = Geometry(volume.geometry.shape, volume.geometry.affine, "", Calibration.NONE)
+    with pytest.raises(ModelError, match="where in the patient"):
+        loaded(folder, monkeypatch).run(replace(volume, geometry=nowhere), None, None, Context())
+    without = changed(folder, tmp_path / "without", patch=[])
+    with pytest.raises(ModelError, match="which patches"):
+        loaded(without, monkeypatch).run(volume, None, None, Context())

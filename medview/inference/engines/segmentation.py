@@ -223,7 +223,8 @@ def _picture(volume: Volume, k: int) -> Picture:
 def _largest(labels: LabelArray) -> LabelArray:
     """All structures together reduced to their largest piece, voxels connected by faces."""
     piece = np.asarray(cc3d.largest_k(labels > 0, k=1, connectivity=6)) > 0
-    kept: LabelArray = np.where(piece, labels, 0).astype(labels.dtype)
+    kept = labels.copy()
+    kept[~piece] = 0
     return kept
 
 

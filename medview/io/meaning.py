@@ -27,6 +27,8 @@ from medview.io.real_world import Mapping, frame_mappings, maps_of_study, scale_
 from medview.io.values import SUV_FACTOR, Rescale, Scale, number, rescale_of
 
 _BEYOND_16_BITS = 2
+#: Activity in the units of PS3.16 CID 84, and what is no offset of it.
+_BQ_ML, _NO_OFFSET_BQ_ML = "Bq/ml", 1e-3
 _DAMAGED_LUT = "The Modality LUT of the file is damaged: stored values are shown"
 _DAMAGED_VOI = "The display curves (VOI LUT) of the file are damaged: not used"
 _NO_TABLE: tuple[Table | None, str] = (None, _DAMAGED_LUT)
@@ -112,9 +114,22 @@ def _uptake(frames: Sequence[Frame], password: str, look: Look) -> Uptake | None
         return Uptake(notes=("No SUV: the header cannot be read",))
     try:
         with damage_refused("a value of the header is damaged"):
-            return uptake_of(ds, [frame.values for frame in frames])
+            if any(one.unit in SUV_OF_UNIT for one in frames[0].mappings):
+                return None
+            return uptake_of(ds, [frame.values for frame in frames], _to_activity(frames))
     except ReadError as error:
         return Uptake(notes=(f"No SUV: {error.user_text}",))
+
+
+def _to_activity(frames: Sequence[Frame]) -> float | None:
+    """What brings rescaled values to Bq/ml by the maps of all images; None where none does."""
+    maps = [one for frame in frames for one in frame.mappings if one.unit == _BQ_ML]
+    if len(maps) != len(frames):
+        return None
+    scale = scale_of(maps, [rescale_of(frame.values) for frame in frames])
+    if scale is None or scale.table is not None or scale.slope <= 0:
+        return None
+    return scale.slope if abs(scale.intercept) < _NO_OFFSET_BQ_ML else None
 
 
 def _with_uptake(frames: Sequence[Frame], readable: Sequence[Frame], uptake: Uptake) -> list[Frame]:

@@ -29,8 +29,10 @@ _FRAME_KEYWORDS = frozenset(PARAMETERS) | frozenset(
     """ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness
     SpacingBetweenSlices RescaleSlope RescaleIntercept RescaleType WindowCenter WindowWidth
     WindowCenterWidthExplanation VOILUTFunction StackID InStackPositionNumber
-    RepetitionTime Units SUVType DecayCorrection ImagerPixelSpacing DistanceSourceToDetector
-    DistanceSourceToPatient EstimatedRadiographicMagnificationFactor""".split()  # noqa: SIM905
+    RepetitionTime Units SUVType DecayCorrection ActualFrameDuration FrameReferenceTime
+    FrameAcquisitionDateTime FrameAcquisitionDuration ImagerPixelSpacing
+    DistanceSourceToDetector DistanceSourceToPatient
+    EstimatedRadiographicMagnificationFactor""".split()  # noqa: SIM905
 )
 #: Dimensions of multi-frame objects that say where a frame lies, not which of several it is.
 _PLACES = frozenset(

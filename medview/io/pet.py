@@ -31,6 +31,8 @@ _NAMES = {
     "SeriesTime": suv.SERIES_TIME,
 }
 _CORRECTED = "Corrected Image (0028,0051)"
+_ATTENUATION = "Attenuation Corrected (0018,9759)"
+_CORRECTED_TO = "Decay Correction DateTime (0018,9701)"
 _GE_START = (0x0009, "GEMS_PETD_01", 0x0D)
 _SIEMENS_START = (0x0071, "SIEMENS MED PT", 0x22)
 _PHILIPS_SUV = (0x7053, "Philips PET Private Group", 0x00)
@@ -56,25 +58,38 @@ class Uptake:
     notes: tuple[str, ...] = ()
 
 
-def uptake_of(ds: Dataset, frames: Sequence[Values]) -> Uptake | None:
+def uptake_of(
+    ds: Dataset, frames: Sequence[Values], to_bq_ml: float | None = None
+) -> Uptake | None:
     """SUV of the images of a series, `ds` being the header of one of them.
 
-    None where the values are SUV already or are no activity.
+    `to_bq_ml` turns the rescaled values into Bq/ml where a real-world value map says so: enhanced
+    objects have no Units. None where the values are SUV already or are no activity.
     """
     units = frames[0].get("Units", "")
     if units in ("GML", "CM2ML", "HU", "PERCENT") or frames[0].get("Modality") != "PT":
         return None
     try:
-        return _uptake(ds, frames, units)
+        return _uptake(_flattened(ds), frames, units, to_bq_ml)
     except suv.Refused as refusal:
         return Uptake(notes=(f"No SUV: {refusal}",))
 
 
-def _uptake(ds: Dataset, frames: Sequence[Values], units: str) -> Uptake:
+def _flattened(ds: Dataset) -> Dataset:
+    """A header, and what conversion kept of all single slices alike (PS3.3 C.7.6.16.2.25)."""
+    groups = (ds.get("SharedFunctionalGroupsSequence") or (Dataset(),))[0]
+    kept = (groups.get("UnassignedSharedConvertedAttributesSequence") or (Dataset(),))[0]
+    whole = Dataset()
+    whole.update(kept)
+    whole.update(ds)
+    return whole
+
+
+def _uptake(ds: Dataset, frames: Sequence[Values], units: str, to_bq_ml: float | None) -> Uptake:
     for keyword in _COMMON:
         if len({frame.get(keyword, "") for frame in frames}) > 1:
             raise suv.Refused(_NAMES[keyword], "differs between images of the series")
-    if not units:
+    if not units and to_bq_ml is None:
         raise suv.Refused(_NAMES["Units"], "is missing")
     person = _person(ds)
     if units == "CNTS":
@@ -82,16 +97,21 @@ def _uptake(ds: Dataset, frames: Sequence[Values], units: str) -> Uptake:
         if direct is not None:
             note = "SUVbw by the scanner's own factor (7053,1000)"
             return Uptake((direct,) * len(frames), _ratios(person), (note,))
-    to_activity = _to_activity(ds, units)
+    to_activity = to_bq_ml if to_bq_ml is not None and not units else _to_activity(ds, units)
     _check_corrections(ds)
     weight = suv.checked_weight(person)
-    injection, scan = _injection(ds), _scan(ds, frames)
+    injection = _injection(ds)
+    scan = _scan(ds, frames, injection)
     factors = tuple(
         to_activity
         * suv.body_weight_factor(weight, suv.decayed_dose_bq(injection, scan, _moment(frame)))
         for frame in frames
     )
     notes = []
+    if not units:
+        notes.append("Activity by the real-world value map of the file")
+    if scan.is_reckoned:
+        notes.append("The scan start is reckoned from the times of its images")
     if units == "CNTS":
         notes.append("Activity by the scanner's own factor (7053,1009)")
     if injection.only_time and scan.decay is not suv.Decay.ADMIN:
@@ -122,6 +142,8 @@ def _to_activity(ds: Dataset, units: str) -> float:
 
 def _check_corrections(ds: Dataset) -> None:
     """Corrections that the values claim must agree with each other (PS3.3 C.8.9.1.1.4)."""
+    if str(ds.get("AttenuationCorrected") or "") == "NO":
+        raise suv.Refused(_ATTENUATION, "is NO")
     done = _texts(ds.get("CorrectedImage"))
     if not done:
         return
@@ -212,30 +234,34 @@ def _nuclide(item: Dataset) -> str:
     return ""
 
 
-def _scan(ds: Dataset, frames: Sequence[Values]) -> suv.Scan:
+def _scan(ds: Dataset, frames: Sequence[Values], injection: suv.Injection) -> suv.Scan:
     starts = [at for at in (_acquired(frame) for frame in frames) if at is not None]
     private_at, tag = _private_start(ds)
+    reckoned_at = suv.reckoned_start([_moment(frame) for frame in frames], injection)
     return suv.Scan(
-        decay=_decay(ds),
+        decay=_decay(ds, frames[0]),
         series_at=_joined(str(ds.get("SeriesDate") or ""), str(ds.get("SeriesTime") or "")),
         first_at=min(starts, default=None),
         private_at=private_at,
         private_tag=tag,
+        reckoned_at=reckoned_at,
         is_dynamic="DYNAMIC" in _texts(ds.get("SeriesType")),
     )
 
 
-def _decay(ds: Dataset) -> suv.Decay:
-    if told := str(ds.get("DecayCorrection") or "").strip():
+def _decay(ds: Dataset, frame: Values) -> suv.Decay:
+    if told := (str(ds.get("DecayCorrection") or "") or frame.get("DecayCorrection", "")).strip():
         try:
             return suv.Decay(told)
         except ValueError:
             raise suv.Refused(suv.DECAY, f"is “{told[:16]}”, which is not defined") from None
-    # Enhanced PET says it in two attributes (PS3.3 C.8.22.5.1).
+    # Enhanced PET says it in two attributes: that it was done, and to which moment.
     corrected = str(ds.get("DecayCorrected") or "")
     if corrected == "NO":
         return suv.Decay.NONE
-    if corrected == "YES" and ds.get("DecayCorrectionDateTime"):
+    if corrected == "YES":
+        if _date_time(str(ds.get("DecayCorrectionDateTime") or ""))[0] is None:
+            raise suv.Refused(_CORRECTED_TO, "is missing")
         return suv.Decay.START
     raise suv.Refused(suv.DECAY, "is missing")
 
@@ -255,6 +281,7 @@ def _private_start(ds: Dataset) -> tuple[datetime | None, str]:
 
 def _moment(frame: Values) -> suv.Moment:
     duration, reference = number(frame, "ActualFrameDuration"), number(frame, "FrameReferenceTime")
+    duration = number(frame, "FrameAcquisitionDuration") if duration is None else duration
     return suv.Moment(
         at=_acquired(frame),
         duration_s=None if duration is None else duration / 1000,

@@ -7,7 +7,7 @@ DICOM PS3.3 C.8.9. Times are in seconds, activities in becquerel, masses in kilo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -40,6 +40,8 @@ _NUCLIDES = {
     "44SC": 14551.0, "52MN": 483000.0, "55CO": 63108.0, "22NA": 82084000.0, "68GE": 23412000.0,
 }  # fmt: skip
 _HALF_LIFE_TOLERANCE = 0.03
+#: Times are written in whole seconds, and some scanners give the middle of an image for its mean.
+_SAME_START_S = 5.0
 
 
 class Refused(Exception):
@@ -83,7 +85,8 @@ class Scan:
     """When activity was counted.
 
     `series_at` is the Series Date and Time, `first_at` the earliest acquisition, `private_at` the
-    start that the vendor keeps for itself, in the element `private_tag`.
+    start that the vendor keeps for itself, in the element `private_tag`; `reckoned_at` is what the
+    times of the images give, see `reckoned_start`.
     """
 
     decay: Decay
@@ -91,7 +94,19 @@ class Scan:
     first_at: datetime | None = None
     private_at: datetime | None = None
     private_tag: str = ""
+    reckoned_at: datetime | None = None
     is_dynamic: bool = False
+
+    @property
+    def is_reckoned(self) -> bool:
+        """Whether the start is that of the times of the images, for want of a better one."""
+        return (
+            self.decay is Decay.START
+            and self.private_at is None
+            and self.reckoned_at is not None
+            and None not in (self.series_at, self.first_at)
+            and scan_start(self) == self.reckoned_at != self.series_at
+        )
 
 
 @dataclass(frozen=True)
@@ -136,7 +151,8 @@ def scan_start(scan: Scan) -> datetime:
     """The moment that START refers to: the vendor's own record, else Series Date and Time.
 
     The series time of reprocessed images lies after their acquisition: then it is not that
-    moment and, without the vendor's record, nothing is.
+    moment. Without the vendor's record it is reckoned from the times of the images (QIBA), and
+    where these say nothing, or contradict each other, nothing is that moment.
     """
     if scan.private_at is not None:
         if scan.first_at is not None and _apart(scan.first_at, scan.private_at) < -1:
@@ -147,6 +163,8 @@ def scan_start(scan: Scan) -> datetime:
     if scan.first_at is None:
         raise Refused(ACQUISITION_TIME, "is missing")
     if _apart(scan.first_at, scan.series_at) < -1:
+        if scan.reckoned_at is not None and _apart(scan.first_at, scan.reckoned_at) >= -1:
+            return scan.reckoned_at
         raise Refused(SERIES_TIME, "lies after the acquisition")
     if _apart(scan.first_at, scan.series_at) > 86400:
         raise Refused(SERIES_TIME, "lies more than a day before the acquisition")
@@ -164,6 +182,27 @@ def mean_count_s(half_life_s: float, duration_s: float) -> float:
     if decayed < 1e-6:
         return duration_s / 2
     return math.log(decayed / -math.expm1(-decayed)) / rate
+
+
+def reckoned_start(moments: Sequence[Moment], injection: Injection) -> datetime | None:
+    """The scan start by the times of the images; None where they do not say it, all the same.
+
+    QIBA: Acquisition Date and Time, less Frame Reference Time (from that start to the moment of
+    the mean count rate), and the time from the beginning of the image to that moment.
+    """
+    if injection.half_life_s is None or not injection.half_life_s > 0:
+        return None
+    starts = []
+    for moment in moments:
+        if moment.at is None or not moment.duration_s or not moment.reference_s:
+            return None
+        if moment.duration_s < 0 or moment.reference_s < 0:
+            return None
+        mean_s = mean_count_s(injection.half_life_s, moment.duration_s)
+        starts.append(moment.at + timedelta(seconds=mean_s - moment.reference_s))
+    if not starts or _apart(max(starts), min(starts)) > _SAME_START_S:
+        return None
+    return min(starts)
 
 
 def uncorrected_at(scan: Scan, moment: Moment, half_life_s: float) -> datetime:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import PositronEmissionTomographyImageStorage
+from pydicom.uid import EnhancedPETImageStorage, PositronEmissionTomographyImageStorage
 
 from tests.helpers.dicom_phantoms import Who, new_dataset, save, set_pixels, set_plane, uid
 from tests.helpers.phantoms import Phantom
@@ -95,6 +95,66 @@ def _slice(pet: Pet, k: int, activity: float) -> Dataset:
     _set(ds, {**pet.extra, **pet.per_slice.get(k, {})})
     for group, creator, element, vr, value in pet.private:
         ds.private_block(group, creator, create=True).add_new(element, vr, value)
+    return ds
+
+
+def write_enhanced_pet(
+    path: Path, *, activity_bq_ml: float, extra: Mapping[str, Any], scale: float = 1.0
+) -> Path:
+    """The reference object as one enhanced PET object (PS3.3 A.56): no Units, but a map to Bq/ml.
+
+    Times and corrections are what `extra` says. The frames are rescaled to `scale` times Bq/ml.
+    """
+    who = Who(sex="M")
+    ds = new_dataset(who, EnhancedPETImageStorage, uid("enhanced pet"), "PT", uid("epet"))
+    ds.FrameOfReferenceUID, ds.NumberOfFrames = who.frame_of_reference_uid, SLICES.shape[0]
+    slope = activity_bq_ml / 20000
+    set_pixels(ds, np.full(SLICES.shape, 20000, dtype=np.uint16), 16)
+    ds.PatientWeight, ds.PatientSize = str(WEIGHT_KG), str(SIZE_M)
+    ds.SeriesDate = STARTED.strftime("%Y%m%d")
+    ds.SeriesTime = dicom_time(STARTED + timedelta(hours=5))
+    unit = _group(CodeValue="Bq/ml", CodingSchemeDesignator="UCUM", CodeMeaning="Bq/ml")
+    real = _group(RealWorldValueSlope=slope, RealWorldValueIntercept=0.0, LUTLabel="activity",
+                  RealWorldValueFirstValueMapped=0, RealWorldValueLastValueMapped=65535,
+                  MeasurementUnitsCodeSequence=DicomSequence([unit]))  # fmt: skip
+    rescale = _group(RescaleSlope=f"{slope * scale:.10g}", RescaleIntercept="0", RescaleType="US")
+    spacing = [str(x) for x in SLICES.spacing_mm[1:]]
+    shared = _group(
+        PixelMeasuresSequence=DicomSequence([_group(PixelSpacing=spacing, SliceThickness="2.5")]),
+        PlaneOrientationSequence=DicomSequence(
+            [_group(ImageOrientationPatient=[str(x) for x in (*SLICES.row, *SLICES.column)])]
+        ),
+        PixelValueTransformationSequence=DicomSequence([rescale]),
+        RealWorldValueMappingSequence=DicomSequence([real]),
+    )
+    ds.SharedFunctionalGroupsSequence = DicomSequence([shared])
+    taken = (STARTED + timedelta(minutes=20)).strftime("%Y%m%d%H%M%S.%f")
+    ds.PerFrameFunctionalGroupsSequence = DicomSequence(
+        _group(
+            PlanePositionSequence=DicomSequence(
+                [_group(ImagePositionPatient=[str(float(x)) for x in _corner(k)])]
+            ),
+            FrameContentSequence=DicomSequence(
+                [_group(FrameAcquisitionDateTime=taken, FrameAcquisitionDuration=120000.0)]
+            ),
+        )
+        for k in range(SLICES.shape[0])
+    )
+    item = _group(RadionuclideTotalDose=str(DOSE_BQ), RadionuclideHalfLife=str(HALF_LIFE_S))
+    injected = STARTED - timedelta(hours=1)
+    item.RadiopharmaceuticalStartDateTime = injected.strftime("%Y%m%d%H%M%S.%f")
+    ds.RadiopharmaceuticalInformationSequence = DicomSequence([item])
+    _set(ds, extra)
+    return save(ds, path)
+
+
+def _corner(k: int) -> np.ndarray:
+    return SLICES.geometry.to_lps_mm((k, 0, 0))
+
+
+def _group(**attributes: Any) -> Dataset:
+    ds = Dataset()
+    _set(ds, attributes)
     return ds
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.helpers.pet_phantoms import (
     Pet,
     activity_for_one,
     dicom_time,
+    write_enhanced_pet,
     write_pet,
 )
 
@@ -66,6 +67,9 @@ SUPPORTED = {
     "reprocessed, GE keeps the start": Pet(extra=REPROCESSED, private=[GE]),
     "reprocessed, Siemens keeps the start": Pet(extra=REPROCESSED, private=[SIEMENS]),
     "no series time, GE keeps the start": Pet(extra={"SeriesTime": None}, private=[GE]),
+    "reprocessed, the images tell the start": Pet(
+        extra={**REPROCESSED, "AcquisitionTime": dicom_time(LATE), "FrameReferenceTime": "1259937"}
+    ),
     "Philips activity": Pet(
         units="CNTS",
         activity_bq_ml=activity_for_one(3600) / 7.5,
@@ -119,6 +123,62 @@ def test_uptake_is_one_to_a_tenth_of_a_percent(tmp_path: Path, name: str) -> Non
     assert volume.unit == BW, volume.notes
     assert volume.quantity.value == "126401"
     assert volume.values() == pytest.approx(1.0, rel=1e-3)
+
+
+def dicom_moment(at: datetime) -> str:
+    return at.strftime("%Y%m%d%H%M%S.%f")
+
+
+#: How an enhanced object says to which moment its values are corrected, and how long after the
+#: injection that is; the last was not corrected: it holds when its counts were at their mean.
+ENHANCED = {
+    "the start": (
+        {"DecayCorrected": "YES", "DecayCorrectionDateTime": dicom_moment(STARTED)}, 3600),
+    "the injection": (
+        {"DecayCorrected": "YES", "DecayCorrectionDateTime": dicom_moment(STARTED - hours(1))}, 0),
+    "none": ({"DecayCorrected": "NO"}, 3600 + 1200 + 59.937),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENHANCED)
+@pytest.mark.parametrize("scale", [1.0, 0.001])
+def test_enhanced_objects_are_brought_to_uptake(tmp_path: Path, name: str, scale: float) -> None:
+    extra, waited_s = ENHANCED[name]
+    activity = activity_for_one(waited_s)
+    (tmp_path / "pet").mkdir()
+    path = tmp_path / "pet" / "e.dcm"
+    write_enhanced_pet(path, activity_bq_ml=activity, extra=extra, scale=scale)
+    volume = opened(path.parent)
+    assert volume.unit == BW, volume.notes
+    assert volume.values() == pytest.approx(1.0, rel=1e-3)
+    assert any("real-world value map" in note for note in volume.notes)
+
+
+@pytest.mark.parametrize(
+    ("extra", "tag"),
+    [
+        ({"DecayCorrected": "YES"}, "(0018,9701)"),
+        ({}, "(0054,1102)"),
+        ({"DecayCorrected": "NO", "AttenuationCorrected": "NO"}, "(0018,9759)"),
+        ({"DecayCorrected": "NO", "RadiopharmaceuticalInformationSequence": None}, "(0054,0016)"),
+    ],
+)
+def test_an_enhanced_object_that_lacks_an_input_names_it(
+    tmp_path: Path, extra: dict[str, Any], tag: str
+) -> None:
+    (tmp_path / "pet").mkdir()
+    write_enhanced_pet(tmp_path / "pet" / "e.dcm", activity_bq_ml=5000.0, extra=extra)
+    volume = opened(tmp_path / "pet")
+    assert volume.unit != BW
+    assert any(tag in note for note in volume.notes)
+
+
+def test_frame_times_that_contradict_each_other_tell_no_start(tmp_path: Path) -> None:
+    late = {"AcquisitionTime": dicom_time(LATE)}
+    apart = {k: {**late, "FrameReferenceTime": str(1_259_937 + 20_000 * k)} for k in range(3)}
+    volume = opened(write_pet(tmp_path / "pet", Pet(extra=REPROCESSED, per_slice=apart)))
+    assert volume.unit != BW
+    assert any("(0008,0031)" in note for note in volume.notes)
 
 
 def test_an_image_that_was_not_corrected_holds_when_it_was_counted(tmp_path: Path) -> None:

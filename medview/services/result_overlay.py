@@ -87,11 +87,11 @@ class ResultOverlay:
         boxed = [
             finding
             for finding in self._first_read.visible(study.uid, findings)
-            if (finding.box_lps_mm or finding.picture_box) and self._lies_on(finding, volume)
+            if (finding.box_lps_mm or finding.picture_box) and self.lies_on(finding, volume)
         ]
         return tuple(sorted(boxed, key=lambda one: one.probability or 0.0))
 
-    def _lies_on(self, finding: Finding, volume: Volume) -> bool:
+    def lies_on(self, finding: Finding, volume: Volume) -> bool:
         """Whether a finding was made on this image, or in the patient space it shares."""
         job = self._workspace.jobs.get(finding.provenance.job_uid)
         sources = {*finding.provenance.derived_from}

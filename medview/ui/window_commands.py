@@ -11,10 +11,11 @@ from PyQt6.QtGui import QPixmap
 from PyQt6.QtWidgets import QApplication, QDialog
 
 from medview.core.errors import CommandError
-from medview.core.findings import SegmentRef
+from medview.core.findings import Finding, Point, SegmentRef
 from medview.core.models import ModelCard
 from medview.core.report import KeyImage
 from medview.core.views import Plane
+from medview.core.volume import Volume
 from medview.services.bundle import Services
 from medview.services.commands import Command, Registry
 from medview.ui.dialogs.about import AboutDialog
@@ -222,11 +223,8 @@ def _findings(services: Services, window: MainWindow) -> tuple[Command, ...]:
         window.findings.select(uid)
         services.results.take_up(uid)
         _look_at(services, finding.segment_ref)
-        point = finding.location_lps_mm
-        if point is None and finding.box_lps_mm is not None:
-            (x0, y0, z0), (x1, y1, z1) = finding.box_lps_mm
-            point = ((x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2)
-        if point is not None and services.viewing.volume is not None:
+        volume = services.viewing.volume
+        if volume is not None and (point := _place_of(services, finding, volume)) is not None:
             services.viewing.set_crosshair(point)
 
     def has_findings() -> bool:
@@ -283,6 +281,23 @@ def _standing(services: Services, card: ModelCard) -> Standing:
         services.jobs.fit(card.id, image.uid),
         services.jobs.expected_s(card.id, image.uid),
     )
+
+
+def _place_of(services: Services, finding: Finding, volume: Volume) -> Point | None:
+    """The middle of a finding in LPS mm, or where its picture would have it; None for no place."""
+    if finding.location_lps_mm is not None:
+        return finding.location_lps_mm
+    if finding.box_lps_mm is not None:
+        (x0, y0, z0), (x1, y1, z1) = finding.box_lps_mm
+        return ((x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2)
+    box = finding.picture_box
+    if box is None or not services.results.lies_on(finding, volume):
+        return None
+    top, left, bottom, right = box.box_px
+    # Boxes count from the outer corner of the first pixel, indices from its middle.
+    index = (box.slice_index, (top + bottom - 1) / 2, (left + right - 1) / 2)
+    x, y, z = (float(value) for value in volume.geometry.to_lps_mm(index))
+    return (x, y, z)
 
 
 def _look_at(services: Services, ref: SegmentRef | None) -> None:

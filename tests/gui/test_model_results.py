@@ -17,7 +17,7 @@ from medview.core.jobs import InferenceJob, InferenceResult, JobInput, JobState
 from medview.core.maps import CAPTIONS, MapKind, ScalarMap
 from medview.core.segmentation import Segmentation
 from medview.core.views import Plane
-from medview.services.edits import AddSegmentation
+from medview.services.edits import AddSegmentation, ChangeFindings, FindingStep
 from medview.ui.box_painting import label_of, outline_of
 from medview.ui.dialogs.compare import CompareDialog
 from medview.ui.dialogs.first_read import FirstReadDialog
@@ -134,6 +134,20 @@ def test_a_box_on_a_picture_covers_whole_pixels_of_that_picture_alone(desk: Desk
     assert rect.width() == pytest.approx(3 * spacing[2] * at.px_per_mm)
     assert rect.height() == pytest.approx(2 * spacing[1] * at.px_per_mm)
     assert outline_of(finding, replace(view.port, number=4)) is None
+
+
+def test_a_finding_on_one_picture_of_a_stack_is_gone_to(desk: Desk) -> None:
+    finding = next(iter(_detect(desk).values()))
+    at = replace(finding, uid="p", box_lps_mm=None, picture_box=PictureBox((2.0, 3.0, 5.0, 6.0), 4))
+    work = desk.services.workspace
+    study_uid = work.study_of(finding.uid).uid
+    work.apply(ChangeFindings(study_uid, (FindingStep(None, at),), "One"))
+    desk.turn()
+    desk.run("finding.show", uid="p")
+    volume = desk.services.viewing.volume
+    assert volume is not None
+    index = volume.geometry.to_index(desk.services.viewing.crosshair_lps_mm)
+    assert index.tolist() == pytest.approx([4, 3, 4])
 
 
 def test_a_score_is_called_a_probability_only_where_it_was_calibrated() -> None:

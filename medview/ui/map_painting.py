@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ _TITLES = {
     MapKind.UNCERTAINTY: "Uncertainty of the model",
     MapKind.SALIENCY: "Saliency",
 }
+_CAPTION_LETTERS = 28
 _FRAME = QColor(226, 230, 234)
 
 
@@ -34,14 +36,12 @@ class Bar:
 
 
 def bar_of(one: ScalarMap) -> Bar:
-    """The bar of a map: what it is of and how it was made stand above the caption."""
+    """The bar of a map: what it is of stands above the caption."""
     low, high = (f"{value:.2g}" for value in one.value_range)
     about = f": {one.subject}" if one.subject else ""
-    method = (one.method,) if one.method else ()
-    # A caption of two parts stands on two lines, so that the second is never cut off.
-    caption = [part.strip() for part in one.caption.split(",")]
-    words = [f"{part}," for part in caption[:-1]] + caption[-1:]
-    return Bar(one.kind, low, high, (_TITLES[one.kind] + about, *method, *words))
+    # Lines so short that no view cuts off what a caption says last.
+    words = textwrap.wrap(one.caption, _CAPTION_LETTERS)
+    return Bar(one.kind, low, high, (_TITLES[one.kind] + about, *words))
 
 
 def bar_pixmap(kind: MapKind, width: int, height: int, ratio: float) -> QPixmap:

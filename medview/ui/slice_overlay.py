@@ -32,6 +32,7 @@ _NO_RULER_PX = 120
 _KEPT_BLOCKS = 40
 #: Width and greatest height of a colour bar.
 _BAR_PX = (12, 130)
+_BESIDE_LETTER_PX = 30
 #: Rulers this much alike are one.
 _ALIKE = 0.01
 _AROUND = ((-1, 0), (1, 0), (0, -1), (0, 1), (1, 1))
@@ -231,6 +232,8 @@ class Dresser:
         """A colour bar at the right edge above `bottom`, the ends of its range beside it."""
         height = int(min(_BAR_PX[1], area.height() * 0.22))
         x, y = round(area.right() - _EDGE - _BAR_PX[0]), round(bottom - 10 - height)
+        if y - 20 < area.center().y():  # beside the letter of the edge, not on it
+            x -= _BESIDE_LETTER_PX
         placed = [(QPointF(x, y), bar_pixmap(bar.kind, _BAR_PX[0], height, ratio))]
         for words, level in ((bar.high, y), (bar.low, y + height)):
             made = self._block(_Block(((words, _TEXT),), font, ratio))

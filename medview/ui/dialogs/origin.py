@@ -81,6 +81,8 @@ def _add_run(sheet: Sheet, services: Services, result: InferenceResult) -> None:
     sheet.add_text("Parameters", wishes or "none")
     for one in result.inputs:
         sheet.add_text("Input", f"{one.uid}\nSHA-256 {one.sha256}")
+    for one_map in result.maps:
+        sheet.add_text(f"Map of {one_map.kind.value}", one_map.method or "method not stated")
     for note in result.notes:
         sheet.add_text("Note", shown(note))
     sheet.add_text("Job", result.job_uid)

@@ -241,12 +241,12 @@ def _detections(first: Reading, second: Reading, volume: Volume) -> Detections:
 
 
 def _boxes(findings: Iterable[Finding], volume: Volume) -> list[BoxArray]:
-    """Boxes of findings that were not rejected, in index space of the image."""
+    """Boxes of findings without a segment, in index space of the image; rejected ones left out."""
     boxes = []
     for finding in findings:
         picture = finding.picture_box
-        if finding.review.state is ReviewState.REJECTED:
-            continue
+        if finding.review.state is ReviewState.REJECTED or finding.segment_ref is not None:
+            continue  # segments are compared by their voxels
         if picture is not None:
             top, left, bottom, right = picture.box_px
             at = picture.slice_index

@@ -87,7 +87,9 @@ class ResultOverlay:
         boxed = [
             finding
             for finding in self._first_read.visible(study.uid, findings)
-            if (finding.box_lps_mm or finding.picture_box) and self.lies_on(finding, volume)
+            if finding.segment_ref is None  # the contour of a segment says more than a box
+            and (finding.box_lps_mm or finding.picture_box)
+            and self.lies_on(finding, volume)
         ]
         return tuple(sorted(boxed, key=lambda one: one.probability or 0.0))
 

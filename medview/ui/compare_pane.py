@@ -63,7 +63,7 @@ class ComparePane(QWidget):
         """Draw these labels and boxes from now on."""
         self._labels.segmentations = tuple(segmentations)
         self._labels.shown = shown
-        self._findings = tuple(findings)
+        self._findings = tuple(one for one in findings if one.segment_ref is None)
         self._stamp += 1
         self.update()
 

@@ -152,11 +152,16 @@ class PictureBox:
 
 @dataclass(frozen=True)
 class ClassProbability:
-    """How probable (0-1) one of a model's classes is."""
+    """How probable (0-1) one of a model's classes is.
+
+    `spread` is the standard deviation of what mirrored views, members of an ensemble or draws of
+    dropout give one by one; None where there is but one opinion.
+    """
 
     label: str
     code: Code
     probability: float
+    spread: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:

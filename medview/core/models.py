@@ -35,6 +35,11 @@ class InputSpec:
     localise: str | None = None
     channels: int = 1
 
+    @property
+    def looks_at_pictures(self) -> bool:
+        """Whether it takes flat pictures, one by one, which need no place in a patient."""
+        return len(self.patch_shape) == 2
+
 
 @dataclass(frozen=True)
 class OutputChannel:

@@ -19,6 +19,9 @@ from medview.inference.trust import Trusted, TrustFile
 #: The engines a model folder may ask for, by the word in its metadata. Nothing else is imported.
 ENGINES: Mapping[str, str] = MappingProxyType(
     {
+        "classification": "medview.inference.engines.classification:Engine",
+        "detection": "medview.inference.engines.detection:Engine",
+        "instances": "medview.inference.engines.instances:Engine",
         "segmentation": "medview.inference.engines.segmentation:Engine",
         "motion": "medview.inference.engines.motion:Engine",
         "rules": "medview.inference.engines.rules:engine",

@@ -29,6 +29,9 @@ from medview.core.volume import Volume
 from medview.inference import wire
 from medview.inference.orders import Order
 
+#: The part of an image's side by which a map may reach beyond its edge.
+_OVER = 0.1
+
 
 def map_extent(done: wire.Done) -> int:
     """How many values of the maps' block a result speaks of; never below 0."""
@@ -171,9 +174,10 @@ def _map(
 
 
 def _within(grid: Geometry, image: Geometry) -> bool:
-    """Whether a grid lies on an image: not beyond its outer edges by more than a step of its own.
+    """Whether a grid lies on an image: hardly beyond its outer edges.
 
-    The last block of a coarser grid may reach over the edge.
+    Blocks at the end of a coarser grid, and crops turned for a network, may reach over them by a
+    step of their own and a tenth of the image.
     """
     if (grid.frame_of_reference_uid, grid.calibration) != (
         image.frame_of_reference_uid,
@@ -184,7 +188,8 @@ def _within(grid: Geometry, image: Geometry) -> bool:
     corners = image.to_index(grid.to_lps_mm(list(ends)))
     steps = np.abs(image.inverse[:3, :3] @ grid.affine[:3, :3]).sum(axis=1)
     size = np.array(image.shape)
-    return bool(np.all(corners >= -0.5 - steps) and np.all(corners <= size - 0.5 + steps))
+    over = steps + _OVER * size
+    return bool(np.all(corners >= -0.5 - over) and np.all(corners <= size - 0.5 + over))
 
 
 def _timeline(done: wire.Done, order: Order, provenance: Provenance) -> Timeline | None:

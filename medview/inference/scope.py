@@ -128,6 +128,9 @@ def fit_image(
     if image.channels == wanted:
         return reasons
     kind = "in colour" if image.channels > 1 else "grey"
+    if card.inputs.looks_at_pictures:
+        read = "grey" if wanted == 1 else "colour"
+        return (*reasons, _caution(f"The image is {kind}; the model reads it as {read}."))
     text = f"The image is {kind}; the model takes {wanted} channel(s)."
     return (*reasons, Reason(Severity.REFUSED, text, final=True))
 
@@ -267,6 +270,7 @@ def _content(card: ModelCard, series: Series, geometry: Geometry | None) -> list
 def _space(card: ModelCard, geometry: Geometry) -> list[Reason]:
     if not geometry.in_patient_space:
         flat = bool(card.scope.modality) and set(card.scope.modality) <= _FLAT
+        flat = flat or card.inputs.looks_at_pictures
         text = "The image does not say where in the patient it lies; the model measures there."
         return [] if flat else [Reason(Severity.REFUSED, text, final=True)]
     if card.scope.spacing_mm is None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from medview.core.codes import Code
-from medview.core.findings import Finding, Measurement, ModelAuthor, SegmentRef
-from medview.core.jobs import InferenceResult
+from medview.core.findings import Finding, Measurement, ModelAuthor, PictureBox, SegmentRef
+from medview.core.jobs import InferenceResult, InputHash
 from medview.core.models import ModelCard
+from medview.core.plain import to_plain
 from medview.core.study import Series, Study
 from medview.core.timeline import Timeline
 
@@ -34,6 +35,9 @@ class ModelRun:
     seconds: float = 0.0
     fallbacks: tuple[str, ...] = ()
     out_of_scope: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    threshold: float | None = None
+    inputs: tuple[InputHash, ...] = ()
 
     @staticmethod
     def of(card: ModelCard, result: InferenceResult) -> ModelRun:
@@ -46,6 +50,9 @@ class ModelRun:
             seconds=round(result.seconds, 3),
             fallbacks=result.fallbacks,
             out_of_scope=result.out_of_scope,
+            parameters=result.parameters,
+            threshold=result.threshold,
+            inputs=result.inputs,
         )
 
 
@@ -82,6 +89,9 @@ def _run(run: ModelRun) -> dict[str, Any]:
         "seconds": run.seconds,
         "fallbacks": list(run.fallbacks),
         "out_of_scope": list(run.out_of_scope),
+        "parameters": to_plain(run.parameters),
+        "threshold": run.threshold,
+        "voxels_sha256": [one.sha256 for one in run.inputs],
     }
 
 
@@ -111,8 +121,29 @@ def _finding(finding: Finding, places: SegmentPlaces) -> dict[str, Any]:
         "text": finding.text,
         "model": author.model_id if isinstance(author, ModelAuthor) else None,
         "box_lps_mm": [list(corner) for corner in box] if box is not None else None,
+        "picture_box": _picture_box(finding.picture_box),
+        "classes": [
+            {
+                "label": one.label,
+                "code": _code(one.code),
+                "probability": one.probability,
+                "spread": one.spread,
+            }
+            for one in finding.classes
+        ],
         "measurements": [_measurement(measurement) for measurement in finding.measurements],
         "segment": {"file": place[0], "number": place[1]} if place is not None else None,
+    }
+
+
+def _picture_box(box: PictureBox | None) -> dict[str, Any] | None:
+    if box is None:
+        return None
+    return {
+        "box_px": list(box.box_px),
+        "sop_instance_uid": box.sop_instance_uid or None,
+        "frame_number": box.frame_number,
+        "slice_index": box.slice_index,
     }
 
 

@@ -7,11 +7,13 @@ the network is asked, and its probabilities are brought back to the image's own 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.spatial.transform import Rotation
 from torch import nn
 
@@ -19,6 +21,7 @@ from medview.core.errors import ModelError
 from medview.core.findings import Laterality
 from medview.core.geometry import Box, FloatArray, Geometry
 from medview.core.jobs import InferenceResult
+from medview.core.maps import MapKind, ScalarMap
 from medview.core.models import ModelCard
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
@@ -31,10 +34,11 @@ from medview.imaging.crops import (
 )
 from medview.imaging.intensity import normalise
 from medview.imaging.localise import HeadPlacement, HeadTemplate, place_head
-from medview.inference.adapter import Context, refuse_not_finite
+from medview.inference.adapter import Context, refuse_not_finite, wanted_maps
 from medview.inference.engines.network import load_network, predict, read_flips, read_metadata
 from medview.inference.engines.proposals import Proposal, SideAnswer
 from medview.inference.head_template import PairedRegion, load_region, load_template
+from medview.inference.networks.averaging import unsureness
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -99,9 +103,16 @@ class Engine:
         )
         context.progress("Measuring", 0.97)
         result = Proposal(self.card, volume, context.provenance, sides).result(context.job_uid)
+        maps = tuple(_maps(self.card, volume, sides, wanted_maps(context)))
         note = f"Head placed on the template, likeness {placement.similarity:.2f}."
         seconds = time.perf_counter() - started
-        return replace(result, notes=(note, *result.notes), device=context.device, seconds=seconds)
+        return replace(
+            result,
+            notes=(note, *result.notes),
+            maps=maps,
+            device=context.device,
+            seconds=seconds,
+        )
 
     def _refuse_coarse(self, geometry: Geometry) -> None:
         """Thick slices show a head well enough to be placed, and too little of what is in it."""
@@ -172,6 +183,28 @@ class Engine:
         probabilities = predict(self._network, normalise(crop, self.card.inputs.intensity), flips)
         refuse_not_finite(probabilities, self.card)
         return probabilities
+
+
+def _maps(
+    card: ModelCard, volume: Volume, sides: Sequence[SideAnswer], wanted: frozenset[MapKind]
+) -> Iterator[ScalarMap]:
+    """Maps on the crops of both sides: probability of each structure, and how unsure that is.
+
+    Both are of the mean over the mirrored views and the members that the model has.
+    """
+    for side in sides:
+        subject = f"{side.laterality.capitalize()} side"
+        if MapKind.UNCERTAINTY in wanted:
+            doubt = unsureness(torch.from_numpy(side.probabilities)).numpy()
+            method = "Entropy of the class probabilities"
+            yield ScalarMap(
+                volume.uid, MapKind.UNCERTAINTY, side.grid, doubt, (0, 1), subject, method=method
+            )
+        if MapKind.PROBABILITY in wanted:
+            for channel in card.outputs.channels:
+                values = side.probabilities[channel.index]
+                name = f"{side.laterality.capitalize()} {channel.label.lower()}"
+                yield ScalarMap(volume.uid, MapKind.PROBABILITY, side.grid, values, (0, 1), name)
 
 
 def _refuse_other_than_volume(volume: Volume) -> None:

@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from medview.inference.networks.layers import Parts
+
 
 class TextbookCnn(nn.Sequential):
     """The first network of every course; (N, C, side, side) to logits (N, classes).
@@ -46,22 +48,24 @@ class Explains(Protocol):
 class _PreactivationBlock(nn.Module):
     """Norm and ReLU before each of two 3x3 convolutions, beside a short cut."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, dropout: float) -> None:
+    def __init__(
+        self, parts: Parts, in_channels: int, out_channels: int, stride: int, dropout: float
+    ) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.BatchNorm2d(in_channels),
+            parts.norm(in_channels),
             nn.ReLU(),
-            nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(out_channels),
+            parts.plain(in_channels, out_channels, 3, stride, padding=1, bias=False),
+            parts.norm(out_channels),
             nn.ReLU(),
-            nn.Dropout2d(dropout),
-            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+            parts.dropout(dropout),
+            parts.plain(out_channels, out_channels, 3, padding=1, bias=False),
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
-                nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity(),
-                nn.Conv2d(in_channels, out_channels, 1, bias=False),
+                parts.mean(stride, ceil_mode=True) if stride > 1 else nn.Identity(),
+                parts.plain(in_channels, out_channels, 1, bias=False),
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -74,7 +78,7 @@ class ResidualClassifier(nn.Module):
 
     The stem halves the grid when `halve` is set, every width after the first halves it again.
     The mean over the last grid is classified, so every place of it has its own share in an answer
-    (`evidence`). After He et al., arXiv:1603.05027.
+    (`evidence`). In three `dimensions` it takes (N, C, x, y, z). After He et al., arXiv:1603.05027.
     """
 
     def __init__(
@@ -85,23 +89,32 @@ class ResidualClassifier(nn.Module):
         dropout: float = 0.1,
         *,
         halve: bool = True,
+        dimensions: int = 2,
     ) -> None:
         super().__init__()
+        parts = Parts(dimensions, "batch")
         stride = 2 if halve else 1
-        blocks = [_PreactivationBlock(widths[0], widths[0], 1, dropout)]
-        blocks += [_PreactivationBlock(a, b, 2, dropout) for a, b in pairwise(widths)]
+        blocks = [_PreactivationBlock(parts, widths[0], widths[0], 1, dropout)]
+        blocks += [_PreactivationBlock(parts, a, b, 2, dropout) for a, b in pairwise(widths)]
         self.features = nn.Sequential(
-            nn.Conv2d(in_channels, widths[0], 5 if halve else 3, stride, padding=2 if halve else 1),
+            parts.plain(
+                in_channels, widths[0], 5 if halve else 3, stride, padding=2 if halve else 1
+            ),
             *blocks,
-            nn.BatchNorm2d(widths[-1]),
+            parts.norm(widths[-1]),
             nn.ReLU(),
         )
         self.dropout = nn.Dropout(3 * dropout)
         self.output = nn.Linear(widths[-1], classes)
 
+    @property
+    def places(self) -> nn.Module:
+        """The last layer whose maps still have places."""
+        return self.features
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Give logits."""
-        found = self.features(image).mean(dim=(2, 3))
+        found = self.features(image).flatten(2).mean(dim=2)
         logits: torch.Tensor = self.output(self.dropout(found))
         return logits
 
@@ -112,7 +125,6 @@ class ResidualClassifier(nn.Module):
         that ends in a mean and one layer (Selvaraju et al., arXiv:1610.02391).
         """
         found = self.features(image)
-        shares: torch.Tensor = nn.functional.conv2d(
-            found, self.output.weight[:, :, None, None], self.output.bias
-        )
-        return shares
+        shares = torch.einsum("nf...,cf->nc...", found, self.output.weight)
+        bias: torch.Tensor = self.output.bias.reshape(-1, *[1] * (found.ndim - 2))
+        return shares + bias

@@ -83,33 +83,42 @@ def boxes_of(
 ) -> tuple[FloatImage, FloatImage, npt.NDArray[np.int64]]:
     """Give boxes (n, 4: top, left, bottom, right in input pixels), scores and class numbers.
 
-    `answer` is a CentreDetector's, (classes + 4, rows / 4, columns / 4). A cell that no
-    neighbour surpasses is a middle; of two boxes of one class that overlap (intersection over
-    union above `most_overlap`) the surer one stays. Surest first, at most `most`.
+    `answer` is a CentreDetector's, (classes + 4, rows / 4, columns / 4); of one that looks at
+    volumes, boxes are (n, 6: low x, y, z, high x, y, z). A cell that no neighbour surpasses is a
+    middle; of two boxes of one class that overlap (intersection over union above `most_overlap`)
+    the surer one stays. Surest first, at most `most`.
     """
-    heat = answer[:classes].sigmoid()
-    peaks = heat * (functional.max_pool2d(heat[None], 3, 1, 1)[0] == heat)
-    number, row, column = (peaks >= least_score).nonzero(as_tuple=True)
-    scores = heat[number, row, column]
-    order = scores.argsort(descending=True, stable=True)[: 4 * most]
-    number, row, column, scores = number[order], row[order], column[order], scores[order]
-    reach = answer[classes:, row, column].clamp(max=8.0).exp()
-    middle = (torch.stack([row, column]).float() + 0.5) * STRIDE
-    boxes = torch.cat([middle - reach[:2], middle + reach[2:]]).T
-    kept = _surest(boxes, number, most_overlap)[:most]
+    # Logits, not probabilities, are compared: those of sure cells are all 1 in single precision.
+    logits = answer[:classes]
+    pool = functional.max_pool2d if answer.ndim == 3 else functional.max_pool3d
+    peaks = pool(logits[None], 3, 1, 1)[0] == logits
+    found = (peaks & (logits.sigmoid() >= least_score)).nonzero(as_tuple=True)
+    order = logits[found].argsort(descending=True, stable=True)[: 4 * most]
+    scores = logits[found].sigmoid()
+    number, *cell = (axis[order] for axis in found)
+    scores = scores[order]
+    place: tuple[Any, ...] = (slice(classes, None), *cell)
+    reach = answer[place].clamp(max=8.0).exp()
+    middle = (torch.stack(cell).float() + 0.5) * STRIDE
+    boxes = torch.cat([middle - reach[: len(cell)], middle + reach[len(cell) :]]).T
+    kept = surest_boxes(boxes, number, most_overlap)[:most]
     return boxes[kept].numpy(), scores[kept].numpy(), number[kept].numpy()
 
 
 def overlaps(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Give intersection over union of boxes (n, 4) with boxes (m, 4), as (n, m)."""
-    low = torch.maximum(first[:, None, :2], second[None, :, :2])
-    high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
+    """Give intersection over union of boxes (n, 4 or 6) with boxes (m, 4 or 6), as (n, m)."""
+    axes = first.shape[1] // 2
+    low = torch.maximum(first[:, None, :axes], second[None, :, :axes])
+    high = torch.minimum(first[:, None, axes:], second[None, :, axes:])
     shared = (high - low).clamp(min=0).prod(dim=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1) for boxes in (first, second)]
-    return shared / (areas[0][:, None] + areas[1][None] - shared).clamp(min=1e-9)
+    sizes = [
+        (boxes[:, axes:] - boxes[:, :axes]).clamp(min=0).prod(dim=1) for boxes in (first, second)
+    ]
+    return shared / (sizes[0][:, None] + sizes[1][None] - shared).clamp(min=1e-9)
 
 
-def _surest(boxes: torch.Tensor, number: torch.Tensor, most_overlap: float) -> list[int]:
+def surest_boxes(boxes: torch.Tensor, number: torch.Tensor, most_overlap: float) -> list[int]:
+    """Give which boxes stay, the surest of them given first: none overlaps a surer of its class."""
     rival = (overlaps(boxes, boxes) > most_overlap) & (number[:, None] == number[None])
     kept: list[int] = []
     gone = torch.zeros(len(boxes), dtype=torch.bool)

@@ -5,6 +5,7 @@ on a model folder calls them.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -15,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from scipy import special
 from torch import nn
 
-from medview.inference.networks.averaging import FlipAverage, FlipMean
+from medview.inference.networks.averaging import FlipAverage, FlipMean, opinions
+from medview.inference.networks.centres import STRIDE
 from medview.inference.networks.classifiers import Explains
 from medview.inference.networks.flow import scaled
 from medview.inference.networks.instances import instances_of
@@ -35,7 +38,8 @@ class FlatRecipe:
 
     `classes` has no background. `margin` is cut from each edge of a picture to classify, which is
     scaled to fit into `size_px` (empty: as it is). `decoding` holds the thresholds that read the
-    answer, by name. Logits are divided by `temperature`.
+    answer, by name. Logits are divided by `temperature`. With `multi_label` each class of a
+    classification is there or not, whatever the others are.
     """
 
     classes: tuple[str, ...]
@@ -46,6 +50,7 @@ class FlatRecipe:
     flips: tuple[int, ...] = ()
     decoding: Mapping[str, float] = field(default_factory=dict)
     temperature: float = 1.0
+    multi_label: bool = False
 
     def to_input(self, picture: Picture) -> torch.Tensor:
         """Give (channels, rows, columns) as the network was trained on."""
@@ -66,6 +71,7 @@ def flat_recipe(metadata: Mapping[str, Any]) -> FlatRecipe:
         flips=tuple(int(axis) for axis in own.get("flips", ())),
         decoding=own.get("decoding") or {},
         temperature=float(own.get("temperature") or 1.0),
+        multi_label=bool(own.get("multi_label", False)),
     )
 
 
@@ -90,17 +96,23 @@ def class_probabilities(
     network: nn.Module, picture: Picture, recipe: FlatRecipe
 ) -> npt.NDArray[np.float64]:
     """Give the probability of each class at the recipe's temperature."""
-    return probabilities_of(class_logits(network, picture, recipe), recipe.temperature)
+    logits = class_logits(network, picture, recipe)
+    return probabilities_of(logits, recipe.temperature, multi_label=recipe.multi_label)
 
 
 def probabilities_of(
-    logits: npt.NDArray[np.float64], temperature: float
+    logits: npt.NDArray[np.float64], temperature: float, *, multi_label: bool = False
 ) -> npt.NDArray[np.float64]:
-    """Give the softmax of logits divided by a temperature."""
+    """Give the softmax of logits (..., classes) divided by a temperature; sigmoids for many labels.
+
+    Temperature scaling is that of Guo et al., arXiv:1706.04599.
+    """
     scaled = logits / temperature
-    odds = np.exp(scaled - scaled.max())
-    probabilities: npt.NDArray[np.float64] = odds / odds.sum()
-    return probabilities
+    if multi_label:
+        each: npt.NDArray[np.float64] = special.expit(scaled)
+        return each
+    together: npt.NDArray[np.float64] = special.softmax(scaled, axis=-1)
+    return together
 
 
 class _Evidence(nn.Module):
@@ -112,6 +124,19 @@ class _Evidence(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return cast("Explains", self.network).evidence(image)
+
+
+def class_opinions(
+    network: nn.Module, picture: Picture, recipe: FlatRecipe, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """Give the probabilities (n, classes) that single views, members or draws arrive at.
+
+    See `averaging.opinions`; one row where the network offers none of them.
+    """
+    logits = opinions(network, recipe.to_input(picture), recipe.flips, seed)
+    return probabilities_of(
+        logits.double().numpy(), recipe.temperature, multi_label=recipe.multi_label
+    )
 
 
 def evidence_map(
@@ -126,9 +151,14 @@ def evidence_map(
     shares = ask(FlipMean(_Evidence(network), recipe.flips), recipe.to_input(picture))
     others = torch.cat([shares[:number], shares[number + 1 :]]).mean(dim=0)
     speaking = resized((shares[number] - others)[None], inner.shape[:2])[0].numpy()
+    return with_margin(speaking, picture)
+
+
+def with_margin(values: npt.NDArray[np.float32], picture: Picture) -> npt.NDArray[np.float32]:
+    """Give a map of the inner part of a picture on the whole of it, 0 in the margin."""
     whole = np.zeros(picture.shape[:2], np.float32)
-    top, left = ((whole.shape[axis] - inner.shape[axis]) // 2 for axis in range(2))
-    whole[top : top + inner.shape[0], left : left + inner.shape[1]] = speaking
+    top, left = ((whole.shape[axis] - values.shape[axis]) // 2 for axis in range(2))
+    whole[top : top + values.shape[0], left : left + values.shape[1]] = values
     return whole
 
 
@@ -156,13 +186,33 @@ def boxes_in(network: nn.Module, picture: Picture, recipe: FlatRecipe) -> FoundB
     return FoundBoxes(np.clip(boxes * scale, 0, edges), scores, numbers)
 
 
+def heat_in(network: nn.Module, picture: Picture, recipe: FlatRecipe) -> npt.NDArray[np.float32]:
+    """Give how probable a middle is at every pixel, (classes, rows, columns)."""
+    image = recipe.to_input(picture)
+    heat = ask(network, image)[: len(recipe.classes)].sigmoid()
+    cells = [math.ceil(side / STRIDE) for side in image.shape[1:]]
+    found: npt.NDArray[np.float32] = resized(
+        heat[:, : cells[0], : cells[1]], picture.shape[:2]
+    ).numpy()
+    return found
+
+
+def object_maps(network: nn.Module, picture: Picture, recipe: FlatRecipe) -> torch.Tensor:
+    """Give logits of foreground and depth (2, rows, columns) in the picture's own pixels."""
+    image = recipe.to_input(picture)
+    return _on_picture(ask(FlipMean(network, recipe.flips), image), image, picture)
+
+
 def objects_in(network: nn.Module, picture: Picture, recipe: FlatRecipe) -> npt.NDArray[np.int32]:
     """Give the map of objects, numbered from 1, mirrored views averaged."""
-    image = recipe.to_input(picture)
-    maps = ask(FlipMean(network, recipe.flips), image)
+    return objects_of(object_maps(network, picture, recipe), recipe)
+
+
+def objects_of(maps: torch.Tensor, recipe: FlatRecipe) -> npt.NDArray[np.int32]:
+    """Give the map of objects, numbered from 1, that `object_maps` says."""
     decoding = recipe.decoding
     return instances_of(
-        _on_picture(maps, image, picture),
+        maps,
         decoding.get("foreground", 0.5),
         decoding.get("core", 0.5),
         decoding.get("least_px", 12),

@@ -1,48 +1,18 @@
 """Residual U-Nets in plain torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import nn
 
-_CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
-_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_NORMS: dict[tuple[str, int], Callable[..., nn.Module]] = {
-    ("instance", 2): nn.InstanceNorm2d,
-    ("instance", 3): nn.InstanceNorm3d,
-    ("batch", 2): nn.BatchNorm2d,
-    ("batch", 3): nn.BatchNorm3d,
-}
-
-
-class _Parts:
-    """The layers of a U-Net in a number of dimensions, with one kind of norm."""
-
-    def __init__(self, dimensions: int, norm: str) -> None:
-        if (norm, dimensions) not in _NORMS:
-            raise ValueError(f"norm must be instance or batch, not {norm!r}")
-        self.plain = _CONVOLUTIONS[dimensions]
-        self.transposed = _TRANSPOSED[dimensions]
-        self._norm = _NORMS[norm, dimensions]
-
-    def norm(self, channels: int) -> nn.Module:
-        """A norm with a scale and shift of its own for every channel."""
-        return self._norm(channels, affine=True)
-
-    def convolution(self, in_channels: int, out_channels: int) -> nn.Sequential:
-        """A 3x3 convolution, norm and leaky ReLU on the same grid."""
-        return nn.Sequential(
-            self.plain(in_channels, out_channels, 3, padding=1, bias=False),
-            self.norm(out_channels),
-            nn.LeakyReLU(0.01, inplace=True),
-        )
+from medview.inference.networks.layers import Parts
 
 
 class _ResidualBlock(nn.Module):
     """Two normalised 3x3 convolutions beside a short cut; the first may halve the grid."""
 
-    def __init__(self, parts: _Parts, in_channels: int, out_channels: int, stride: int = 1) -> None:
+    def __init__(self, parts: Parts, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = parts.plain(in_channels, out_channels, 3, stride, padding=1, bias=False)
         self.norm1 = parts.norm(out_channels)
@@ -69,7 +39,7 @@ class _UNet(nn.Module):
     """
 
     def __init__(
-        self, parts: _Parts, in_channels: int, out_channels: int, widths: Sequence[int]
+        self, parts: Parts, in_channels: int, out_channels: int, widths: Sequence[int]
     ) -> None:
         super().__init__()
         if len(widths) < 2:
@@ -112,7 +82,7 @@ class UNet3d(_UNet):
         widths: Sequence[int] = (16, 32, 64, 192),
         norm: str = "instance",
     ) -> None:
-        super().__init__(_Parts(3, norm), in_channels, out_channels, widths)
+        super().__init__(Parts(3, norm), in_channels, out_channels, widths)
 
 
 class UNet2d(_UNet):
@@ -125,4 +95,4 @@ class UNet2d(_UNet):
         widths: Sequence[int] = (16, 32, 64, 128, 192),
         norm: str = "instance",
     ) -> None:
-        super().__init__(_Parts(2, norm), in_channels, out_channels, widths)
+        super().__init__(Parts(2, norm), in_channels, out_channels, widths)

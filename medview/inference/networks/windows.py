@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import EllipsisType
 
 import torch
@@ -75,6 +76,37 @@ def importance(window: Sequence[int]) -> torch.Tensor:
         shape = [-1 if other == axis else 1 for other in range(len(window))]
         total *= torch.exp(-0.5 * (place / (side / 8)) ** 2).reshape(shape)
     return total.clamp(min=_LEAST_IMPORTANCE)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a grid, and the part of that which no other window sees better."""
+
+    place: tuple[slice, ...]
+    core: tuple[slice, ...]
+
+
+def windows_over(
+    sizes: Sequence[int], window: Sequence[int], overlap: float = 0.0, step: int = 1
+) -> list[Window]:
+    """Give windows that cover a grid, each sharing at least this part with the next.
+
+    They begin at multiples of `step`; at the end they may be shorter. Cores meet in the middle of
+    what two windows share, and together are the grid.
+    """
+    axes = []
+    for size, side in zip(sizes, window, strict=True):
+        most = max(step, (side - math.ceil(side * overlap)) // step * step)
+        starts = list(range(0, max(1, size - side + most), most))
+        stops = [min(start + side, size) for start in starts]
+        meet = [(b + a) // 2 for a, b in zip(stops[:-1], starts[1:], strict=True)]
+        places = [slice(a, b) for a, b in zip(starts, stops, strict=True)]
+        cores = [slice(a, b) for a, b in zip([0, *meet], [*meet, size], strict=True)]
+        axes.append(list(zip(places, cores, strict=True)))
+    return [
+        Window(tuple(place for place, _ in pairs), tuple(core for _, core in pairs))
+        for pairs in itertools.product(*axes)
+    ]
 
 
 def continued(image: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:

@@ -232,7 +232,7 @@ def test_a_map_comes_out_of_the_block_where_it_was_put(card: ModelCard) -> None:
         ({"start": -1}, "beside the room"),
         ({"value_range": (1.0, 1.0)}, "makes no sense"),
         ({"value_range": (0.0, math.nan)}, "makes no sense"),
-        ({"grid": replace(wire.Grid.of(VOL.geometry), shape=(9, 8, 10))}, "beside the image"),
+        ({"grid": replace(wire.Grid.of(VOL.geometry), shape=(12, 8, 10))}, "beside the image"),
         ({"grid": replace(shifted(), frame_of_reference_uid="1.2.3")}, "beside the image"),
         ({"grid": replace(shifted(), affine=(0.0,) * 16)}, "makes no sense"),
     ],

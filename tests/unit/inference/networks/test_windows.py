@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from medview.inference.networks.unet import UNet3d
-from medview.inference.networks.windows import Windowed
+from medview.inference.networks.windows import Windowed, windows_over
 
 
 class Sizes(nn.Module):
@@ -50,3 +50,27 @@ def test_one_window_is_the_network_itself():
     network = UNet3d(1, 3, (4, 8)).eval()
     image = torch.randn(1, 1, 8, 8, 8)
     torch.testing.assert_close(Windowed(network, (8, 8, 8))(image), network(image))
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "overlap", "step"),
+    [
+        ((20, 9), (8, 8), 0.25, 4),
+        ((5,), (8,), 0.5, 1),
+        ((33,), (10,), 0.34, 4),
+        ((8,), (8,), 0.3, 2),
+    ],
+)
+def test_cores_of_windows_are_the_grid_each_place_once(size, side, overlap, step):
+    count = torch.zeros(size)
+    for window in windows_over(size, side, overlap, step):
+        count[window.core] += 1
+        for place, core, most, end in zip(window.place, window.core, side, size, strict=True):
+            assert place.start <= core.start < core.stop <= place.stop <= end
+            assert place.start % step == 0
+            assert place.stop - place.start <= most
+            # A core keeps away from an inner edge by nearly half of what is shared.
+            shared = most * overlap / 2 - 1
+            assert place.start == 0 or core.start - place.start >= shared
+            assert place.stop == end or place.stop - core.stop >= shared
+    assert (count == 1).all()

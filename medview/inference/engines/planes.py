@@ -1,0 +1,116 @@
+"""What engines of flat networks share: the folder, the pictures of a volume, places on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from medview.core.errors import ModelError
+from medview.core.findings import Finding, Point
+from medview.core.geometry import Box, Geometry
+from medview.core.maps import ScalarMap
+from medview.core.models import ModelCard, OutputChannel
+from medview.core.volume import Volume
+from medview.inference.adapter import Context
+from medview.inference.engines.explaining import Subject, attribution, saliency_map
+from medview.inference.engines.network import load_trained, read_metadata
+from medview.inference.networks.pictures import resized, within_margin
+from medview.inference.networks.readings import FlatRecipe, Picture, flat_recipe, with_margin
+
+
+class FlatModel:
+    """A loaded model folder whose network looks at flat pictures.
+
+    `channels` are the card's outputs in the order of the network's classes. ModelError where the
+    card names another number of outputs than the network has classes.
+    """
+
+    def __init__(self, card: ModelCard, folder: Path, device: str) -> None:
+        self.card = card
+        self.recipe: FlatRecipe = flat_recipe(read_metadata(folder))
+        self.network: nn.Module = load_trained(folder, device)
+        self.channels = channels_of(card, self.recipe.classes)
+
+    def pictures(self, volume: Volume, context: Context) -> Iterator[tuple[int, Picture]]:
+        """Slice numbers and pictures, saying how far the run is; those without content left out."""
+        count = volume.geometry.shape[0]
+        for k in range(count):
+            context.progress("Looking" if count == 1 else f"Looking at slice {k + 1}", k / count)
+            if k in volume.empty_slices:
+                continue
+            picture = picture_at(volume, k)
+            if picture.min() < picture.max():
+                yield k, picture
+
+    def saliency(
+        self, volume: Volume, k: int, subject: Subject, finding: Finding, context: Context
+    ) -> ScalarMap:
+        """Where on slice k the answer about a finding comes from; 0 in the margin."""
+        picture = picture_at(volume, k)
+        inner = within_margin(picture, self.recipe.margin)
+        found = attribution(self.network, self.recipe.to_input(picture), subject, context)
+        values = with_margin(
+            resized(torch.from_numpy(found)[None], inner.shape)[0].numpy(), picture
+        )
+        grid = slice_grid(volume.geometry, k)
+        return saliency_map(values[None], grid, volume.uid, finding, context)
+
+
+def channels_of(card: ModelCard, classes: Sequence[str]) -> tuple[OutputChannel, ...]:
+    """The card's outputs in the order of a network's classes; ModelError for another number."""
+    channels = sorted(card.outputs.channels, key=lambda channel: channel.index)
+    if len(channels) != len(classes):
+        raise ModelError(
+            f"The card of {card.title} names {len(channels)} outputs, its network has"
+            f" {len(classes)} classes."
+        )
+    return tuple(channels)
+
+
+def slice_grid(geometry: Geometry, k: int) -> Geometry:
+    """The grid of one slice alone."""
+    _, rows, columns = geometry.shape
+    return geometry.cropped(Box((k, 0, 0), (k + 1, rows, columns)))
+
+
+def picture_at(volume: Volume, k: int) -> Picture:
+    """Slice k as it is looked at, (rows, columns) or (rows, columns, 3), bright where bright.
+
+    Real-world values, turned round where small ones are shown bright (MONOCHROME1). Padding and
+    what is not finite becomes as dark as the darkest pixel.
+    """
+    stored = volume.voxels[k]
+    if volume.channels > 1:
+        return np.asarray(stored)
+    values = volume.value_of(stored)
+    if volume.inverted:
+        values = -values
+    hidden = volume.is_padding(stored) | ~np.isfinite(values)
+    if hidden.any():
+        values[hidden] = 0.0 if hidden.all() else values[~hidden].min()
+    return values
+
+
+def patient_box(
+    geometry: Geometry, start: npt.ArrayLike, stop: npt.ArrayLike
+) -> tuple[Point, Point] | None:
+    """Opposite corners in LPS millimetres of the box between two (k, row, column) edges.
+
+    Edges count from the outer corner of the first voxel. None without a place in the patient.
+    """
+    if not geometry.in_patient_space:
+        return None
+    ends = product(*zip(np.asarray(start) - 0.5, np.asarray(stop) - 0.5, strict=True))
+    corners = geometry.to_lps_mm(list(ends))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return (float(low[0]), float(low[1]), float(low[2])), (
+        float(high[0]),
+        float(high[1]),
+        float(high[2]),
+    )

@@ -40,6 +40,7 @@ class Context:
 
     def __init__(self, resources: Path, calls: int = 10**9) -> None:
         self.resources = resources
+        self.parameters: dict[str, object] = {}
         self.stages: list[tuple[str, float | None]] = []
         self._calls = calls
 

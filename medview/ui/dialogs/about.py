@@ -22,7 +22,8 @@ LIBRARIES = (
     "pydicom", "highdicom", "pillow", "python-gdcm", "pyjpegls", "pylibjpeg",
     "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "connected-components-3d",
     "pyzipper", "imagecodecs", "av", "torch", "monai", "scikit-learn", "safetensors", "nilearn",
-    "jinja2", "reportlab", "psygnal", "platformdirs",
+    "jinja2", "reportlab", "psygnal", "platformdirs", "h5py", "requests", "urllib3", "psutil",
+    "captum",
 )  # fmt: skip
 
 _PURPOSE = (

@@ -32,10 +32,11 @@ from medview.inference.engines import paired
 from medview.inference.engines.labelled import labelled_result
 from medview.inference.engines.network import load_trained, read_flips, read_metadata
 from medview.inference.engines.patches import Asked
+from medview.inference.engines.planes import picture_at
 from medview.inference.engines.slab import Wishes
 from medview.inference.engines.tiles import Segmented, TileRecipe, segment
 from medview.inference.networks.averaging import FlipAverage
-from medview.inference.networks.readings import FlatRecipe, Picture, class_map, flat_recipe
+from medview.inference.networks.readings import FlatRecipe, class_map, flat_recipe
 
 
 class Engine:
@@ -95,7 +96,7 @@ class SliceEngine:
         labels = np.zeros(volume.geometry.shape, dtype=np.uint8)
         for k, plane in enumerate(labels):
             context.progress("Segmenting", 0.97 * k / len(labels))
-            picture = _picture(volume, k)
+            picture = picture_at(volume, k)
             if k not in volume.empty_slices and picture.min() < picture.max():
                 plane[...] = class_map(network, picture, recipe)
         context.progress("Measuring", 0.98)
@@ -204,20 +205,6 @@ class _LogChances(nn.Module):
         """Give (N, classes, x, y...) from (N, C, x, y...)."""
         chances: torch.Tensor = self.average(image)
         return chances.clamp(min=1e-7).log()
-
-
-def _picture(volume: Volume, k: int) -> Picture:
-    """Slice k as it is looked at: real-world values, bright where the screen is, padding dark."""
-    stored = volume.voxels[k]
-    if volume.channels > 1:
-        return np.asarray(stored)
-    values = volume.value_of(stored)
-    if volume.inverted:
-        values = -values
-    hidden = volume.is_padding(stored) | ~np.isfinite(values)
-    if hidden.any():
-        values[hidden] = 0.0 if hidden.all() else values[~hidden].min()
-    return values
 
 
 def _largest(labels: LabelArray) -> LabelArray:

@@ -48,6 +48,7 @@ def test_result_follows_its_schema_to_the_key(validate: Any) -> None:
         {
             "id": "m", "version": "1", "weights_sha256": "ab12" * 16, "device": "cpu",
             "seconds": 2.5, "fallbacks": ["on the processor"], "out_of_scope": ["too young"],
+            "parameters": {}, "threshold": None, "voxels_sha256": [],
         }
     ]  # fmt: skip
     (told,) = result["findings"]

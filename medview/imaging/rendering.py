@@ -210,9 +210,13 @@ def shrink(image: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
     if factor == 1:
         return image
     rows, columns = rows // factor, columns // factor
-    cut = image[: rows * factor, : columns * factor]
-    blocks = cut.reshape(rows, factor, columns, factor, *image.shape[2:])
-    mean = blocks.mean(axis=(1, 3), dtype=np.float32)
+    # Slices across a stack lie scattered in memory: gathered once, then added up in order.
+    cut = np.ascontiguousarray(image[: rows * factor, : columns * factor])
+    total = np.zeros((rows, columns, *image.shape[2:]), dtype=np.float32)
+    for row in range(factor):
+        for column in range(factor):
+            total += cut[row::factor, column::factor]
+    mean = total / np.float32(factor * factor)
     whole = mean if image.dtype.kind == "f" else np.rint(mean)
     result: npt.NDArray[Any] = whole.astype(image.dtype)
     return result

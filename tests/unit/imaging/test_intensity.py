@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medview.imaging.intensity import normalise, percentile_zscore
+from medview.imaging.intensity import normalise, otsu_threshold, percentile_zscore, value_range
 
 SCAN = np.random.default_rng(0).gamma(2.0, 100.0, (20, 20, 20))
 
@@ -40,3 +40,16 @@ def test_the_block_of_a_model_folder_names_the_method():
     np.testing.assert_array_equal(normalise(SCAN, block), percentile_zscore(SCAN, 1, 98))
     with pytest.raises(ValueError, match="unknown intensity method"):
         normalise(SCAN, {"method": "magic"})
+
+
+def test_a_range_is_cut_off_at_its_ends_and_one_that_holds_nothing_is_refused():
+    np.testing.assert_allclose(value_range([-2000, -1000, 0, 1000, 9000], -1000, 1000),
+                               [0, 0, 0.5, 1, 1])  # fmt: skip
+    with pytest.raises(ValueError, match="holds nothing"):
+        value_range([1, 2], 5, 5)
+
+
+def test_numbers_of_two_kinds_are_split_in_the_gap_and_no_numbers_are_refused():
+    assert 10 < otsu_threshold([0, 1, 2, 10] * 50 + [90, 95, 99] * 50) < 90
+    with pytest.raises(ValueError, match="no numbers"):
+        otsu_threshold(np.empty(0))

@@ -373,7 +373,7 @@ def _planes(draft: _Draft, scale: Scale) -> tuple[PlanePlan, ...]:
             planes.append(PlanePlan(None, PixelFormat("", 0, 0, scale.dtype), instance_uid=uid))
             continue
         rescale = rescale_of(frame.values)
-        clip = len(frame.times_s) > 1
+        clip = bool(frame.times_s)
         picture = frame.pictures[k] if frame.pictures else k if clip else frame.number
         direct = frame.offset >= 0
         planes.append(

@@ -65,9 +65,9 @@ class Frame:
     """One picture of an instance. Without `form` its pixels cannot be read.
 
     A clip is one frame with `times_s`, for all its pictures, or for those that `pictures` numbers
-    where an object holds several clips. `tolerated` is what the reader
-    should hear of, `notes` what else there is to say. `curves` are its VOI LUTs, `mappings` its
-    real-world value maps, `offered` other scales of its values.
+    where an object holds several clips. `tolerated` is what the reader should hear of, `notes` what
+    else there is to say. `curves` are its VOI LUTs, `mappings` its real-world value maps, `offered`
+    other scales of its values.
     """
 
     instance: Instance
@@ -210,7 +210,9 @@ def _many(instance: Instance, values: Values, form: PixelFormat, ds: Dataset) ->
     moving = is_moving(values) or values.get("Modality") not in SLICED
     if form.frames > 1 and moving and not is_paged(ds) and not any(places):
         runs = runs_of(values, ds, form.frames)
-        return [_clip(instance, _agreed(merged), form, ds, run) for run in runs]
+        return [
+            _clip(instance, _agreed([merged[n] for n in run.frames]), form, ds, run) for run in runs
+        ]
     direct = _is_direct(form)
     return [
         Frame(

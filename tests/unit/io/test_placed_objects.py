@@ -197,6 +197,14 @@ def test_detectors_that_count_together_are_clips_of_their_own(tmp_path: Path) ->
         assert f"Detector {detector + 1}" in clip.pictures.notes
 
 
+def test_detectors_that_counted_once_show_each_their_own_picture(tmp_path: Path) -> None:
+    stored = nuclear(tmp_path / "n", "DYNAMIC", 3, DetectorVector=[1, 2, 3])
+    clips = opened(tmp_path / "n")[1].clips
+    assert len(clips) == 3
+    for clip, picture in zip(clips, stored, strict=True):
+        assert np.array_equal(clip.pictures.voxels, picture[np.newaxis])
+
+
 def write_slices(folder: Path, slices: list[Dataset]) -> None:
     """The slices as files with identifiers of their own."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -71,6 +71,11 @@ class Instance:
         """The file, or the archive that holds it."""
         return Path(self.file)
 
+    @property
+    def shown(self) -> Path:
+        """What it is called where something is told of it."""
+        return self.path / self.member if self.member else self.path
+
     def __repr__(self) -> str:
         return f"Instance(frames={self.frames})"
 

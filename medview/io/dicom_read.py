@@ -124,13 +124,11 @@ def _all_frames(
 
 
 def _problem(instance: Instance, error: ReadError) -> Problem:
-    path = instance.path / instance.member if instance.member else instance.path
-    return Problem(path, error.user_text, Severity.REFUSED, error.hint or ASK_AGAIN)
+    return Problem(instance.shown, error.user_text, Severity.REFUSED, error.hint or ASK_AGAIN)
 
 
 def _warning(instance: Instance, text: str) -> Problem:
-    path = instance.path / instance.member if instance.member else instance.path
-    return Problem(path, text, Severity.WARNING, "Check the clip against its source")
+    return Problem(instance.shown, text, Severity.WARNING, "Check the clip against its source")
 
 
 def _placed(frames: Sequence[Frame]) -> list[_Draft]:

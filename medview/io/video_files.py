@@ -60,8 +60,7 @@ def plan_video(series: Series, password: str = "") -> SeriesPlan:
         notes=(*tolerated, *found.notes),
         password=password,
     )
-    shown = instance.path / instance.member if instance.member else instance.path
-    problems = tuple(Problem(shown, one, Severity.WARNING, _AGAIN) for one in tolerated)
+    problems = tuple(Problem(instance.shown, one, Severity.WARNING, _AGAIN) for one in tolerated)
     return SeriesPlan(series.uid, (volume,), problems)
 
 

@@ -121,5 +121,5 @@ class _Inspection:
 
 
 def _problem(instance: Instance, error: MedviewError) -> Problem:
-    path = instance.path / instance.member if instance.member else instance.path
-    return Problem(path, error.user_text, hint=error.hint or "Ask the sender for another copy")
+    hint = error.hint or "Ask the sender for another copy"
+    return Problem(instance.shown, error.user_text, hint=hint)

@@ -75,8 +75,7 @@ class Planning:
             self._on_error(error)
             return
         file = self._files[at]
-        path = file.path / file.member if file.member else file.path
-        self._lost[at] = Problem(path, error.user_text, Severity.REFUSED, error.hint)
+        self._lost[at] = Problem(file.shown, error.user_text, Severity.REFUSED, error.hint)
         if all(number in self._lost for number in range(len(self._series.instances))):
             self._on_error(error)
         else:

@@ -59,8 +59,8 @@ class Twins:
         """Nothing is known of the twins: what is open stays, and the reader hears of it."""
         if isinstance(error, Cancelled):
             return
-        path = pair[1][1][0].path
-        self._workspace.problems.append(Problem(path, f"{_UNTOLD}: {error.user_text}", hint=_HINT))
+        shown = pair[1][1][0].shown
+        self._workspace.problems.append(Problem(shown, f"{_UNTOLD}: {error.user_text}", hint=_HINT))
         self._workspace.notify(Level.WARNING, _UNTOLD, _HINT, "study.problems")
 
     def _images(self, study_uid: str) -> dict[str, tuple[Series, Image]]:
@@ -77,12 +77,11 @@ class Twins:
         if there is None:
             return False
         open_already = there[1][0]
-        return (open_already.path, open_already.member) != (instance.path, instance.member)
+        return (open_already.file, open_already.member) != (instance.file, instance.member)
 
     def _tell(self, pairs: list[Pair]) -> None:
         for (series, _), (_, (instance, _)) in pairs:
-            path = instance.path / instance.member if instance.member else instance.path
-            problem = Problem(path, _REASON, hint=_HINT, kind=ProblemKind.CONFLICT)
+            problem = Problem(instance.shown, _REASON, hint=_HINT, kind=ProblemKind.CONFLICT)
             self._workspace.problems.append(problem)
             if any(
                 series.uid == one.uid for s in self._workspace.studies.values() for one in s.series

@@ -110,6 +110,7 @@ def _uptake(frames: Sequence[Frame], password: str, look: Look) -> Uptake | None
     """SUV of a PET series, whose facts about the patient and dose are those of any of its files."""
     instance = frames[0].instance
     ds = data_sets([instance], password, look).get((instance.file, instance.member))
+    look(None)
     if not isinstance(ds, Dataset):
         return Uptake(notes=("No SUV: the header cannot be read",))
     try:

@@ -23,7 +23,7 @@ from medview.core.volume import ValueScale, Volume, Window
 #: What to do about a file that cannot be read, where nothing better is known.
 ASK_AGAIN = "Ask the sender for another copy or another format"
 
-#: Told which file of a series is looked at next, None when it is no longer a single one.
+#: Told which file of a series is looked at next, None when it is no longer a single one but all.
 Look = Callable[[Instance | None], object]
 
 

@@ -70,25 +70,31 @@ def plan_by_steps(
     password: str = "",
     companions: Sequence[Series] = (),
     lost: Collection[int] = (),
+    apart: Collection[int] = (),
 ) -> SeriesPlan:
     """As `plan`, telling `step` which file is looked at: see `io.plan.planned_files`.
 
-    Files in `lost` are left alone; the places of slices among them stay empty.
+    Files in `lost` are left alone; the places of slices among them stay empty. Those in `apart`
+    are as if they were not there. The step after the last file is their grouping.
     """
     files = planned_files(series, companions)
     gone = frozenset(files[number] for number in lost)
-    known = [
-        replace(one, instances=tuple(file for file in one.instances if file not in gone))
-        for one in companions
-    ]
-    return plan(series, password, known, _numbered(step, files), gone)
+    away = frozenset(files[number] for number in apart)
+    known = [_without(one, gone | away) for one in companions]
+    return plan(_without(series, away), password, known, _numbered(step, files), gone)
+
+
+def _without(series: Series, files: Collection[Instance]) -> Series:
+    if not files:
+        return series
+    return replace(series, instances=tuple(one for one in series.instances if one not in files))
 
 
 def _numbered(step: Callable[[int], object], files: Sequence[Instance]) -> Look:
-    numbers = {(file.path, file.member): number for number, file in enumerate(files)}
+    numbers = {(file.file, file.member): number for number, file in enumerate(files)}
 
     def look(file: Instance | None) -> None:
-        step(len(files) if file is None else numbers[file.path, file.member])
+        step(len(files) if file is None else numbers[file.file, file.member])
 
     return look
 

@@ -123,8 +123,11 @@ def maps_of_study(
     An object that cannot be read maps nothing.
     """
     instances = [one for series in companions for one in series.instances if is_map(one)]
+    headers = data_sets(instances, password, look)
     found: dict[str, list[Mapping]] = {}
-    for ds in data_sets(instances, password, look).values():
+    for instance in instances:
+        look(instance)
+        ds = headers.get((instance.file, instance.member))
         if not isinstance(ds, Dataset):
             continue
         with suppress(ReadError), damage_refused("The real-world value map is damaged"):

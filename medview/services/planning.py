@@ -1,15 +1,16 @@
 """Planning: what reading a series will give, worked out by an import worker that may be lost.
 
 A file that kills its worker, or keeps it busy too long, costs itself: it is a problem of the plan,
-and the plan is made again without it.
+and the plan is made again without it. Where files do so only together, when they are grouped, the
+one without which the others can be planned is searched for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from medview.core.errors import Cancelled, MedviewError
+from medview.core.errors import MedviewError
 from medview.core.study import Problem, Series, Severity
 from medview.io.plan import SeriesPlan, planned_files
 from medview.services.lanes import LostAtError
@@ -18,6 +19,32 @@ from medview.services.tasks import Task, Tasks
 #: What one file may take of the processor, and in all. Headers of objects with many thousand
 #: frames, and series of many thousand files, take seconds.
 _FILE_CPU_S, _FILE_WALL_S = 30.0, 120.0
+
+#: So many files are searched for; where more are at fault it is no longer a matter of files.
+_MOST_APART = 3
+
+
+@dataclass
+class _Search:
+    """Which of `files` is at fault: the first `good` of them can be planned, the first `bad` not.
+
+    `error` is what befell those.
+    """
+
+    files: tuple[int, ...]
+    good: int
+    bad: int
+    error: MedviewError
+
+    @property
+    def middle(self) -> int:
+        """So many are tried next."""
+        return (self.good + self.bad) // 2
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Those that are not there meanwhile."""
+        return self.files[self.middle :]
 
 
 class Planning:
@@ -43,7 +70,10 @@ class Planning:
         self._on_done = on_done
         self._on_error = on_error
         self._files = planned_files(series, companions)
-        self._lost: dict[int, Problem] = {}
+        self._gone: dict[int, Problem] = {}
+        #: Those of them whose place in the series is lost as well.
+        self._apart: set[int] = set()
+        self._search: _Search | None = None
         self._task = self._ask()
 
     def cancel(self) -> None:
@@ -52,31 +82,59 @@ class Planning:
             self._task.cancel()
 
     def _ask(self) -> Task:
+        left_out = () if self._search is None else self._search.left_out
         return self._tasks.call_import(
             "medview.io.reading:plan_by_steps",
             self._series,
             self._password,
             self._companions,
-            tuple(self._lost),
+            tuple(self._gone.keys() - self._apart),
+            (*self._apart, *left_out),
             on_done=self._planned,
-            on_error=self._narrow,
+            on_error=self._failed,
             timeout_s=_FILE_WALL_S,
             step_cpu_s=_FILE_CPU_S,
         )
 
     def _planned(self, plan: SeriesPlan) -> None:
-        self._on_done(replace(plan, problems=(*self._lost.values(), *plan.problems)))
-
-    def _narrow(self, error: MedviewError) -> None:
-        """One file cost its worker: the plan is made without it."""
-        at = error.at if isinstance(error, LostAtError) else len(self._files)
-        known = at in self._lost or at >= len(self._files)
-        if known or isinstance(error, Cancelled):
-            self._on_error(error)
+        if self._search is not None:
+            self._search.good = self._search.middle
+            self._narrow(self._search)
             return
-        file = self._files[at]
-        self._lost[at] = Problem(file.shown, error.user_text, Severity.REFUSED, error.hint)
-        if all(number in self._lost for number in range(len(self._series.instances))):
+        gone = (self._gone[number] for number in sorted(self._gone))
+        self._on_done(replace(plan, problems=(*gone, *plan.problems)))
+
+    def _failed(self, error: MedviewError) -> None:
+        """A file, or all of them together, cost the worker."""
+        if not isinstance(error, LostAtError) or error.at in self._gone:
+            self._on_error(error)
+        elif error.at < len(self._files):
+            self._lose(error.at, error)
+        elif self._search is not None:
+            self._search.bad, self._search.error = self._search.middle, error
+            self._narrow(self._search)
+        elif len(self._apart) == _MOST_APART:
+            self._on_error(error)
+        else:
+            files = tuple(n for n in range(len(self._files)) if n not in self._gone)
+            self._search = _Search(files, 0, len(files), error)
+            self._narrow(self._search)
+
+    def _narrow(self, search: _Search) -> None:
+        """Try fewer files or more, until one is left that makes the difference."""
+        if search.bad - search.good > 1:
+            self._task = self._ask()
+            return
+        number = search.files[search.good]
+        self._apart.add(number)
+        self._lose(number, search.error)
+
+    def _lose(self, number: int, error: MedviewError) -> None:
+        """The plan is made without that file."""
+        self._search = None
+        shown = self._files[number].shown
+        self._gone[number] = Problem(shown, error.user_text, Severity.REFUSED, error.hint)
+        if all(number in self._gone for number in range(len(self._series.instances))):
             self._on_error(error)
         else:
             self._task = self._ask()

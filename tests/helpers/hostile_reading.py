@@ -2,15 +2,16 @@
 
 `kill-scan` in the name of a file ends the worker that looks at its header, `busy-scan` keeps it
 busy; `kill-fill` and `busy-fill` do so when pixels are read. As a Series Description, `scan`,
-`sort` and `plan` with these words in front are dangerous wherever the header comes from: when it
-is read, when it is sorted among others, when its frames are worked out.
+`sort`, `plan` and `group` with these words in front are dangerous wherever the header comes from:
+when it is read, when it is sorted among others, when its frames are worked out, when they are
+gathered to volumes with others.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from medview.core.study import Instance
 from medview.io import dicom_read, filling, scan
 from medview.io.found import Record
+from medview.io.frames import Frame
 from medview.io.repeats import Headers
 from medview.io.tree import Tree
 
@@ -66,8 +68,18 @@ def _dangerous_planning(frames_of: Callable[..., Any]) -> Callable[..., Any]:
     return frames
 
 
+def _dangerous_grouping(placed: Callable[..., Any]) -> Callable[..., Any]:
+    def grouped(frames: Sequence[Frame]) -> Any:
+        for frame in frames:
+            _meet(frame.values.get("SeriesDescription", ""), "group")
+        return placed(frames)
+
+    return grouped
+
+
 for module, purpose in ((scan, "scan"), (filling, "fill")):
     _replace(module, "open_file", partial(_dangerous, purpose))
 _replace(Headers, "read", _dangerous_header)
 _replace(Tree, "add", _dangerous_sorting)
 _replace(dicom_read, "frames_of", _dangerous_planning)
+_replace(dicom_read, "_placed", _dangerous_grouping)

@@ -26,7 +26,7 @@ def tasks() -> Iterator[Tasks]:
     made.close()
 
 
-@pytest.mark.parametrize("purpose", ["scan", "sort", "plan", "fill"])
+@pytest.mark.parametrize("purpose", ["scan", "sort", "plan", "group", "fill"])
 @pytest.mark.parametrize("fate", ["kill", "busy"])
 def test_a_file_that_costs_its_worker_costs_its_slice(
     tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: str, purpose: str

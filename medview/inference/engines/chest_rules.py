@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from medview.core import codes
 from medview.core.codes import Code
@@ -34,18 +33,15 @@ _THICK_MM = 3.0
 class Engine:
     """Segments and findings of a chest by `imaging.chest_ct`."""
 
-    def __init__(self, card: ModelCard, folder: Path) -> None:
+    def __init__(self, card: ModelCard, rules: Mapping[str, Any]) -> None:
         self.card = card
-        self._file = folder / card.weights
-        self._emphysema_hu = 0.0
-
-    def load(self, device: str) -> None:  # noqa: ARG002  (rules need no device)
-        """Read the rules; ModelError for rules that this engine does not know."""
-        rules = json.loads(self._file.read_text(encoding="utf-8"))
         value = rules.get("emphysema_below_hu")
         if set(rules) != {"find", "emphysema_below_hu"} or type(value) not in (int, float):
-            raise ModelError(f"The rules of {self.card.title} are not known.")
+            raise ModelError(f"The rules of {card.title} are not known.")
         self._emphysema_hu = float(value)
+
+    def load(self, device: str) -> None:
+        """Nothing is left to read, and rules need no device."""
 
     def unload(self) -> None:
         """Nothing is held."""

@@ -6,9 +6,7 @@ The rules lie in the model folder as JSON, checked by hash like any weights:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -40,21 +38,15 @@ _SAMPLES = 1 << 20
 class Engine:
     """Everything above a threshold that hangs together, holes filled: one segment, its volume."""
 
-    def __init__(self, card: ModelCard, folder: Path) -> None:
+    def __init__(self, card: ModelCard, rules: Mapping[str, Any]) -> None:
         self.card = card
-        self._file = folder / card.weights
-        self._above_hu = 0.0
-
-    def load(self, device: str) -> None:  # noqa: ARG002  (rules need no device)
-        """Read the rules; ModelError for rules that this engine does not know."""
-        try:
-            rules = json.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"The rules of {self.card.title} cannot be read.") from error
         wrong = _wrong_rules(rules)
         if wrong:
-            raise ModelError(f"The rules of {self.card.title} are not known: {', '.join(wrong)}.")
+            raise ModelError(f"The rules of {card.title} are not known: {', '.join(wrong)}.")
         self._above_hu = float(rules["ct_above_hu"])
+
+    def load(self, device: str) -> None:
+        """Nothing is left to read, and rules need no device."""
 
     def unload(self) -> None:
         """Nothing is held."""
@@ -147,10 +139,8 @@ def _enclosed(plane: Mask) -> Mask:
     return result
 
 
-def _wrong_rules(rules: Any) -> list[str]:
+def _wrong_rules(rules: Mapping[str, Any]) -> list[str]:
     """Names of rules that are missing, unknown or not as they should be."""
-    if not isinstance(rules, dict):
-        return ["not an object"]
     wrong = set(rules) ^ {"ct_above_hu", *_WORDS}
     wrong |= {name for name, word in _WORDS.items() if rules.get(name) != word}
     if type(rules.get("ct_above_hu")) not in (int, float):

@@ -17,6 +17,7 @@ from medview.core.geometry import Geometry
 from medview.core.jobs import InferenceResult
 from medview.core.volume import Volume
 from medview.inference.catalog import load_card
+from medview.inference.engines import rules
 from medview.inference.engines.threshold import Engine, _enclosed
 
 
@@ -43,8 +44,8 @@ class Context:
 @pytest.fixture
 def engine(resources: Path) -> Engine:
     folder = resources / "models" / "threshold_body"
-    made = Engine(load_card(folder), folder)
-    made.load("cpu")
+    made = rules.engine(load_card(folder), folder)
+    assert isinstance(made, Engine)
     return made
 
 
@@ -136,7 +137,7 @@ def test_progress_is_told_and_cancel_heard(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    "rules",
+    "text",
     [
         "{",
         "[]",
@@ -148,12 +149,11 @@ def test_progress_is_told_and_cancel_heard(engine: Engine) -> None:
         ),
     ],
 )
-def test_rules_that_are_not_known_are_refused(resources: Path, tmp_path: Path, rules: str) -> None:
+def test_rules_that_are_not_known_are_refused(resources: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "rules.json").write_text(rules)
-    engine = Engine(load_card(resources / "models" / "threshold_body"), tmp_path)
+    (tmp_path / "models" / "rules.json").write_text(text)
     with pytest.raises(ModelError):
-        engine.load("cpu")
+        rules.engine(load_card(resources / "models" / "threshold_body"), tmp_path)
 
 
 def test_holes_are_those_that_another_program_finds() -> None:

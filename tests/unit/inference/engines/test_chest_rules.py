@@ -225,6 +225,19 @@ def test_what_is_no_ct_is_refused_and_unstated_units_are_marked() -> None:
     assert "does not state" in run(volume(chest(), unit="1")).out_of_scope[0]
 
 
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"find": "chest_ct"}', '{"find": ["chest_ct"]}', "[" * 100_000, None]
+)
+def test_rules_that_cannot_be_read_or_are_not_known_are_refused(
+    card: ModelCard, tmp_path: Path, text: str | None
+) -> None:
+    if text is not None:
+        (tmp_path / card.weights).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / card.weights).write_text(text)
+    with pytest.raises(ModelError):
+        engine(card, tmp_path)
+
+
 def test_it_stops_when_asked(card: ModelCard) -> None:
     made = engine(card, _folder())
     made.load("cpu")

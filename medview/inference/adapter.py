@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,14 @@ import numpy.typing as npt
 from medview.core.clip import Clip
 from medview.core.errors import ModelError
 from medview.core.findings import Provenance
+from medview.core.geometry import Geometry
 from medview.core.jobs import InferenceResult
 from medview.core.maps import MapKind
 from medview.core.models import ModelCard
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
+
+T = TypeVar("T")
 
 
 class Context(Protocol):
@@ -125,6 +128,41 @@ def wanted_threshold(context: Context, card: ModelCard, default: float = 0.5) ->
     return float(value)
 
 
+def loaded(part: T | None, card: ModelCard) -> T:
+    """A part of a model that `load` made; ModelError naming the model where there is none."""
+    if part is None:
+        raise ModelError(f"{card.title or card.id} is not loaded.")
+    return part
+
+
+def refuse_colour(volume: Volume) -> None:
+    """Raise ModelError for coloured pictures, which a model of grey values cannot look at."""
+    if volume.channels != 1:
+        raise ModelError("The model looks at grey images, not at coloured ones.")
+
+
+def refuse_placeless(geometry: Geometry) -> None:
+    """Raise ModelError where an image does not say where in the patient it lies."""
+    if not geometry.in_patient_space:
+        raise ModelError("The image does not say where in the patient it lies.")
+
+
+def refuse_other_than_volume(volume: Volume) -> None:
+    """Raise ModelError for what is no grey volume with a place in the patient."""
+    refuse_colour(volume)
+    if min(volume.geometry.shape) < 2:
+        raise ModelError("The model looks at volumes, not at single pictures.")
+    refuse_placeless(volume.geometry)
+
+
+def not_finite(name: str = "The network") -> ModelError:
+    """The error for an answer with NaN or infinity in it."""
+    return ModelError(
+        f"{name} gave numbers that are not finite; its result is refused.",
+        hint="Try again on the processor, or another model.",
+    )
+
+
 def refuse_not_finite(probabilities: npt.NDArray[Any], card: ModelCard) -> None:
     """Raise ModelError naming the model if its output holds NaN or infinity.
 
@@ -132,7 +170,4 @@ def refuse_not_finite(probabilities: npt.NDArray[Any], card: ModelCard) -> None:
     """
     # One sum finds both: NaN and infinity survive addition, and nothing is allocated.
     if not np.isfinite(np.sum(probabilities, dtype=np.float64)):
-        raise ModelError(
-            f"{card.title or card.id} gave numbers that are not finite; its result is refused.",
-            hint="Try again on the processor, or another model.",
-        )
+        raise not_finite(card.title or card.id)

@@ -35,7 +35,7 @@ class Engine:
 
     def __init__(self, card: ModelCard, rules: Mapping[str, Any]) -> None:
         self.card = card
-        value = rules.get("emphysema_below_hu")
+        value: Any = rules.get("emphysema_below_hu")
         if set(rules) != {"find", "emphysema_below_hu"} or type(value) not in (int, float):
             raise ModelError(f"The rules of {card.title} are not known.")
         self._emphysema_hu = float(value)

@@ -20,7 +20,9 @@ from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.inference.adapter import (
     Context,
+    loaded,
     refuse_not_finite,
+    refuse_other_than_volume,
     wanted_maps,
     wanted_threshold,
 )
@@ -105,7 +107,7 @@ class _Solid:
     def looks(self, volume: Volume, context: Context) -> Looks:
         context.progress("Looking")
         model = self._model
-        model.refuse(volume)
+        refuse_other_than_volume(volume)
         logits = ask(
             FlipMean(model.network, model.flips), model.input_on(volume, self._grid(volume))
         )
@@ -164,9 +166,7 @@ class Engine:
     ) -> InferenceResult:
         """Findings with probabilities; ModelError where there is no picture to look at."""
         del series, study  # what the headers say was weighed before
-        classifier = self._classifier
-        if classifier is None:
-            raise ModelError(f"{self.card.title} is not loaded.")
+        classifier = loaded(self._classifier, self.card)
         looks = classifier.looks(volume, context)
         if not looks.places:
             raise ModelError("The image holds nothing that could be looked at.")

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from medview.core.codes import COUNT, LENGTH, MILLIMETRE, NO_UNIT
-from medview.core.errors import ModelError
 from medview.core.findings import Finding, Measurement, PictureBox, Point
 from medview.core.geometry import FloatArray, Geometry
 from medview.core.jobs import InferenceResult
@@ -21,7 +20,9 @@ from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.inference.adapter import (
     Context,
+    loaded,
     refuse_not_finite,
+    refuse_other_than_volume,
     wanted_maps,
     wanted_threshold,
 )
@@ -133,7 +134,7 @@ class _Solid:
 
     def objects(self, volume: Volume, context: Context) -> list[Found]:
         model = self._model
-        model.refuse(volume)
+        refuse_other_than_volume(volume)
         grid = model.grid_over(volume)
         context.progress("Preparing the volume")
         image = model.input_on(volume, grid)
@@ -227,9 +228,7 @@ class Engine:
     ) -> InferenceResult:
         """Boxes on the volume; a note where nothing is probable enough."""
         del series, study  # what the headers say was weighed before
-        detector = self._detector
-        if detector is None:
-            raise ModelError(f"{self.card.title} is not loaded.")
+        detector = loaded(self._detector, self.card)
         default = float(detector.decoding.get("least_score", _DEFAULT_THRESHOLD))
         threshold = wanted_threshold(context, self.card, default)
         objects = detector.objects(volume, context)[:_MOST]

@@ -17,6 +17,7 @@ from medview.core.volume import Volume
 from medview.imaging.arg_max import Line, line
 from medview.imaging.crops import axes_of
 from medview.imaging.resample import resample_values
+from medview.inference.adapter import refuse_placeless
 
 FloatMap = npt.NDArray[np.float32]
 
@@ -96,8 +97,7 @@ def _aligned(
     """For each of the network's axes the nearest of the volume's, and whether it is turned."""
     if not orientation:
         return (0, 1, 2), (False, False, False)
-    if not geometry.in_patient_space:
-        raise ModelError("The image does not say where in the patient it lies.")
+    refuse_placeless(geometry)
     steps = geometry.affine[:3, :3]
     cosines = axes_of(orientation).T @ (steps / np.linalg.norm(steps, axis=0))
     a, b, c = max(

@@ -22,7 +22,7 @@ from medview.core.models import ModelCard, OutputChannel
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
-from medview.inference.adapter import Context, refuse_not_finite, wanted_maps
+from medview.inference.adapter import Context, loaded, refuse_not_finite, wanted_maps
 from medview.inference.engines.planes import FlatModel, patient_box
 from medview.inference.networks.averaging import unsureness
 from medview.inference.networks.readings import object_maps, objects_of
@@ -71,9 +71,7 @@ class Engine:
     ) -> InferenceResult:
         """Numbered objects on the volume's grid, counted and measured."""
         del series, study  # what the headers say was weighed before
-        model = self._model
-        if model is None:
-            raise ModelError(f"{self.card.title} is not loaded.")
+        model = loaded(self._model, self.card)
         labels = np.zeros(volume.geometry.shape, np.uint16)
         inside = np.zeros(volume.geometry.shape, np.float16)
         objects: list[_Object] = []

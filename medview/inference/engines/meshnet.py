@@ -22,7 +22,7 @@ from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.imaging.crops import axes_of, crop_grid
 from medview.imaging.resample import resample_labels, resample_values
-from medview.inference.adapter import Context
+from medview.inference.adapter import Context, loaded, refuse_other_than_volume
 from medview.inference.engines.labelled import labelled_result
 from medview.inference.engines.tensors import load_tensors
 from medview.inference.formats.described import read_json
@@ -64,19 +64,13 @@ class Engine:
     ) -> InferenceResult:
         """Conform the head, ask the network, and bring its labels back to the image's grid."""
         del series, study
-        if self._network is None:
-            raise ModelError(f"{self.card.title} is not loaded.")
-        if volume.channels != 1 or min(volume.geometry.shape) < 2:
-            raise ModelError("The model looks at grey volumes, not at single or coloured pictures.")
-        if not volume.geometry.in_patient_space:
-            raise ModelError("The image does not say where in the patient it lies.")
+        network = loaded(self._network, self.card)
+        refuse_other_than_volume(volume)
         started = time.perf_counter()
         context.progress("Bringing the head to 1 mm")
         grid = conformed(volume.geometry)
         image = scaled(_values_on(volume, grid))
-        labels = self._network.labels(
-            image, lambda done: context.progress("Segmenting the head", done)
-        )
+        labels = network.labels(image, lambda done: context.progress("Segmenting the head", done))
         context.progress("Bringing labels to the image")
         own = resample_labels(labels, grid, volume.geometry)
         result = labelled_result(self.card, volume, own, context, _notes(volume.geometry))

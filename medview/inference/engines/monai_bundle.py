@@ -28,7 +28,7 @@ from medview.core.segmentation import LabelArray, as_labels
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.imaging.resample import resample_labels
-from medview.inference.adapter import Context, refuse_not_finite
+from medview.inference.adapter import Context, loaded, refuse_not_finite, refuse_placeless
 from medview.inference.engines.labelled import classified_result, labelled_result
 from medview.inference.engines.tensors import load_tensors
 from medview.inference.formats.described import read_json
@@ -83,16 +83,13 @@ class Engine:
     ) -> InferenceResult:
         """Give the image to the bundle, and its answer the image's grid."""
         del series, study
-        if self._network is None:
-            raise ModelError(f"{self.card.title} is not loaded.")
-        if not volume.geometry.in_patient_space and len(self.card.inputs.patch_shape) == 3:
-            raise ModelError("The image does not say where in the patient it lies.")
+        network = loaded(self._network, self.card)
+        if len(self.card.inputs.patch_shape) == 3:
+            refuse_placeless(volume.geometry)
         started = time.perf_counter()
-        hook = self._network.register_forward_pre_hook(
-            lambda *_: context.progress("Asking the network")
-        )
+        hook = network.register_forward_pre_hook(lambda *_: context.progress("Asking the network"))
         try:
-            answer = self._answer(volume, context)
+            answer = self._answer(network, volume, context)
         except (MedviewError, Cancelled, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # transforms of others fail in ways of their own
@@ -144,9 +141,8 @@ class Engine:
             ) from error
         return network
 
-    def _answer(self, volume: Volume, context: Context) -> torch.Tensor:
+    def _answer(self, network: nn.Module, volume: Volume, context: Context) -> torch.Tensor:
         """What the bundle makes of the image: channels first, spatial axes x, y, z."""
-        assert self._network is not None  # noqa: S101  (run has looked)
         context.progress("Preparing the image")
         name = _input_name(self._folder)
         data: dict[str, Any] = {name: _image(volume, len(self.card.inputs.patch_shape))}
@@ -154,11 +150,7 @@ class Engine:
         image = data[name]
         with torch.inference_mode():
             batch = image[None].to(self._device)
-            found = (
-                self._network(batch)
-                if self._inferer is None
-                else self._inferer(batch, self._network)
-            )
+            found = network(batch) if self._inferer is None else self._inferer(batch, network)
         while isinstance(found, tuple | list):
             found = found[0]
         context.progress("Bringing the answer to the image")

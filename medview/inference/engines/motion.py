@@ -36,7 +36,7 @@ from medview.imaging.motion import (
     small,
 )
 from medview.imaging.tracks import curves_of, events_of, scale_at
-from medview.inference.adapter import Context, refuse_not_finite
+from medview.inference.adapter import Context, loaded, refuse_not_finite
 from medview.inference.engines.network import load_trained, read_metadata
 from medview.inference.networks.readings import flat_recipe, motion_between
 
@@ -86,9 +86,8 @@ class Engine:
         return self._overview(clip, cuts, context)
 
     def _between(self, first: Picture, second: Picture) -> npt.NDArray[np.float32]:
-        if self._network is None:
-            raise ModelError("The model is not loaded.")
-        motion = motion_between(self._network, first, second, self._recipe)
+        network = loaded(self._network, self.card)
+        motion = motion_between(network, first, second, self._recipe)
         refuse_not_finite(motion, self.card)
         return motion
 

@@ -23,7 +23,7 @@ from medview.core.segmentation import as_labels
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.imaging.turned import AS_STORED, Turn
-from medview.inference.adapter import Context
+from medview.inference.adapter import Context, loaded, refuse_colour, refuse_placeless
 from medview.inference.engines.labelled import labelled_result
 from medview.inference.formats.described import read_json
 from medview.inference.formats.nnunet import folds_of, reorients, results_folder
@@ -71,20 +71,19 @@ class Engine:
     ) -> InferenceResult:
         """Labels as the folder's networks give them, on the image's own grid."""
         del series, study
-        if self._predictor is None:
-            raise ModelError(f"{self.card.title} is not loaded.")
+        predictor = loaded(self._predictor, self.card)
         if self.card.inputs.channels != 1:
             raise ModelError(
                 f"{self.card.title} looks at {self.card.inputs.channels} images of a patient at"
                 " once; medview gives it one."
             )
-        if volume.channels != 1 or not volume.geometry.in_patient_space:
-            raise ModelError("The model looks at grey volumes whose place in the patient is known.")
+        refuse_colour(volume)
+        refuse_placeless(volume.geometry)
         started = time.perf_counter()
         context.progress("Preparing the image")
         turn = Turn.to(volume.geometry, _TURNED) if self._reorients else AS_STORED
         image = np.ascontiguousarray(turn.turned(_finite(volume.values())))
-        found = self._predictor.labels(image, turn.spacing_of(volume.geometry), context)
+        found = predictor.labels(image, turn.spacing_of(volume.geometry), context)
         labels = as_labels(turn.undone(found))
         result = labelled_result(self.card, volume, labels, context)
         return replace(result, device=context.device, seconds=time.perf_counter() - started)

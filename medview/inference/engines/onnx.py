@@ -16,7 +16,7 @@ from medview.core.jobs import InferenceResult
 from medview.core.models import ModelCard
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
-from medview.inference.adapter import Context
+from medview.inference.adapter import Context, loaded
 from medview.inference.engines.given import Reading, run_pictures
 
 _QUIET = 3
@@ -28,11 +28,12 @@ class Engine:
     def __init__(self, card: ModelCard, folder: Path) -> None:
         self.card = card
         self._folder = folder
+        self._reading: Reading | None = None
         self._session: Any = None
 
     def load(self, device: str) -> None:
         """Read the network; ModelError where onnxruntime is missing or refuses it."""
-        self._reading = Reading.of(self.card, self._folder)
+        reading = Reading.of(self.card, self._folder)
         try:
             import onnxruntime  # noqa: PLC0415  (an extra: only who has such a model needs it)
         except ImportError as error:
@@ -57,8 +58,8 @@ class Engine:
                 " tensors that lie in other files.",
                 detail=str(error),
             ) from error
-        self._refuse_strange(session.get_inputs())
-        self._session = session
+        self._refuse_strange(session.get_inputs(), reading.channels)
+        self._reading, self._session = reading, session
 
     def unload(self) -> None:
         """Let go of the network."""
@@ -69,22 +70,21 @@ class Engine:
     ) -> InferenceResult:
         """Look at the pictures of a volume."""
         del series, study
-        return run_pictures(self._ask, self.card, self._reading, volume, context)
+        reading = loaded(self._reading, self.card)
+        return run_pictures(self._ask, self.card, reading, volume, context)
 
-    def _refuse_strange(self, inputs: list[Any]) -> None:
+    def _refuse_strange(self, inputs: list[Any], stated: int) -> None:
         """One image in float32 is what medview can give."""
         if len(inputs) != 1 or inputs[0].type != "tensor(float)":
             what = ", ".join(f"{one.name} {one.type}" for one in inputs)
             raise ModelError(f"{self.card.title} takes {what}; medview gives one float32 image.")
         channels = inputs[0].shape[1] if len(inputs[0].shape) > 1 else None
-        if isinstance(channels, int) and channels != self._reading.channels:
+        if isinstance(channels, int) and channels != stated:
             raise ModelError(
-                f"{self.card.title} takes {channels} channels; its card says"
-                f" {self._reading.channels}."
+                f"{self.card.title} takes {channels} channels; its card says {stated}."
             )
 
     def _ask(self, batch: torch.Tensor) -> torch.Tensor:
-        if self._session is None:
-            raise ModelError(f"{self.card.title} is not loaded.")
-        name = self._session.get_inputs()[0].name
-        return torch.from_numpy(self._session.run(None, {name: batch.numpy()})[0])
+        session = loaded(self._session, self.card)
+        name = session.get_inputs()[0].name
+        return torch.from_numpy(session.run(None, {name: batch.numpy()})[0])

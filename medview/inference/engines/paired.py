@@ -34,7 +34,13 @@ from medview.imaging.crops import (
 )
 from medview.imaging.intensity import normalise
 from medview.imaging.localise import HeadPlacement, HeadTemplate, place_head
-from medview.inference.adapter import Context, refuse_not_finite, wanted_maps
+from medview.inference.adapter import (
+    Context,
+    loaded,
+    refuse_not_finite,
+    refuse_other_than_volume,
+    wanted_maps,
+)
 from medview.inference.engines.network import load_network, predict, read_flips, read_metadata
 from medview.inference.engines.proposals import Proposal, SideAnswer
 from medview.inference.head_template import PairedRegion, load_region, load_template
@@ -80,7 +86,7 @@ class Engine:
         """Find the head, then both sides; labels on the volume's grid, volumes in mL."""
         del series, study  # what the headers say was weighed before; here only pixels speak
         started = time.perf_counter()
-        _refuse_other_than_volume(volume)
+        refuse_other_than_volume(volume)
         self._refuse_coarse(volume.geometry)
         name, region = self._region(context)
         template = self._template or load_template(context.resources, name)
@@ -178,9 +184,8 @@ class Engine:
 
     def _ask(self, crop: FloatImage, flips: tuple[int, ...]) -> FloatImage:
         """Class probabilities (C, x, y, z) of a crop, its brightness made the network's."""
-        if self._network is None:
-            raise ModelError(f"{self.card.title} is not loaded.")
-        probabilities = predict(self._network, normalise(crop, self.card.inputs.intensity), flips)
+        network = loaded(self._network, self.card)
+        probabilities = predict(network, normalise(crop, self.card.inputs.intensity), flips)
         refuse_not_finite(probabilities, self.card)
         return probabilities
 
@@ -205,13 +210,6 @@ def _maps(
                 values = side.probabilities[channel.index]
                 name = f"{side.laterality.capitalize()} {channel.label.lower()}"
                 yield ScalarMap(volume.uid, MapKind.PROBABILITY, side.grid, values, (0, 1), name)
-
-
-def _refuse_other_than_volume(volume: Volume) -> None:
-    if volume.channels != 1 or min(volume.geometry.shape) < 2:
-        raise ModelError("The model looks at grey volumes, not at single or coloured pictures.")
-    if not volume.geometry.in_patient_space:
-        raise ModelError("The image does not say where in the patient it lies.")
 
 
 def _without_islands(probabilities: FloatImage) -> FloatImage:

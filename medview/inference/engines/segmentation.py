@@ -27,7 +27,7 @@ from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.imaging.intensity import normalise
 from medview.inference import wire
-from medview.inference.adapter import Context, ModelAdapter, wanted_maps
+from medview.inference.adapter import Context, ModelAdapter, loaded, wanted_maps
 from medview.inference.engines import paired
 from medview.inference.engines.labelled import labelled_result
 from medview.inference.engines.network import load_trained, read_flips, read_metadata
@@ -89,10 +89,8 @@ class SliceEngine:
     ) -> InferenceResult:
         """Look at one slice after the other; those that hold no image or one value stay empty."""
         del series, study  # what the headers say was weighed before; here only pixels speak
-        if self._loaded is None:
-            raise ModelError(f"{self.card.title} is not loaded.")
+        network, recipe = loaded(self._loaded, self.card)
         started = time.perf_counter()
-        network, recipe = self._loaded
         labels = np.zeros(volume.geometry.shape, dtype=np.uint8)
         for k, plane in enumerate(labels):
             context.progress("Segmenting", 0.97 * k / len(labels))
@@ -136,10 +134,9 @@ class VolumeEngine:
     ) -> InferenceResult:
         """Look at all of a grey volume."""
         del series, study
-        if self._asked is None:
-            raise ModelError(f"{self.card.title} is not loaded.")
+        asked = loaded(self._asked, self.card)
         started = time.perf_counter()
-        found = segment(self._asked, volume, self._recipe(), context, self._wishes(context))
+        found = segment(asked, volume, self._recipe(), context, self._wishes(context))
         labels = found.labels
         if self._own.get("keep_largest"):
             context.progress("Finding the largest region", 0.97)

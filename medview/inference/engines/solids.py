@@ -75,13 +75,6 @@ class SolidModel:
         found = attribution(self.network, self.input_on(volume, grid), subject, context)
         return saliency_map(found, grid, volume.uid, finding, context)
 
-    def refuse(self, volume: Volume) -> None:
-        """ModelError for what is no grey volume with a place in the patient."""
-        if volume.channels != 1 or min(volume.geometry.shape) < 2:
-            raise ModelError(f"{self.card.title} looks at grey volumes, not at single pictures.")
-        if not volume.geometry.in_patient_space:
-            raise ModelError("The image does not say where in the patient it lies.")
-
     def _grid(self, volume: Volume, size_mm: npt.ArrayLike) -> Geometry:
         return crop_grid(
             volume.geometry.center_lps_mm,

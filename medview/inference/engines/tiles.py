@@ -22,7 +22,7 @@ from medview.core.geometry import Geometry
 from medview.core.segmentation import LabelArray
 from medview.core.volume import Volume
 from medview.imaging.arg_max import Span
-from medview.inference.adapter import Context
+from medview.inference.adapter import Context, not_finite, refuse_colour
 from medview.inference.engines import devices
 from medview.inference.engines.grids import BLOCK, ModelGrid, occupied, resampled
 from medview.inference.engines.patches import (
@@ -138,8 +138,7 @@ def segment(
     learnt of it between runs. ModelError for coloured images, images without a place in the
     patient where an orientation is wanted, scores that are not finite, too little memory.
     """
-    if volume.channels != 1:
-        raise ModelError("The model looks at grey volumes, not at coloured pictures.")
+    refuse_colour(volume)
     asked = network if isinstance(network, Asked) else Asked(network, context.device)
     asked.move(context.device)
     grid = ModelGrid.of(volume.geometry, recipe.orientation, recipe.spacing_mm)
@@ -398,10 +397,7 @@ class _Work:
         if not torch.isfinite(scores.sum()):
             if self.plan.half:
                 raise _TooCoarse
-            raise ModelError(
-                "The network gave numbers that are not finite; its result is refused.",
-                hint="Try again on the processor, or another model.",
-            )
+            raise not_finite()
         slab.finish(answer.starts[0][slab.axis])
         for start, one in zip(answer.starts, scores, strict=True):
             slab.add(start, one, weight)

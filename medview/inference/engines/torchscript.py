@@ -11,7 +11,7 @@ from medview.core.jobs import InferenceResult
 from medview.core.models import ModelCard
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
-from medview.inference.adapter import Context
+from medview.inference.adapter import Context, loaded
 from medview.inference.engines.given import Reading, run_pictures
 
 
@@ -21,6 +21,7 @@ class Engine:
     def __init__(self, card: ModelCard, folder: Path) -> None:
         self.card = card
         self._folder = folder
+        self._reading: Reading | None = None
         self._network: torch.jit.ScriptModule | None = None
         self._device = "cpu"
 
@@ -51,12 +52,12 @@ class Engine:
     ) -> InferenceResult:
         """Look at the pictures of a volume."""
         del series, study
-        return run_pictures(self._ask, self.card, self._reading, volume, context)
+        reading = loaded(self._reading, self.card)
+        return run_pictures(self._ask, self.card, reading, volume, context)
 
     def _ask(self, batch: torch.Tensor) -> torch.Tensor:
-        if self._network is None:
-            raise ModelError(f"{self.card.title} is not loaded.")
-        answer = self._network(batch.to(self._device))
+        network = loaded(self._network, self.card)
+        answer = network(batch.to(self._device))
         while isinstance(answer, tuple | list):  # several answers: the first is the last stage's
             answer = answer[0]
         if not isinstance(answer, torch.Tensor):

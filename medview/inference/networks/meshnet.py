@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from medview.core.errors import ModelError
+from medview.inference.adapter import not_finite
 
 #: Called before each slab with the share of the work that is done.
 Step = Callable[[float], object]
@@ -174,6 +175,6 @@ def _classes(
         stop = min(start + _SLAB, depth)
         scores = _convolved(values, layer, start, stop)
         if not bool(torch.isfinite(scores.sum())):
-            raise ModelError("The network gave numbers that are not finite; they are refused.")
+            raise not_finite()
         labels[start:stop] = scores[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
     return labels

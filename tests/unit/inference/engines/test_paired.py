@@ -223,8 +223,8 @@ def small(shape: tuple[int, ...], spacing: float = 1.0, **fields: object) -> Vol
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (small((1, 300, 300)), "not at single or coloured"),
-        (small((30, 30, 30, 3)), "not at single or coloured"),
+        (small((1, 300, 300)), "not at single pictures"),
+        (small((30, 30, 30, 3)), "not at coloured ones"),
         (small((30, 30, 30), calibration=Calibration.DETECTOR), "where in the patient"),
         (small((35, 50, 36)), "too little to hold a head"),
         (small((35, 50, 50), 6.5), "6.5 mm long, too coarse"),

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -28,7 +27,6 @@ from scipy import ndimage
 from torch import nn
 from torch.nn import functional
 
-from medview.core.findings import ModelAuthor, Provenance, utc_now
 from medview.core.geometry import Geometry
 from medview.core.shared_array import SharedArray
 from medview.core.volume import Volume
@@ -41,6 +39,7 @@ from medview.inference.engines.tiles import TileRecipe, segment
 from medview.inference.orders import JobDied, JobFailed, JobRunning, Order
 from tests.helpers.bare_children import import_torch, last_voxels
 from tests.helpers.figures import Quiet, paired, touch_memory
+from tests.helpers.run_context import RunContext
 
 pytestmark = [pytest.mark.session_processes, pytest.mark.timeout(1800)]
 
@@ -48,25 +47,6 @@ SHAPE, GRID, PATCH = (128, 256, 256), (96, 192, 192), (96, 96, 96)
 SPACING_MM = (4 / 3, 4 / 3, 4 / 3)
 WIDTHS = (16, 32, 64, 128, 256)
 ROUNDS = 5
-
-
-class Context:
-    """A run that nobody stops."""
-
-    job_uid = "job"
-    provenance = Provenance(ModelAuthor("bench", "1", "f"), utc_now(), "job")
-    seed = 0
-    resources = Path()
-    parameters: dict[str, Any] = {}  # noqa: RUF012  (never changed)
-
-    def __init__(self, device: str = "cpu") -> None:
-        self.device = device
-
-    def progress(self, stage: str, fraction: float | None = None) -> None:
-        """Nobody listens."""
-
-    def check_cancelled(self) -> None:
-        """Nobody stops it."""
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +109,7 @@ def by_monai(network: nn.Module, volume: Volume, device: str = "cpu") -> np.ndar
 
 def by_us(asked: Asked, volume: Volume, device: str = "cpu") -> np.ndarray:
     recipe = TileRecipe(PATCH, "", SPACING_MM, zscore)
-    return segment(asked, volume, recipe, Context(device)).labels
+    return segment(asked, volume, recipe, RunContext(device=device)).labels
 
 
 def least_dice(ours: np.ndarray, theirs: np.ndarray, least_voxels: int = 1000) -> float:

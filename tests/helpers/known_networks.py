@@ -10,36 +10,18 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import safetensors.torch
 import torch
 from torch import nn
 
-from medview.core.findings import ModelAuthor, Provenance, utc_now
 from medview.core.models import ModelCard
 from medview.inference.catalog import load_card
 from medview.inference.networks.building import build_network
 
 PLAIN = {"method": "percentile_zscore", "low_percent": 0, "high_percent": 100}
 _OURS = "medview.inference.networks."
-
-
-def context(**fields: Any) -> Any:
-    """What a run may use, without a worker; `said` collects the stages."""
-    said: list[str] = []
-    base: dict[str, Any] = {
-        "job_uid": "job",
-        "provenance": Provenance(ModelAuthor("known", "1", "0" * 64), utc_now(), "job"),
-        "seed": 0,
-        "device": "cpu",
-        "parameters": {},
-        "progress": lambda stage, _fraction=None: said.append(stage),
-        "check_cancelled": lambda: None,
-        "said": said,
-    }
-    return SimpleNamespace(**(base | fields))
 
 
 def quiet(network: nn.Module) -> None:

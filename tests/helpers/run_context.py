@@ -16,7 +16,11 @@ RESOURCES = Path(__file__).resolve().parents[2] / "resources"
 
 @dataclass
 class RunContext:
-    """Remembers what an engine said in `said`; `stop_after` cancels at that many words."""
+    """Remembers in `said` what an engine said; nothing it says is empty or beyond 0 to 1.
+
+    An engine looks whether it shall stop with each word, and between words: the look with the
+    number `stop_after` is the one that stops it.
+    """
 
     stop_after: int = 1 << 30
     job_uid: str = "job"
@@ -28,11 +32,20 @@ class RunContext:
         default_factory=lambda: Provenance(ModelAuthor("m", "1", "0" * 64), utc_now(), "job")
     )
     said: list[tuple[str, float | None]] = field(default_factory=list)
+    looks: int = 0
+
+    @property
+    def fractions(self) -> list[float]:
+        """How far the run said to be, where it said so."""
+        return [fraction for _, fraction in self.said if fraction is not None]
 
     def progress(self, stage: str, fraction: float | None = None) -> None:
+        assert stage
+        assert fraction is None or 0 <= fraction <= 1
         self.said.append((stage, fraction))
         self.check_cancelled()
 
     def check_cancelled(self) -> None:
-        if len(self.said) >= self.stop_after:
+        self.looks += 1
+        if self.looks >= self.stop_after:
             raise Cancelled

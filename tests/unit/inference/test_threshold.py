@@ -12,33 +12,13 @@ import pytest
 from scipy import ndimage
 
 from medview.core.errors import Cancelled, ModelError
-from medview.core.findings import ModelAuthor, Provenance, utc_now
 from medview.core.geometry import Geometry
 from medview.core.jobs import InferenceResult
 from medview.core.volume import Volume
 from medview.inference.catalog import load_card
 from medview.inference.engines import rules
 from medview.inference.engines.threshold import Engine, _enclosed
-
-
-class Context:
-    job_uid = "job"
-    provenance = Provenance(ModelAuthor("threshold_body", "1", "f"), utc_now(), "job")
-    seed = 0
-    device = "cpu"
-    resources = Path()
-
-    def __init__(self, calls: int = 10**9) -> None:
-        self.stages: list[tuple[str, float | None]] = []
-        self._calls = calls
-
-    def progress(self, stage: str, fraction: float | None = None) -> None:
-        self.stages.append((stage, fraction))
-        self.check_cancelled()
-
-    def check_cancelled(self) -> None:
-        if len(self.stages) > self._calls:
-            raise Cancelled
+from tests.helpers.run_context import RunContext
 
 
 @pytest.fixture
@@ -71,8 +51,8 @@ def volume(stored: np.ndarray, **fields: object) -> Volume:
     return replace(Volume("v", "s", geometry, stored, unit="[hnsf'U]"), **fields)  # type: ignore[arg-type]
 
 
-def run(engine: Engine, image: Volume, context: Context | None = None) -> InferenceResult:
-    return engine.run(image, None, None, context or Context())
+def run(engine: Engine, image: Volume, context: RunContext | None = None) -> InferenceResult:
+    return engine.run(image, None, None, context or RunContext())
 
 
 def test_the_volume_of_an_ellipsoid_is_that_of_the_formula(engine: Engine) -> None:
@@ -127,13 +107,13 @@ def test_an_image_of_padding_alone_is_refused(engine: Engine) -> None:
 
 def test_progress_is_told_and_cancel_heard(engine: Engine) -> None:
     hu, _ = body()
-    context = Context()
+    context = RunContext()
     run(engine, volume(hu), context)
-    fractions = [fraction for stage, fraction in context.stages if stage == "Comparing"]
+    fractions = [fraction for stage, fraction in context.said if stage == "Comparing"]
     assert fractions == sorted(f for f in fractions if f is not None)
     assert len(fractions) == SHAPE[0]
     with pytest.raises(Cancelled):
-        run(engine, volume(hu), Context(calls=3))
+        run(engine, volume(hu), RunContext(4))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from medview.core.errors import Cancelled, ModelError
-from medview.core.findings import Laterality, ModelAuthor, Provenance, utc_now
+from medview.core.findings import Laterality
 from medview.core.geometry import Geometry
 from medview.core.jobs import InferenceResult
 from medview.core.models import ModelCard
@@ -21,6 +21,7 @@ from medview.inference.catalog import load_card
 from medview.inference.engines.rules import engine
 from medview.io.reading import load
 from medview.io.scan import scan
+from tests.helpers.run_context import RunContext
 
 Array = npt.NDArray[np.int16]
 
@@ -29,26 +30,6 @@ SPACING = (2.5, 1.5, 1.5)
 SHAPE = (120, 180, 240)
 LUNG = (95.0, 60.0, 45.0)
 RIGHT, LEFT = (150.0, 135.0, 115.0), (150.0, 135.0, 245.0)
-
-
-class Context:
-    job_uid = "job"
-    provenance = Provenance(ModelAuthor("ct_chest_rules", "1", "f"), utc_now(), "job")
-    seed = 0
-    device = "cpu"
-    resources = Path()
-    parameters: dict[str, object] = {}  # noqa: RUF012
-
-    def __init__(self, calls: int = 10**9) -> None:
-        self.calls = calls
-
-    def progress(self, stage: str, fraction: float | None = None) -> None:  # noqa: ARG002
-        self.calls -= 1
-        self.check_cancelled()
-
-    def check_cancelled(self) -> None:
-        if self.calls < 0:
-            raise Cancelled
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +44,7 @@ def _folder() -> Path:
 def run(image: Volume) -> InferenceResult:
     made = engine(load_card(_folder()), _folder())
     made.load("cpu")
-    return made.run(image, None, None, Context())
+    return made.run(image, None, None, RunContext())
 
 
 def ellipsoid(center: tuple[float, ...], half: tuple[float, ...]) -> npt.NDArray[np.bool_]:
@@ -242,7 +223,7 @@ def test_it_stops_when_asked(card: ModelCard) -> None:
     made = engine(card, _folder())
     made.load("cpu")
     with pytest.raises(Cancelled):
-        made.run(volume(chest()), None, None, Context(calls=20))
+        made.run(volume(chest()), None, None, RunContext(20))
 
 
 def test_lungs_agree_with_the_published_label_map(card: ModelCard, shared: Path) -> None:

@@ -15,7 +15,8 @@ from medview.core.jobs import InferenceResult
 from medview.core.maps import MapKind
 from medview.core.volume import Volume
 from medview.inference.engines.classification import Engine
-from tests.helpers.known_networks import bright_share, context, write_known_model
+from tests.helpers.known_networks import bright_share, write_known_model
+from tests.helpers.run_context import RunContext
 
 #: The logit of the second class over the first: 20 (mean above 0) - 6.
 HALF = 20 * 0.5 - 6
@@ -63,7 +64,7 @@ def engine(folder: Path, classes: tuple[str, ...] = ("dull", "striking"), **more
 
 
 def run(made: Engine, volume: Volume, **fields: Any) -> InferenceResult:
-    return made.run(volume, None, None, context(**fields))
+    return made.run(volume, None, None, RunContext(**fields))
 
 
 def test_the_probability_is_that_of_the_network_at_its_temperature(tmp_path: Path) -> None:

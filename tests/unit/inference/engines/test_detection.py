@@ -14,7 +14,8 @@ from medview.core.jobs import InferenceResult
 from medview.core.maps import MapKind
 from medview.core.volume import Volume
 from medview.inference.engines.detection import Engine
-from tests.helpers.known_networks import bright_spots, context, write_known_model
+from tests.helpers.known_networks import bright_spots, write_known_model
+from tests.helpers.run_context import RunContext
 
 #: Spots fill a cell of 4 x 4 pixels; boxes reach 5 pixels to each side of its middle.
 REACH = 5.0
@@ -58,7 +59,7 @@ def flat(*pictures: np.ndarray, geometry: Geometry | None = None) -> Volume:
 
 
 def run(made: Engine, volume: Volume, **fields: Any) -> InferenceResult:
-    return made.run(volume, None, None, context(**fields))
+    return made.run(volume, None, None, RunContext(**fields))
 
 
 def boxes(result: InferenceResult) -> list[tuple[float, ...]]:

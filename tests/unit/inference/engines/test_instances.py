@@ -13,7 +13,8 @@ from medview.core.jobs import InferenceResult
 from medview.core.maps import MapKind
 from medview.core.volume import Volume
 from medview.inference.engines.instances import Engine
-from tests.helpers.known_networks import bright_objects, context, write_known_model
+from tests.helpers.known_networks import bright_objects, write_known_model
+from tests.helpers.run_context import RunContext
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def flat(*pictures: np.ndarray, geometry: Geometry | None = None) -> Volume:
 
 
 def run(engine: Engine, volume: Volume, **fields: Any) -> InferenceResult:
-    return engine.run(volume, None, None, context(**fields))
+    return engine.run(volume, None, None, RunContext(**fields))
 
 
 def test_objects_that_touch_are_told_apart_and_counted(engine: Engine) -> None:

@@ -15,7 +15,6 @@ import torch
 
 from medview.core.clip import Clip, Region, RegionFormat
 from medview.core.errors import Cancelled, ModelError
-from medview.core.findings import ModelAuthor, Provenance, utc_now
 from medview.core.geometry import Calibration, Geometry
 from medview.core.plain import to_plain
 from medview.core.timeline import Track, TrackShape
@@ -24,23 +23,14 @@ from medview.imaging.tracks import curves_of
 from medview.inference.engines.motion import SCENE_CHANGE, Engine
 from medview.inference.networks.flow import FlowNet
 from tests.helpers.moving import beating_frames
+from tests.helpers.run_context import RunContext
 
 MIDDLE = 63.5
 
 
-class Context:
-    job_uid = "job"
-    provenance = Provenance(ModelAuthor("motion", "1", "f"), utc_now(), "job")
-
-    def __init__(self, calls: int = 10**9, **parameters: object) -> None:
-        self.parameters = parameters
-        self.calls = calls
-        self.fractions: list[float] = []
-
-    def progress(self, _stage: str, fraction: float | None = None) -> None:
-        self.fractions.append(fraction or 0.0)
-        if len(self.fractions) > self.calls:
-            raise Cancelled
+def following(stop_after: int = 1 << 30, **parameters: object) -> RunContext:
+    """A run that is to follow these tracks."""
+    return RunContext(stop_after, parameters=parameters)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +83,7 @@ def test_a_ring_follows_tissue_that_beats_with_its_area_and_strain(engine):
     frames, factors = beating_frames(28, period=12, swing=0.1)
     plane = Region((0, 0, 127, 127), (0.05, 0.05), ("cm", "cm"), RegionFormat.PLANE)
     ring = track(28, {0: circle(30)}, TrackShape.CONTOUR)
-    context = Context(tracks=[to_plain(ring)])
+    context = following(tracks=[to_plain(ring)])
     result = engine.run(clip_of(frames, regions=(plane,)), None, None, context)
     (found,) = result.timeline.tracks
     places = np.array(found.places)
@@ -121,7 +111,7 @@ def test_a_point_is_followed_forth_and_back_from_its_key_frame(engine):
     frames, factors = beating_frames(12, period=12, swing=0.1)
     start = (MIDDLE + 20.0, MIDDLE - 25.0)
     point = track(12, {5: (start,)}, TrackShape.POINT)
-    result = engine.run(clip_of(frames), None, None, Context(tracks=[to_plain(point)]))
+    result = engine.run(clip_of(frames), None, None, following(tracks=[to_plain(point)]))
     (found,) = result.timeline.tracks
     assert found.places[5] == (start,)
     truth = (np.array(start) - MIDDLE) * (factors / factors[5])[:, None] + MIDDLE
@@ -133,13 +123,13 @@ def test_a_corrected_key_frame_changes_its_neighbourhood_only(engine):
     frames, _ = beating_frames(16, period=16, swing=0.05)
     first = track(16, {0: circle(20), 8: circle(20)}, TrackShape.CONTOUR)
     (once,) = engine.run(
-        clip_of(frames), None, None, Context(tracks=[to_plain(first)])
+        clip_of(frames), None, None, following(tracks=[to_plain(first)])
     ).timeline.tracks  # fmt: skip
     moved = tuple((row + 6.0, column) for row, column in circle(20))
     places = list(once.places)
     places[12] = moved
     keyed = Track("Ring", TrackShape.CONTOUR, tuple(places), (0, 8, 12))
-    context = Context(tracks=[to_plain(keyed)], changed=[12])
+    context = following(tracks=[to_plain(keyed)], changed=[12])
     (again,) = engine.run(clip_of(frames), None, None, context).timeline.tracks
     assert again.places[:9] == once.places[:9]
     assert again.places[12] == moved
@@ -156,7 +146,7 @@ def test_at_a_change_of_scene_a_track_ends_and_is_told(engine):
     other, _ = beating_frames(8, swing=0.02, seed=9)
     both = np.concatenate([frames, other])
     point = track(16, {2: ((70.0, 70.0),)}, TrackShape.POINT)
-    timeline = engine.run(clip_of(both), None, None, Context(tracks=[to_plain(point)])).timeline
+    timeline = engine.run(clip_of(both), None, None, following(tracks=[to_plain(point)])).timeline
     assert [bool(places) for places in timeline.tracks[0].places] == [True] * 8 + [False] * 8
     assert [event.frame for event in timeline.events if event.label == SCENE_CHANGE] == [8]
     assert curves_of(timeline.tracks[0], clip_of(both))[0].values[8:] == (None,) * 8
@@ -164,7 +154,7 @@ def test_at_a_change_of_scene_a_track_ends_and_is_told(engine):
 
 def test_without_tracks_the_motion_of_the_whole_clip_is_told(engine):
     frames, factors = beating_frames(13, period=12, swing=0.1)
-    timeline = engine.run(clip_of(frames), None, None, Context()).timeline
+    timeline = engine.run(clip_of(frames), None, None, RunContext()).timeline
     (curve,) = timeline.curves
     assert curve.unit == "{px}/s"
     speed = np.array(curve.values[:-1])
@@ -185,13 +175,13 @@ def test_what_makes_no_sense_is_refused_in_words(engine):
         ([to_plain(track(4, {}, TrackShape.POINT))], "no place on a key frame"),
     ):
         with pytest.raises(ModelError, match=words):
-            engine.run(clip, None, None, Context(tracks=wrong))
+            engine.run(clip, None, None, following(tracks=wrong))
     with pytest.raises(ModelError, match="one frame"):
-        engine.run(clip_of(frames[:1]), None, None, Context())
+        engine.run(clip_of(frames[:1]), None, None, RunContext())
 
 
 def test_a_run_can_be_stopped_between_frames(engine):
     frames, _ = beating_frames(6)
     point = track(6, {0: ((64.0, 64.0),)}, TrackShape.POINT)
     with pytest.raises(Cancelled):
-        engine.run(clip_of(frames), None, None, Context(calls=8, tracks=[to_plain(point)]))
+        engine.run(clip_of(frames), None, None, following(9, tracks=[to_plain(point)]))

@@ -11,7 +11,7 @@ from torch import nn
 
 from medview.core.codes import VOLUME
 from medview.core.errors import Cancelled, ModelError
-from medview.core.findings import Laterality, ModelAuthor, Provenance, utc_now
+from medview.core.findings import Laterality
 from medview.core.geometry import Calibration, Geometry
 from medview.core.models import ModelCard
 from medview.core.volume import Volume
@@ -21,6 +21,7 @@ from medview.inference.engines import paired
 from medview.inference.engines.paired import Engine
 from medview.inference.head_template import load_region, load_template
 from tests.helpers.heads import PosedHead, stored
+from tests.helpers.run_context import RunContext
 
 NAMES = [
     "Left anterior hippocampus",
@@ -30,27 +31,6 @@ NAMES = [
 ]
 #: Bright ellipsoids in place of the hippocampi: middle (LPS, of the left one) and half axes, mm.
 MIDDLE, HALF_AXES = np.array([26.0, 21.0, -15.0]), np.array([7.0, 16.0, 9.0])
-
-
-class Context:
-    job_uid = "job"
-    provenance = Provenance(ModelAuthor("hippocampus_mr", "1", "f"), utc_now(), "job")
-    seed = 0
-    device = "cpu"
-
-    def __init__(self, resources: Path, calls: int = 10**9) -> None:
-        self.resources = resources
-        self.parameters: dict[str, object] = {}
-        self.stages: list[tuple[str, float | None]] = []
-        self._calls = calls
-
-    def progress(self, stage: str, fraction: float | None = None) -> None:
-        self.stages.append((stage, fraction))
-        self.check_cancelled()
-
-    def check_cancelled(self) -> None:
-        if len(self.stages) > self._calls:
-            raise Cancelled
 
 
 def bright_things(split_axis: int):  # type: ignore[no-untyped-def]
@@ -115,7 +95,7 @@ def truth_ml() -> float:
 def test_both_sides_are_found_named_and_measured(
     engine: Engine, volume: Volume, resources: Path
 ) -> None:
-    context = Context(resources)
+    context = RunContext()
     result = engine.run(volume, None, None, context)
     (proposal,) = result.segmentations
     assert proposal.volume_uid == volume.uid
@@ -139,17 +119,17 @@ def test_both_sides_are_found_named_and_measured(
             HEAD.to_template(np.array([finding.location_lps_mm]))[0] for finding in findings
         )
         assert posterior[1] - anterior[1] > 8  # y grows to the back
-    stages = [stage for stage, _ in context.stages]
+    stages = [stage for stage, _ in context.said]
     assert stages[0] == "Placing the head"
     assert {"Segmenting the left side", "Segmenting the right side"} < set(stages)
-    fractions = [fraction for _, fraction in context.stages if fraction is not None]
+    fractions = [fraction for _, fraction in context.said if fraction is not None]
     assert fractions == sorted(fractions)
     assert not [note for note in result.notes if "Check" in note]
 
 
 @pytest.mark.usefixtures("placed")
 def test_findings_say_where_and_how_sure(engine: Engine, volume: Volume, resources: Path) -> None:
-    result = engine.run(volume, None, None, Context(resources))
+    result = engine.run(volume, None, None, RunContext())
     labels = result.segmentations[0].labels
     for finding in result.findings:
         assert finding.segment_ref is not None
@@ -175,7 +155,7 @@ def test_right_crops_are_mirror_images_of_left_ones(
 ) -> None:
     """The training crops are all left, so the network must see right sides mirrored."""
     monkeypatch.setattr(paired, "predict", bright_things(split_axis=0))
-    result = engine.run(volume, None, None, Context(resources))
+    result = engine.run(volume, None, None, RunContext())
     medial_left, lateral_left, medial_right, lateral_right = (
         HEAD.to_template(np.array([finding.location_lps_mm]))[0, 0] for finding in result.findings
     )
@@ -191,7 +171,7 @@ def test_a_side_with_nothing_is_said(
         return np.stack([np.ones(crop.shape), np.zeros(crop.shape), np.zeros(crop.shape)])
 
     monkeypatch.setattr(paired, "predict", nothing)
-    result = engine.run(volume, None, None, Context(resources))
+    result = engine.run(volume, None, None, RunContext())
     assert result.findings == ()
     assert not result.segmentations[0].labels.any()
     assert any("left side: 0.0 mL" in note for note in result.notes)
@@ -206,12 +186,12 @@ def test_numbers_that_are_not_finite_are_refused(
 
     monkeypatch.setattr(paired, "predict", broken)
     with pytest.raises(ModelError, match="not finite"):
-        engine.run(volume, None, None, Context(resources))
+        engine.run(volume, None, None, RunContext())
 
 
 def test_it_stops_when_the_reader_does(engine: Engine, volume: Volume, resources: Path) -> None:
     with pytest.raises(Cancelled):
-        engine.run(volume, None, None, Context(resources, calls=3))
+        engine.run(volume, None, None, RunContext(4))
 
 
 def small(shape: tuple[int, ...], spacing: float = 1.0, **fields: object) -> Volume:
@@ -234,7 +214,7 @@ def test_what_is_no_head_volume_is_refused_at_once(
     engine: Engine, resources: Path, image: Volume, words: str
 ) -> None:
     with pytest.raises(ModelError, match=words):
-        engine.run(image, None, None, Context(resources))
+        engine.run(image, None, None, RunContext())
 
 
 def test_what_is_no_t1_head_is_refused_with_the_reason(
@@ -243,7 +223,7 @@ def test_what_is_no_t1_head_is_refused_with_the_reason(
     flair = HeadPlacement(np.eye(4), 0.7, 1.0, (0.9, 0.9, 0.9), TissueLevels(0.4, 1.2, 1.0))
     monkeypatch.setattr(paired, "place_head", lambda *_: flair)
     with pytest.raises(ModelError, match="It is not T1-weighted: white matter"):
-        engine.run(volume, None, None, Context(resources))
+        engine.run(volume, None, None, RunContext())
 
 
 @pytest.mark.usefixtures("placed")
@@ -254,13 +234,13 @@ def test_a_region_outside_the_image_is_refused(
     moved[0, 3] -= 70.0  # the left hippocampus now lies where the image has ended
     far = Geometry(volume.geometry.shape, moved)
     with pytest.raises(ModelError, match="left side lies partly outside"):
-        engine.run(replace(volume, geometry=far), None, None, Context(resources))
+        engine.run(replace(volume, geometry=far), None, None, RunContext())
 
 
 def test_a_card_without_a_place_is_refused(card: ModelCard, resources: Path) -> None:
     lost = Engine(replace(card, inputs=replace(card.inputs, localise=None)), Path())
     with pytest.raises(ModelError, match="where in the head"):
-        lost.run(small((40, 40, 40), 3.0), None, None, Context(resources))
+        lost.run(small((40, 40, 40), 3.0), None, None, RunContext())
 
 
 def test_the_template_and_its_regions_are_checked(
@@ -290,7 +270,7 @@ def test_the_shipped_model_measures_the_template(card: ModelCard, resources: Pat
     affine[:3, :3] = np.fliplr(np.eye(3)) * t1.spacing_mm
     affine[:3, 3] = t1.origin_mm
     geometry = Geometry(t1.values.shape, affine)
-    result = shipped.run(Volume("v", "s", geometry, t1.values), None, None, Context(resources))
+    result = shipped.run(Volume("v", "s", geometry, t1.values), None, None, RunContext())
     shipped.unload()
     volumes = [finding.measurements[0].value for finding in result.findings]
     left, right = sum(volumes[:2]), sum(volumes[2:])

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from medview.core.errors import ModelError
-from medview.core.findings import ModelAuthor, Provenance, utc_now
 from medview.core.geometry import Calibration, Geometry
 from medview.core.maps import MapKind
 from medview.core.volume import Volume
@@ -21,6 +20,7 @@ from medview.inference.catalog import load_card
 from medview.inference.engines import segmentation
 from medview.inference.engines.segmentation import Engine
 from tests.helpers.heads import stored
+from tests.helpers.run_context import RunContext
 from tests.helpers.training import write_dataset
 from tests.unit.learning.test_model_folder import write_model
 
@@ -37,24 +37,6 @@ class Thirds(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         levels = torch.tensor([-1.2247, 0.0, 1.2247]).reshape(1, -1, *[1] * (image.ndim - 2))
         return -20 * (image.mean(dim=1, keepdim=True) - levels).abs()
-
-
-class Context:
-    job_uid = "job"
-    provenance = Provenance(ModelAuthor("balls", "1", "f"), utc_now(), "job")
-    seed = 0
-    device = "cpu"
-    resources = Path()
-
-    def __init__(self, **parameters: Any) -> None:
-        self.parameters = parameters
-
-    def progress(self, stage: str, fraction: float | None = None) -> None:
-        assert stage
-        assert fraction is None or 0 <= fraction <= 1
-
-    def check_cancelled(self) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +65,7 @@ def layered(shape: tuple[int, int, int] = (30, 24, 27)) -> tuple[Volume, np.ndar
 
 def test_a_whole_volume_is_segmented_named_and_measured(engine):
     volume, truth = layered()
-    result = engine.run(volume, None, None, Context())
+    result = engine.run(volume, None, None, RunContext())
     (proposal,) = result.segmentations
     truth[2:5, 3:6, 3:6] = 0  # the card keeps the largest piece alone
     np.testing.assert_array_equal(proposal.labels, truth)
@@ -100,7 +82,9 @@ def test_a_whole_volume_is_segmented_named_and_measured(engine):
 
 def test_maps_are_given_where_they_are_wished_for(engine):
     volume, truth = layered()
-    result = engine.run(volume, None, None, Context(maps=["probability", "uncertainty"]))
+    result = engine.run(
+        volume, None, None, RunContext(parameters={"maps": ["probability", "uncertainty"]})
+    )
     by_name = {(one.kind, one.subject): one for one in result.maps}
     large = by_name[MapKind.PROBABILITY, "Large ball"]
     np.testing.assert_allclose(large.values, truth == 1, atol=0.01)
@@ -149,10 +133,10 @@ def test_a_network_of_pictures_is_asked_about_every_slice(folder, tmp_path, monk
     )
     truth = truth.transpose(1, 0, 2).copy()
     truth[4] = 0
-    (proposal,) = made.run(volume, None, None, Context()).segmentations
+    (proposal,) = made.run(volume, None, None, RunContext()).segmentations
     np.testing.assert_array_equal(proposal.labels, truth)
     brightest_dark = replace(volume, voxels=800 - volume.voxels, inverted=True)
-    (proposal,) = made.run(brightest_dark, None, None, Context()).segmentations
+    (proposal,) = made.run(brightest_dark, None, None, RunContext()).segmentations
     np.testing.assert_array_equal(proposal.labels, truth)
 
 
@@ -161,24 +145,24 @@ def test_neighbouring_slices_are_channels_where_the_card_says_so(folder, tmp_pat
     beside = changed(folder, tmp_path / "beside", patch=[16, 16, 1], network=network, flips=[])
     volume, truth = layered()
     truth[2:5, 3:6, 3:6] = 0
-    (proposal,) = loaded(beside, monkeypatch).run(volume, None, None, Context()).segmentations
+    (proposal,) = loaded(beside, monkeypatch).run(volume, None, None, RunContext()).segmentations
     assert (proposal.labels == truth).mean() > 0.97  # layers meet across three slices
     even = {**network, "args": {"in_channels": 2}}
     two = changed(folder, tmp_path / "two", patch=[16, 16, 1], network=even)
     with pytest.raises(ModelError, match="2 images at once"):
-        loaded(two, monkeypatch).run(volume, None, None, Context())
+        loaded(two, monkeypatch).run(volume, None, None, RunContext())
 
 
 def test_what_cannot_be_run_is_refused_in_words(folder, engine, tmp_path, monkeypatch):
     volume, _ = layered()
     with pytest.raises(ModelError, match="not loaded"):
-        Engine(load_card(folder), folder).run(volume, None, None, Context())
+        Engine(load_card(folder), folder).run(volume, None, None, RunContext())
     engine.unload()
     with pytest.raises(ModelError, match="not loaded"):
-        engine.run(volume, None, None, Context())
+        engine.run(volume, None, None, RunContext())
     nowhere = Geometry(volume.geometry.shape, volume.geometry.affine, "", Calibration.NONE)
     with pytest.raises(ModelError, match="where in the patient"):
-        loaded(folder, monkeypatch).run(replace(volume, geometry=nowhere), None, None, Context())
+        loaded(folder, monkeypatch).run(replace(volume, geometry=nowhere), None, None, RunContext())
     without = changed(folder, tmp_path / "without", patch=[])
     with pytest.raises(ModelError, match="which patches"):
-        loaded(without, monkeypatch).run(volume, None, None, Context())
+        loaded(without, monkeypatch).run(volume, None, None, RunContext())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from medview.core.errors import Cancelled, ModelError
-from medview.core.findings import ModelAuthor, Provenance, utc_now
 from medview.core.geometry import Calibration, Geometry
 from medview.core.volume import Volume
 from medview.inference.engines import devices, tiles
@@ -24,29 +22,7 @@ from medview.inference.engines.slab import Wishes
 from medview.inference.engines.tiles import TileRecipe, segment
 from medview.inference.networks.unet import UNet2d, UNet3d
 from tests.helpers.heads import stored
-
-
-class Context:
-    job_uid = "job"
-    provenance = Provenance(ModelAuthor("tiles", "1", "f"), utc_now(), "job")
-    seed = 0
-    device = "cpu"
-    resources = Path()
-
-    def __init__(self, looks: int = 10**9) -> None:
-        self.fractions: list[float] = []
-        self._looks = looks
-
-    def progress(self, stage: str, fraction: float | None = None) -> None:
-        assert stage
-        assert fraction is not None
-        self.fractions.append(fraction)
-        self.check_cancelled()
-
-    def check_cancelled(self) -> None:
-        self._looks -= 1
-        if self._looks < 0:
-            raise Cancelled
+from tests.helpers.run_context import RunContext
 
 
 class Levels(nn.Module):
@@ -98,11 +74,12 @@ def scores_of(volume: Volume) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(40, 20, 24), (17, 50, 16), (9, 12, 70), (5, 6, 7)])
 def test_every_voxel_is_labelled_as_without_windows(shape):
     volume = volume_of(pieces(shape))
-    context = Context()
+    context = RunContext()
     found = segment(Levels(), volume, TileRecipe((16, 16, 16)), context)
     np.testing.assert_array_equal(found.labels, scores_of(volume).argmax(axis=0))
     assert found.labels.dtype == np.uint8
     assert found.fallbacks == ()
+    assert len(context.fractions) == len(context.said)
     assert context.fractions == sorted(context.fractions)
     assert context.fractions[-1] == pytest.approx(0.95)  # labels are measured after that
 
@@ -123,7 +100,7 @@ def test_the_network_sees_the_orientation_it_asks_for(order):
     for values, label in ((left - 2 * posterior + 9 * head, 0b011), (-left, 0b100), (head, 0b001)):
         volume = Volume("v", "s", geometry, values.astype(np.float32))
         found = segment(
-            slopes, volume, TileRecipe((16, 16, 16), "RAS", skip_empty=False), Context()
+            slopes, volume, TileRecipe((16, 16, 16), "RAS", skip_empty=False), RunContext()
         )
         assert (found.labels == label).all()
 
@@ -133,7 +110,7 @@ def test_labels_lie_where_the_values_are_whatever_the_order_and_spacing():
         geometry = replace(stored(order, 1.0, 30.0, (0.0, 0.0, 0.0)), shape=(30, 22, 26))
         volume = Volume("v", "s", geometry, pieces((30, 22, 26)).astype(np.float32))
         recipe = TileRecipe((12, 16, 8), "RAS", (1.0, 1.0, 1.0))
-        found = segment(Levels(), volume, recipe, Context())
+        found = segment(Levels(), volume, recipe, RunContext())
         np.testing.assert_array_equal(found.labels, scores_of(volume).argmax(axis=0))
 
 
@@ -147,7 +124,7 @@ def test_labels_are_those_of_monai_followed_by_interpolation_and_arg_max(shape, 
     volume = volume_of(pieces(shape), spacing)
     steps = tuple(n * s / g for n, s, g in zip(shape, spacing, grid, strict=True))
     recipe = TileRecipe((32, 32, 32), "", steps, skip_empty=False)
-    found = segment(network, volume, recipe, Context())
+    found = segment(network, volume, recipe, RunContext())
     image = torch.tensor(volume.values())[None, None]
     with torch.inference_mode():
         coarse = interpolate(image, size=grid, mode="trilinear", align_corners=False)
@@ -163,7 +140,7 @@ def test_labels_are_those_of_monai_followed_by_interpolation_and_arg_max(shape, 
 def test_a_grid_coarser_than_the_image_is_as_fine_as_the_network_asks():
     volume = volume_of(pieces((20, 40, 60)), (3.0, 1.0, 1.0))
     wishes = Wishes(probability=True)
-    found = segment(Levels(), volume, TileRecipe((8, 8, 8), "", (3, 2, 4)), Context(), wishes)
+    found = segment(Levels(), volume, TileRecipe((8, 8, 8), "", (3, 2, 4)), RunContext(), wishes)
     assert found.maps["probability"].values.shape == (20, 20, 15)
     grid = found.maps["probability"].geometry
     np.testing.assert_allclose(grid.center_lps_mm, volume.geometry.center_lps_mm)
@@ -178,7 +155,7 @@ def test_maps_are_softmax_and_entropy_in_the_order_of_the_volume():
     volume = Volume("v", "s", geometry, pieces((24, 18, 20)).astype(np.float32))
     wishes = Wishes(probability=True, uncertainty=True, classes=(2,), temperature=3.0)
     recipe = TileRecipe((16, 16, 16), "RAS")
-    found = segment(Levels(), volume, recipe, Context(), wishes)
+    found = segment(Levels(), volume, recipe, RunContext(), wishes)
     chances = torch.from_numpy(scores_of(volume) / 3.0).softmax(dim=0).numpy()
     np.testing.assert_allclose(found.maps["probability"].values, chances.max(axis=0), atol=1e-4)
     np.testing.assert_allclose(found.maps[2].values, chances[2], atol=1e-4)
@@ -209,9 +186,9 @@ def test_what_is_empty_is_not_asked_about():
     shape = (32, 96, 96)
     body = (slice(4, 30), slice(30, 60), slice(10, 40))
     volume = volume_of(with_air(shape, body))
-    every = segment(Shifted(), volume, TileRecipe((16, 16, 16), skip_empty=False), Context())
-    some = segment(Shifted(), volume, TileRecipe((16, 16, 16)), Context())
-    close = segment(Shifted(), volume, TileRecipe((16, 16, 16), crop=True), Context())
+    every = segment(Shifted(), volume, TileRecipe((16, 16, 16), skip_empty=False), RunContext())
+    some = segment(Shifted(), volume, TileRecipe((16, 16, 16)), RunContext())
+    close = segment(Shifted(), volume, TileRecipe((16, 16, 16), crop=True), RunContext())
     for found in (some, close):
         np.testing.assert_array_equal(found.labels, every.labels)
         assert found.windows < every.windows / 3
@@ -224,7 +201,7 @@ def test_what_is_empty_is_not_asked_about():
         (slice(20, 32), slice(80, 96), slice(80, 96)),
     ):
         apart[corner] = 50.0
-    found = segment(Shifted(), volume_of(apart), TileRecipe((16, 16, 16)), Context())
+    found = segment(Shifted(), volume_of(apart), TileRecipe((16, 16, 16)), RunContext())
     np.testing.assert_array_equal(found.labels, np.where(apart > 0, 2, 0))
     assert found.skipped > found.windows
 
@@ -233,10 +210,12 @@ def test_air_in_a_ct_is_empty_and_lung_is_not():
     values = np.full((32, 64, 64), -1000.0)
     values[:, 20:50, 20:50] = -860.0
     recipe = TileRecipe((16, 16, 16), normalise=lambda hu: (hu + 1000) / 14)
-    found = segment(Levels(), volume_of(values, unit="[hnsf'U]"), recipe, Context())
+    found = segment(Levels(), volume_of(values, unit="[hnsf'U]"), recipe, RunContext())
     np.testing.assert_array_equal(found.labels, np.where(values > -900, 1, 0))
     air = volume_of(np.full((32, 64, 64), -1000.0), unit="[hnsf'U]")
-    nothing = segment(Levels(), air, recipe, Context(), Wishes(probability=True, uncertainty=True))
+    nothing = segment(
+        Levels(), air, recipe, RunContext(), Wishes(probability=True, uncertainty=True)
+    )
     assert not nothing.labels.any()
     assert nothing.windows == 0
     assert nothing.probability == {}
@@ -253,7 +232,7 @@ def test_a_network_of_slices_sees_one_slice_after_the_other():
         slices = torch.tensor(values, dtype=torch.float32).movedim(axis, 0)
         with torch.inference_mode():
             wanted = network(slices[:, None]).argmax(dim=1).movedim(0, axis).numpy()
-        found = segment(network, volume, TileRecipe(patch, skip_empty=False), Context())
+        found = segment(network, volume, TileRecipe(patch, skip_empty=False), RunContext())
         assert found.windows == 5
         assert (found.labels == wanted).mean() >= 0.9999
 
@@ -267,7 +246,7 @@ def test_neighbours_of_a_slice_are_channels_and_the_edge_is_repeated():
         return nn.functional.one_hot(number, 16).movedim(-1, 1).float()
 
     recipe = TileRecipe((1, 8, 8), neighbours=1, skip_empty=False)
-    found = segment(sum_of_neighbours, volume_of(values), recipe, Context())
+    found = segment(sum_of_neighbours, volume_of(values), recipe, RunContext())
     assert found.labels[:, 4, 4].tolist() == [0 + 0 + 1, 3, 6, 9, 12, 4 + 5 + 5]
 
 
@@ -275,7 +254,7 @@ def test_neighbours_of_a_slice_are_channels_and_the_edge_is_repeated():
 def test_out_of_memory_at_any_call_gives_smaller_patches_and_the_same_labels(call):
     volume = volume_of(pieces((64, 70, 64)))
     network = Failing(Levels(), lambda number, _: number == call)
-    found = segment(network, volume, TileRecipe((64, 64, 64)), Context())
+    found = segment(network, volume, TileRecipe((64, 64, 64)), RunContext())
     np.testing.assert_array_equal(found.labels, scores_of(volume).argmax(axis=0))
     assert found.fallbacks == ("Too little memory: smaller patches, 32 x 64 x 64",)
     assert network.calls[-1][2:] == (32, 64, 64)
@@ -284,16 +263,16 @@ def test_out_of_memory_at_any_call_gives_smaller_patches_and_the_same_labels(cal
 def test_patches_shrink_until_they_fit_and_an_error_says_that_none_does():
     volume = volume_of(pieces((64, 70, 64)))
     network = Failing(Levels(), lambda _, patches: patches.numel() > 40_000)
-    found = segment(network, volume, TileRecipe((64, 64, 64)), Context())
+    found = segment(network, volume, TileRecipe((64, 64, 64)), RunContext())
     np.testing.assert_array_equal(found.labels, scores_of(volume).argmax(axis=0))
     assert found.fallbacks[-1] == "Too little memory: smaller patches, 32 x 32 x 32"
     assert len(found.fallbacks) == 3
     for recipe in (TileRecipe((64, 64, 64)), TileRecipe((64, 64, 64), fixed_patch=True)):
         never = Failing(Levels(), lambda *_: True)
         with pytest.raises(ModelError, match="not enough memory"):
-            segment(never, volume, recipe, Context())
+            segment(never, volume, recipe, RunContext())
     with pytest.raises(RuntimeError, match="something else"):
-        segment(Failing(Levels(), raise_other), volume, TileRecipe((64, 64, 64)), Context())
+        segment(Failing(Levels(), raise_other), volume, TileRecipe((64, 64, 64)), RunContext())
 
 
 def raise_other(*_: object) -> bool:
@@ -304,9 +283,9 @@ def test_smaller_patches_of_a_network_that_looks_around_agree_within_tolerance()
     torch.manual_seed(3)
     network = UNet3d(1, 3, (8, 16), norm="batch").eval()
     volume = volume_of(pieces((64, 70, 64)))
-    plain = segment(network, volume, TileRecipe((64, 64, 64)), Context())
+    plain = segment(network, volume, TileRecipe((64, 64, 64)), RunContext())
     failing = Failing(network, lambda number, _: number == 2)
-    less = segment(failing, volume, TileRecipe((64, 64, 64)), Context())
+    less = segment(failing, volume, TileRecipe((64, 64, 64)), RunContext())
     assert less.fallbacks
     for number in np.unique(plain.labels):
         a, b = plain.labels == number, less.labels == number
@@ -338,15 +317,15 @@ def test_what_will_not_fit_is_known_before(monkeypatch):
     needed = plain.bytes_per_voxel * 64**3
     monkeypatch.setattr(devices, "free_bytes", lambda _: needed)
     network.calls.clear()
-    found = segment(plain, volume, TileRecipe((64, 64, 64)), Context())
+    found = segment(plain, volume, TileRecipe((64, 64, 64)), RunContext())
     assert found.fallbacks[0] == "Too little memory: smaller patches, 32 x 64 x 64"
     assert max(np.prod(call) for call in network.calls) < 64**3
     np.testing.assert_array_equal(found.labels, scores_of(volume).argmax(axis=0))
     monkeypatch.setattr(devices, "free_bytes", lambda _: 1000.0)
     with pytest.raises(ModelError, match="not enough memory"):
-        segment(Levels(), volume, TileRecipe((64, 64, 64)), Context())
+        segment(Levels(), volume, TileRecipe((64, 64, 64)), RunContext())
     monkeypatch.setattr(devices, "free_bytes", lambda _: None)
-    assert not segment(Levels(), volume, TileRecipe((64, 64, 64)), Context()).fallbacks
+    assert not segment(Levels(), volume, TileRecipe((64, 64, 64)), RunContext()).fallbacks
 
 
 def test_a_run_stops_wherever_the_reader_stops_it():
@@ -354,7 +333,7 @@ def test_a_run_stops_wherever_the_reader_stops_it():
     recipe = TileRecipe((16, 16, 16), "", (1.3, 1.3, 1.3))
     for looks in itertools.count():
         try:
-            segment(Levels(), volume, recipe, Context(looks))
+            segment(Levels(), volume, recipe, RunContext(looks + 1))
         except Cancelled:
             continue
         break
@@ -372,9 +351,9 @@ def deeply_supervised(image: torch.Tensor) -> list[torch.Tensor]:
 
 def test_answers_of_one_channel_and_of_several_resolutions_are_understood():
     volume = volume_of(pieces((20, 20, 20)))
-    found = segment(one_logit, volume, TileRecipe((16, 16, 16)), Context())
+    found = segment(one_logit, volume, TileRecipe((16, 16, 16)), RunContext())
     np.testing.assert_array_equal(found.labels, volume.values() > 5.0)
-    found = segment(deeply_supervised, volume, TileRecipe((16, 16, 16)), Context())
+    found = segment(deeply_supervised, volume, TileRecipe((16, 16, 16)), RunContext())
     np.testing.assert_array_equal(found.labels, scores_of(volume).argmax(axis=0))
 
 
@@ -382,19 +361,19 @@ def test_what_cannot_be_done_is_refused_in_words():
     volume = volume_of(pieces((20, 20, 20)))
     recipe = TileRecipe((16, 16, 16))
     with pytest.raises(ModelError, match="not finite"):
-        segment(lambda image: Levels()(image) * np.nan, volume, recipe, Context())
+        segment(lambda image: Levels()(image) * np.nan, volume, recipe, RunContext())
     with pytest.raises(ModelError, match="grid"):
-        segment(lambda image: Levels()(image)[..., ::2], volume, recipe, Context())
+        segment(lambda image: Levels()(image)[..., ::2], volume, recipe, RunContext())
     color = Volume("v", "s", volume.geometry, np.zeros((20, 20, 20, 3), np.uint8))
     with pytest.raises(ModelError, match="colour"):
-        segment(Levels(), color, recipe, Context())
+        segment(Levels(), color, recipe, RunContext())
     nowhere = replace(volume, geometry=replace(volume.geometry, calibration=Calibration.NONE))
     with pytest.raises(ModelError, match="where in the patient"):
-        segment(Levels(), nowhere, replace(recipe, orientation="RAS"), Context())
-    assert segment(Levels(), nowhere, recipe, Context()).labels.any()
+        segment(Levels(), nowhere, replace(recipe, orientation="RAS"), RunContext())
+    assert segment(Levels(), nowhere, recipe, RunContext()).labels.any()
     nothing = volume_of(np.full((20, 20, 20), np.nan))
     with pytest.raises(ModelError, match="no numbers"):
-        segment(Levels(), nothing, recipe, Context())
+        segment(Levels(), nothing, recipe, RunContext())
     for wrong in ({"patch": (0, 4, 4)}, {"overlap": 1.0}, {"neighbours": 1}):
         with pytest.raises(ValueError, match=r"windows|neighbours"):
             TileRecipe(**{"patch": (4, 4, 4), **wrong})
@@ -403,7 +382,7 @@ def test_what_cannot_be_done_is_refused_in_words():
 def test_voxels_that_are_no_number_are_dark():
     values = pieces((20, 20, 20))
     values[3, 4, 5] = np.nan
-    found = segment(Levels(), volume_of(values), TileRecipe((16, 16, 16)), Context())
+    found = segment(Levels(), volume_of(values), TileRecipe((16, 16, 16)), RunContext())
     assert found.labels[3, 4, 5] == 0
 
 
@@ -443,7 +422,7 @@ def test_more_than_255_classes_have_labels_of_two_bytes():
         return nn.functional.one_hot(image[:, 0].long(), 300).movedim(-1, 1).float()
 
     found = segment(
-        numbers, volume_of(values), TileRecipe((3, 10, 10), skip_empty=False), Context()
+        numbers, volume_of(values), TileRecipe((3, 10, 10), skip_empty=False), RunContext()
     )
     np.testing.assert_array_equal(found.labels, values)
 
@@ -456,6 +435,6 @@ def test_half_precision_that_overflows_is_given_up(monkeypatch):
             return super().__call__(patches) * (np.inf if half else 1)
 
     volume = volume_of(pieces((20, 20, 20)))
-    found = segment(Overflowing(Levels()), volume, TileRecipe((16, 16, 16)), Context())
+    found = segment(Overflowing(Levels()), volume, TileRecipe((16, 16, 16)), RunContext())
     np.testing.assert_array_equal(found.labels, scores_of(volume).argmax(axis=0))
     assert found.fallbacks == ("Half precision did not suffice: full precision",)

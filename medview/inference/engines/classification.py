@@ -21,7 +21,6 @@ from medview.core.volume import Volume
 from medview.inference.adapter import (
     Context,
     loaded,
-    refuse_not_finite,
     refuse_other_than_volume,
     wanted_maps,
     wanted_threshold,
@@ -170,7 +169,6 @@ class Engine:
         looks = classifier.looks(volume, context)
         if not looks.places:
             raise ModelError("The image holds nothing that could be looked at.")
-        refuse_not_finite(looks.probabilities, self.card)
         threshold = wanted_threshold(context, self.card)
         found, others = _by_rank(looks, threshold, multi_label=classifier.multi_label)
         weighed = _weighed(classifier, volume, looks, context)

@@ -21,7 +21,6 @@ from medview.core.volume import Volume
 from medview.inference.adapter import (
     Context,
     loaded,
-    refuse_not_finite,
     refuse_other_than_volume,
     wanted_maps,
     wanted_threshold,
@@ -232,7 +231,6 @@ class Engine:
         default = float(detector.decoding.get("least_score", _DEFAULT_THRESHOLD))
         threshold = wanted_threshold(context, self.card, default)
         objects = detector.objects(volume, context)[:_MOST]
-        refuse_not_finite(np.array([one.probability for one in objects]), self.card)
         told = [self._finding(detector, volume, one, context) for one in objects]
         sure = [one for one in told if (one.probability or 0) >= threshold]
         counted = self._counts(detector, volume, sure, threshold, context)

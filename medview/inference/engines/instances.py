@@ -22,7 +22,7 @@ from medview.core.models import ModelCard, OutputChannel
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
-from medview.inference.adapter import Context, loaded, refuse_not_finite, wanted_maps
+from medview.inference.adapter import Context, loaded, wanted_maps
 from medview.inference.engines.planes import FlatModel, patient_box
 from medview.inference.networks.averaging import unsureness
 from medview.inference.networks.readings import object_maps, objects_of
@@ -77,7 +77,6 @@ class Engine:
         objects: list[_Object] = []
         for k, picture in model.pictures(volume, context):
             maps = object_maps(model.network, picture, model.recipe)
-            refuse_not_finite(maps.numpy(), self.card)
             inside[k] = maps[0].sigmoid().numpy()
             numbered = objects_of(maps, model.recipe)
             objects += _listed(numbered, inside[k], k, len(objects))

@@ -100,7 +100,6 @@ class Engine:
             ) from error
         finally:
             hook.remove()
-        refuse_not_finite(answer.float().cpu().numpy(), self.card)
         result = self._result(answer, volume, context)
         return replace(result, device=context.device, seconds=time.perf_counter() - started)
 
@@ -155,6 +154,7 @@ class Engine:
             found = found[0]
         context.progress("Bringing the answer to the image")
         answer = torch.as_tensor(found)[0].as_subclass(torch.Tensor).float().cpu()
+        refuse_not_finite(answer.numpy(), self.card)  # what follows may hide it
         if isinstance(image, MetaTensor):
             answer = MetaTensor(
                 answer, meta=image.meta, applied_operations=list(image.applied_operations)

@@ -36,7 +36,7 @@ from medview.imaging.motion import (
     small,
 )
 from medview.imaging.tracks import curves_of, events_of, scale_at
-from medview.inference.adapter import Context, loaded, refuse_not_finite
+from medview.inference.adapter import Context, loaded
 from medview.inference.engines.network import load_trained, read_metadata
 from medview.inference.networks.readings import flat_recipe, motion_between
 
@@ -87,9 +87,7 @@ class Engine:
 
     def _between(self, first: Picture, second: Picture) -> npt.NDArray[np.float32]:
         network = loaded(self._network, self.card)
-        motion = motion_between(network, first, second, self._recipe)
-        refuse_not_finite(motion, self.card)
-        return motion
+        return motion_between(network, first, second, self._recipe)
 
     def _cuts(self, clip: Clip, context: Context) -> list[int]:
         copies = []

@@ -21,7 +21,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from medview.core.errors import ModelError
 from medview.core.models import ModelCard
 from medview.core.segmentation import LabelArray, as_labels
-from medview.inference.adapter import Context
+from medview.inference.adapter import Context, not_finite
 from medview.inference.engines.tensors import load_checkpoint
 from medview.inference.formats.described import read_json
 from medview.inference.formats.nnunet import configuration_name
@@ -49,6 +49,13 @@ class Predictor(nnUNetPredictor):  # type: ignore[misc]
         finally:
             self._context = None
         return as_labels(np.asarray(found))
+
+    def predict_logits_from_preprocessed_data(self, data: torch.Tensor) -> torch.Tensor:
+        """nnU-Net's own scores; ModelError for such as are not finite, which arg-max would hide."""
+        logits: torch.Tensor = super().predict_logits_from_preprocessed_data(data)
+        if not torch.isfinite(logits.sum(dtype=torch.float64)):
+            raise not_finite()
+        return logits
 
     def watch(self) -> None:
         """Have the network tell each time it is asked."""

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from medview.imaging.intensity import normalise
+from medview.inference.adapter import not_finite
 from medview.inference.networks.centres import STRIDE
 from medview.inference.networks.windows import continued
 
@@ -64,14 +65,18 @@ def within_margin(picture: npt.NDArray[Any], margin: float) -> npt.NDArray[Any]:
 def ask(network: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
     """Give the answer to one picture (C, rows, columns), its edge continued to what is divisible.
 
-    Answers are on the CPU, in float32; maps cover the picture and what was put on.
+    Answers are on the CPU, in float32; maps cover the picture and what was put on. ModelError for
+    an answer that is not finite: neither a likeliest class nor a highest cell would show it.
     """
     divisor = int(getattr(network, "divisor", 1))
     sides = [math.ceil(size / divisor) * divisor for size in image.shape[1:]]
     device = next(network.parameters()).device
     with torch.inference_mode():
         answer: torch.Tensor = network(continued(image[None].to(device), sides))
-    return answer[0].float().cpu()
+    found = answer[0].float().cpu()
+    if not torch.isfinite(found.sum(dtype=torch.float64)):
+        raise not_finite()
+    return found
 
 
 def boxes_of(

@@ -298,6 +298,8 @@ def test_torchscript_finds_a_red_square_where_it_is_trusted(tmp_path: Path) -> N
     with pytest.raises(ModelError, match="nobody has trusted"):
         torchscript.Engine(card, tmp_path).load("cpu")
     engine = torchscript.Engine(replace(card, trusted=True), tmp_path)
+    with pytest.raises(ModelError, match="not loaded"):
+        engine.run(red_square(), None, None, RunContext())
     engine.load("cpu")
     check_red_square(engine)
     (tmp_path / "red.pt").write_bytes(b"no program")
@@ -391,6 +393,17 @@ def test_a_bundle_finds_what_is_bright_on_the_images_own_grid(
     truth = voxels > 300
     assert 2 * (labels & truth).sum() / (labels.sum() + truth.sum()) > 0.85
     assert result.findings[0].code.value == "10200004"
+
+
+def test_a_bundle_whose_network_gives_no_numbers_is_refused(tmp_path: Path) -> None:
+    """Its own transforms would make labels of them: the likeliest class of none is the first."""
+    folder = bundle(tmp_path / "b")
+    spoilt = {"weight": torch.full((2, 1, 1, 1, 1), torch.nan), "bias": torch.zeros(2)}
+    torch.save(spoilt, folder / "models/model.pt")
+    engine = monai_bundle.Engine(load_card(folder), folder)
+    engine.load("cpu")
+    with pytest.raises(ModelError, match="not finite"):
+        engine.run(grey(np.ones((20, 44, 50), np.float32), TILTED), None, None, RunContext())
 
 
 def test_a_bundle_that_calls_anything_else_is_not_built(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from medview.core.errors import ModelError
 from medview.inference.networks.classifiers import ResidualClassifier
 from medview.inference.networks.ensemble import Ensemble
 from medview.inference.networks.readings import (
@@ -18,6 +19,7 @@ from medview.inference.networks.readings import (
     class_probabilities,
     evidence_map,
     flat_recipe,
+    object_maps,
     write_answers,
 )
 
@@ -58,7 +60,7 @@ class OneBox(nn.Module):
         answer = torch.full((1, 5, image.shape[2] // 4, image.shape[3] // 4), -9.0)
         answer[0, 0, 4, 7] = 3.0
         answer[0, 1:, 4, 7] = torch.tensor([10.0, 14.0, 6.0, 10.0]).log()
-        return answer
+        return answer * self.scale
 
 
 def picture() -> np.ndarray:
@@ -124,6 +126,23 @@ def test_boxes_come_in_the_pixels_of_the_picture():
     assert found.numbers.tolist() == [0]
     tiny = boxes_in(OneBox(), picture()[:20, :36], FlatRecipe(("x",), intensity=PLAIN))
     assert tiny.boxes[0].tolist() == pytest.approx([8, 16, 20, 36], abs=1e-3)  # cut at the edge
+
+
+@pytest.mark.parametrize("strange", [float("nan"), float("inf"), -float("inf")])
+def test_answers_that_are_not_finite_are_refused_before_anything_is_read_from_them(strange):
+    """A likeliest class and a highest cell can be found among numbers that mean nothing."""
+    recipe = FlatRecipe(("a", "b"), intensity=PLAIN)
+    for network, read in (
+        (Bright(), class_map),
+        (BrightShare(), class_probabilities),
+        (Bright(), object_maps),
+        (OneBox(), boxes_in),
+    ):
+        read(network, picture(), recipe)
+        with torch.no_grad():
+            network.scale.fill_(strange)
+        with pytest.raises(ModelError, match="not finite"):
+            read(network, picture(), recipe)
 
 
 def metadata(classes: list[str]) -> dict[str, object]:

@@ -26,7 +26,8 @@ from medview.inference.adapter import (
     wanted_threshold,
 )
 from medview.inference.engines.explaining import MOST_EXPLAINED, Subject
-from medview.inference.engines.planes import FlatModel, patient_box, picture_at, slice_grid
+from medview.inference.engines.labelled import patient_box, point_of
+from medview.inference.engines.planes import FlatModel, picture_at, slice_grid
 from medview.inference.engines.solids import SolidModel
 from medview.inference.networks.centres import STRIDE
 from medview.inference.networks.pictures import ask, boxes_of, overlaps, surest_boxes
@@ -270,8 +271,7 @@ class Engine:
         middle: Point | None = None
         if box is not None:
             low, high = np.array(box[0]), np.array(box[1])
-            x, y, z = (float(value) for value in (low + high) / 2)
-            middle = x, y, z
+            middle = point_of((low + high) / 2)
             measurements = (
                 Measurement(
                     kind=LENGTH,

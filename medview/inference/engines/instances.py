@@ -23,7 +23,8 @@ from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.inference.adapter import Context, loaded, wanted_maps
-from medview.inference.engines.planes import FlatModel, patient_box
+from medview.inference.engines.labelled import patient_box
+from medview.inference.engines.planes import FlatModel
 from medview.inference.networks.averaging import unsureness
 from medview.inference.networks.readings import object_maps, objects_of
 

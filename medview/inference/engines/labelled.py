@@ -21,8 +21,6 @@ from medview.core.volume import Volume
 from medview.imaging.measure import count_voxels
 from medview.inference.adapter import Context
 
-_METHOD = "Voxels of the segment times their volume"
-
 
 def labelled_result(
     card: ModelCard,
@@ -69,14 +67,7 @@ def _finding(
     geometry = segmentation.geometry
     in_patient = geometry.in_patient_space
     share = 100 * count / segmentation.labels.size
-    volume = Measurement(
-        kind=codes.VOLUME,
-        value=count * geometry.voxel_volume_ml,
-        unit=codes.MILLILITRE.value,
-        method=_METHOD,
-        provenance=made_by,
-        name="Volume",
-    )
+    volume = measured_volume(count, geometry, made_by)
     place = _place(segmentation.labels, channel.index, box) if in_patient else None
     return Finding(
         label=channel.label,
@@ -87,8 +78,20 @@ def _finding(
         text="" if in_patient else f"{share:.3g} % of the picture.",
         measurements=(volume,) if in_patient else (),
         segment_ref=SegmentRef(segmentation.uid, channel.index),
-        location_lps_mm=_point(geometry.to_lps_mm(place)) if place is not None else None,
-        box_lps_mm=_corners(geometry, box) if in_patient else None,
+        location_lps_mm=point_of(geometry.to_lps_mm(place)) if place is not None else None,
+        box_lps_mm=patient_box(geometry, [part.start for part in box], [part.stop for part in box]),
+    )
+
+
+def measured_volume(voxels: int, geometry: Geometry, made_by: Provenance) -> Measurement:
+    """The volume in millilitres of so many voxels of a segment."""
+    return Measurement(
+        kind=codes.VOLUME,
+        value=voxels * geometry.voxel_volume_ml,
+        unit=codes.MILLILITRE.value,
+        method="Voxels of the segment times their volume",
+        provenance=made_by,
+        name="Volume",
     )
 
 
@@ -105,16 +108,24 @@ def _place(
     return result
 
 
-def _point(values: npt.NDArray[np.float64]) -> Point:
+def point_of(values: npt.NDArray[np.float64]) -> Point:
+    """A place in the patient as findings hold one, from an array of three numbers."""
     x, y, z = (float(value) for value in values)
     return x, y, z
 
 
-def _corners(geometry: Geometry, box: tuple[slice, slice, slice]) -> tuple[Point, Point]:
-    """Opposite corners in the patient of a box of voxels, their outer edges included."""
-    ends = product(*((part.start - 0.5, part.stop - 0.5) for part in box))
+def patient_box(
+    geometry: Geometry, start: npt.ArrayLike, stop: npt.ArrayLike
+) -> tuple[Point, Point] | None:
+    """Opposite corners in LPS millimetres of the box between two (k, row, column) edges.
+
+    Edges count from the outer corner of the first voxel. None without a place in the patient.
+    """
+    if not geometry.in_patient_space:
+        return None
+    ends = product(*zip(np.asarray(start) - 0.5, np.asarray(stop) - 0.5, strict=True))
     corners = geometry.to_lps_mm(list(ends))
-    return _point(corners.min(axis=0)), _point(corners.max(axis=0))
+    return point_of(corners.min(axis=0)), point_of(corners.max(axis=0))
 
 
 def classified_result(

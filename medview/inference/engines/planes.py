@@ -1,18 +1,16 @@
-"""What engines of flat networks share: the folder, the pictures of a volume, places on them."""
+"""What engines of flat networks share: the folder, and the pictures of a volume."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from medview.core.errors import ModelError
-from medview.core.findings import Finding, Point
+from medview.core.findings import Finding
 from medview.core.geometry import Box, Geometry
 from medview.core.maps import ScalarMap
 from medview.core.models import ModelCard, OutputChannel
@@ -95,22 +93,3 @@ def picture_at(volume: Volume, k: int) -> Picture:
     if hidden.any():
         values[hidden] = 0.0 if hidden.all() else values[~hidden].min()
     return values
-
-
-def patient_box(
-    geometry: Geometry, start: npt.ArrayLike, stop: npt.ArrayLike
-) -> tuple[Point, Point] | None:
-    """Opposite corners in LPS millimetres of the box between two (k, row, column) edges.
-
-    Edges count from the outer corner of the first voxel. None without a place in the patient.
-    """
-    if not geometry.in_patient_space:
-        return None
-    ends = product(*zip(np.asarray(start) - 0.5, np.asarray(stop) - 0.5, strict=True))
-    corners = geometry.to_lps_mm(list(ends))
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    return (float(low[0]), float(low[1]), float(low[2])), (
-        float(high[0]),
-        float(high[1]),
-        float(high[2]),
-    )

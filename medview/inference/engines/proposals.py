@@ -5,31 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
-from medview.core import codes
 from medview.core.findings import (
     Finding,
     Laterality,
-    Measurement,
     Point,
     Provenance,
     SegmentRef,
 )
-from medview.core.geometry import Box, FloatArray, Geometry
+from medview.core.geometry import Box, Geometry
 from medview.core.jobs import InferenceResult
 from medview.core.models import ModelCard, OutputChannel
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.volume import Volume
 from medview.imaging.crops import spread_back
+from medview.inference.engines.labelled import measured_volume, patient_box, point_of
 
 #: One side of the structure in people without disease, generously, and left against right.
 _PLAUSIBLE_ML = (1.0, 7.0)
 _LARGEST_DIFFERENCE = 0.35
-_METHOD = "Voxels of the segment times their volume"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,19 +121,12 @@ class Proposal:
                 channel=channel,
                 voxels=int(here.sum()),
                 probability=float(probabilities[channel.index][here].mean()),
-                center_lps_mm=_point(center),
+                center_lps_mm=point_of(center),
                 box=Box(tuple(inner.start + start), tuple(inner.stop + start)),
             )
 
     def _finding(self, part: _Part, segmentation_uid: str) -> Finding:
-        measurement = Measurement(
-            kind=codes.VOLUME,
-            value=part.voxels * self._volume.geometry.voxel_volume_ml,
-            unit=codes.MILLILITRE.value,
-            method=_METHOD,
-            provenance=self._provenance,
-            name="Volume",
-        )
+        measurement = measured_volume(part.voxels, self._volume.geometry, self._provenance)
         return Finding(
             label=part.label,
             code=part.channel.code,
@@ -148,7 +138,7 @@ class Proposal:
             measurements=(measurement,),
             segment_ref=SegmentRef(segmentation_uid, part.number),
             location_lps_mm=part.center_lps_mm,
-            box_lps_mm=_corners(self._volume.geometry, part.box),
+            box_lps_mm=patient_box(self._volume.geometry, part.box.start, part.box.stop),
         )
 
     @cached_property
@@ -181,15 +171,3 @@ class Proposal:
         return min(places[Laterality.LEFT], default=np.inf) > max(
             places[Laterality.RIGHT], default=-np.inf
         )
-
-
-def _point(values: FloatArray) -> Point:
-    x, y, z = (float(value) for value in values)
-    return x, y, z
-
-
-def _corners(geometry: Geometry, box: Box) -> tuple[Point, Point]:
-    """Opposite corners in the patient of a box of voxels, their outer edges included."""
-    ends = product(*zip(np.array(box.start) - 0.5, np.array(box.stop) - 0.5, strict=True))
-    corners = geometry.to_lps_mm(list(ends))
-    return _point(corners.min(axis=0)), _point(corners.max(axis=0))

@@ -32,11 +32,11 @@ from medview.inference.engines import paired
 from medview.inference.engines.labelled import labelled_result
 from medview.inference.engines.network import load_trained, read_flips, read_metadata
 from medview.inference.engines.patches import Asked
-from medview.inference.engines.planes import picture_at
+from medview.inference.engines.planes import FlatModel
 from medview.inference.engines.slab import Wishes
 from medview.inference.engines.tiles import Segmented, TileRecipe, segment
 from medview.inference.networks.averaging import FlipAverage
-from medview.inference.networks.readings import FlatRecipe, class_map, flat_recipe
+from medview.inference.networks.readings import class_map
 
 
 class Engine:
@@ -73,31 +73,27 @@ class SliceEngine:
     def __init__(self, card: ModelCard, folder: Path) -> None:
         self.card = card
         self._folder = folder
-        self._loaded: tuple[nn.Module, FlatRecipe] | None = None
+        self._model: FlatModel | None = None
 
     def load(self, device: str) -> None:
         """Read the weights, their checksum checked, onto a device."""
-        recipe = flat_recipe(read_metadata(self._folder))
-        self._loaded = load_trained(self._folder, device), recipe
+        self._model = FlatModel(self.card, self._folder, device)
 
     def unload(self) -> None:
         """Let go of the network."""
-        self._loaded = None
+        self._model = None
 
     def run(
         self, volume: Volume, series: Series | None, study: Study | None, context: Context
     ) -> InferenceResult:
         """Look at one slice after the other; those that hold no image or one value stay empty."""
         del series, study  # what the headers say was weighed before; here only pixels speak
-        network, recipe = loaded(self._loaded, self.card)
+        model = loaded(self._model, self.card)
         started = time.perf_counter()
         labels = np.zeros(volume.geometry.shape, dtype=np.uint8)
-        for k, plane in enumerate(labels):
-            context.progress("Segmenting", 0.97 * k / len(labels))
-            picture = picture_at(volume, k)
-            if k not in volume.empty_slices and picture.min() < picture.max():
-                plane[...] = class_map(network, picture, recipe)
-        context.progress("Measuring", 0.98)
+        for k, picture in model.pictures(volume, context):
+            labels[k] = class_map(model.network, picture, model.recipe)
+        context.progress("Measuring")
         result = labelled_result(self.card, volume, labels, context)
         seconds = time.perf_counter() - started
         return replace(result, device=context.device, seconds=seconds)

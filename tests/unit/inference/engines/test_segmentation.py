@@ -17,7 +17,7 @@ from medview.core.geometry import Calibration, Geometry
 from medview.core.maps import MapKind
 from medview.core.volume import Volume
 from medview.inference.catalog import load_card
-from medview.inference.engines import segmentation
+from medview.inference.engines import planes, segmentation
 from medview.inference.engines.segmentation import Engine
 from tests.helpers.heads import stored
 from tests.helpers.run_context import RunContext
@@ -108,7 +108,8 @@ def changed(folder: Path, target: Path, **own: Any) -> Path:
 
 
 def loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setattr(segmentation, "load_trained", lambda *_: Thirds())
+    for engines in (planes, segmentation):
+        monkeypatch.setattr(engines, "load_trained", lambda *_: Thirds())
     made = Engine(load_card(folder), folder)
     made.load("cpu")
     return made
@@ -131,6 +132,9 @@ def test_a_network_of_pictures_is_asked_about_every_slice(folder, tmp_path, monk
         voxels=np.ascontiguousarray(volume.voxels.transpose(1, 0, 2)),
         empty_slices=(4,),
     )
+    wrong = changed(flat, tmp_path / "wrong", classes=["large", "small", "third"])
+    with pytest.raises(ModelError, match="names 2 outputs"):
+        loaded(wrong, monkeypatch)
     truth = truth.transpose(1, 0, 2).copy()
     truth[4] = 0
     (proposal,) = made.run(volume, None, None, RunContext()).segmentations

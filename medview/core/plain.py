@@ -2,7 +2,8 @@
 
 What comes back is checked against the declared types, so garbage ends in PlainError instead of
 an object that lies. Known: None, bool, int, float, str, bytes (as base64), enums of text and of
-numbers, aware times, paths, tuples, mappings with text keys, unions and dataclasses of these.
+numbers, aware times, paths, tuples, mappings with text keys, unions and dataclasses of these,
+generic ones too.
 Arrays are not plain.
 """
 
@@ -77,6 +78,8 @@ def _reader(kind: Any) -> _Reader:
         return _mapping_reader(arguments[1])
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _dataclass_reader(kind)
+    if isinstance(origin, type) and dataclasses.is_dataclass(origin):
+        return _dataclass_reader(origin, arguments)
     return _scalar_reader(kind)
 
 
@@ -177,9 +180,13 @@ def _mapping_reader(values: Any) -> _Reader:
     return read
 
 
-def _dataclass_reader(kind: type) -> _Reader:
+def _dataclass_reader(kind: type, arguments: tuple[Any, ...] = ()) -> _Reader:
+    """How to read a dataclass; `arguments` are the types that a generic one was given."""
     hints = get_type_hints(kind)
-    fields = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
+    given = dict(zip(getattr(kind, "__parameters__", ()), arguments, strict=True))
+    fields = {
+        field.name: _reader(_bound(hints[field.name], given)) for field in dataclasses.fields(kind)
+    }
 
     def read(data: Any) -> Any:
         if not isinstance(data, dict) or not data.keys() <= fields.keys():
@@ -196,6 +203,12 @@ def _dataclass_reader(kind: type) -> _Reader:
             raise PlainError(f"{kind.__name__}: {error}") from error
 
     return read
+
+
+def _bound(hint: Any, given: Mapping[Any, Any]) -> Any:
+    """A declared type with the types that stand for its variables."""
+    variables = getattr(hint, "__parameters__", ())
+    return hint[tuple(given[one] for one in variables)] if variables else given.get(hint, hint)
 
 
 def _refuse(expected: str, data: Any) -> Any:

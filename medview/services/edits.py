@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from medview.core.findings import Finding
 from medview.core.report import Report
@@ -14,6 +15,9 @@ from medview.services.work import Work
 
 #: What one object of a few fields costs in memory, roughly.
 _OBJECT_BYTES = 2_000
+
+#: What steps are made of: things with a UID that come, change and go as a whole.
+ThingT = TypeVar("ThingT", Finding, ClipTrack)
 
 
 class Edit(Protocol):
@@ -130,78 +134,90 @@ class ChangeSegments:
 
 
 @dataclass(frozen=True)
-class FindingStep:
-    """One finding before and after; None where it is not there."""
+class Step(Generic[ThingT]):
+    """One finding or track before and after; None where it is not there."""
 
-    before: Finding | None
-    after: Finding | None
+    before: ThingT | None
+    after: ThingT | None
 
     @property
     def uid(self) -> str:
-        """Of the finding."""
+        """Of the finding or track."""
         either = self.after or self.before
         if either is None:
             raise ValueError("A step from nothing to nothing")
         return either.uid
 
 
+FindingStep = Step[Finding]
+TrackStep = Step[ClipTrack]
+
+
 @dataclass(frozen=True, eq=False)
-class ChangeFindings:
-    """Findings come, change or go."""
+class Change(Generic[ThingT]):
+    """Things of one kind come, change or go: all of them, or none where one is another by now."""
 
     study_uid: str
-    steps: tuple[FindingStep, ...]
+    steps: tuple[Step[ThingT], ...]
     title: str
     stroke: str = ""
+
+    @property
+    @abstractmethod
+    def cost_bytes(self) -> int:
+        """What keeping it costs."""
+
+    def apply(self, work: Work) -> None:
+        """Put things as they are after."""
+        self._change(work, [(step.uid, step.before, step.after) for step in self.steps])
+
+    def revert(self, work: Work) -> None:
+        """Put them as they were."""
+        self._change(work, [(step.uid, step.after, step.before) for step in reversed(self.steps)])
+
+    def _change(self, work: Work, steps: list[tuple[str, ThingT | None, ThingT | None]]) -> None:
+        there = self._there(work)
+        if any(there.get(uid) != old for uid, old, _ in steps):
+            raise ValueError(f"What is there is not what “{self.title}” was made for")
+        for uid, old, new in steps:
+            if new is not None:
+                self._put(work, new)
+            elif old is not None:
+                self._drop(work, uid)
+
+    @abstractmethod
+    def _there(self, work: Work) -> Mapping[str, ThingT]:
+        """The things of this kind, by UID."""
+
+    @abstractmethod
+    def _put(self, work: Work, thing: ThingT) -> None:
+        """Add one or replace it."""
+
+    @abstractmethod
+    def _drop(self, work: Work, uid: str) -> None:
+        """Take one out."""
+
+
+class ChangeFindings(Change[Finding]):
+    """Findings come, change or go."""
 
     @property
     def cost_bytes(self) -> int:
         """A few fields for each finding."""
         return 2 * _OBJECT_BYTES * len(self.steps)
 
-    def apply(self, work: Work) -> None:
-        """Put the findings as they are after."""
-        self._change(work, [(step.uid, step.before, step.after) for step in self.steps])
+    def _there(self, work: Work) -> Mapping[str, Finding]:
+        return work.findings
 
-    def revert(self, work: Work) -> None:
-        """Put them as they were."""
-        back = [(step.uid, step.after, step.before) for step in reversed(self.steps)]
-        self._change(work, back)
+    def _put(self, work: Work, thing: Finding) -> None:
+        work.put_finding(self.study_uid, thing)
 
-    def _change(self, work: Work, steps: list[tuple[str, Finding | None, Finding | None]]) -> None:
-        if any(work.findings.get(uid) != old for uid, old, _ in steps):
-            raise ValueError(f"The findings are not those that “{self.title}” was made for")
-        for uid, old, new in steps:
-            if new is not None:
-                work.put_finding(self.study_uid, new)
-            elif old is not None:
-                work.drop_finding(uid)
+    def _drop(self, work: Work, uid: str) -> None:
+        work.drop_finding(uid)
 
 
-@dataclass(frozen=True)
-class TrackStep:
-    """One track before and after; None where it is not there."""
-
-    before: ClipTrack | None
-    after: ClipTrack | None
-
-    @property
-    def uid(self) -> str:
-        """Of the track."""
-        either = self.after or self.before
-        if either is None:
-            raise ValueError("A step from nothing to nothing")
-        return either.uid
-
-
-@dataclass(frozen=True, eq=False)
-class ChangeTracks:
+class ChangeTracks(Change[ClipTrack]):
     """Tracks on a clip come, change or go."""
-
-    study_uid: str
-    steps: tuple[TrackStep, ...]
-    title: str
-    stroke: str = ""
 
     @property
     def cost_bytes(self) -> int:
@@ -209,24 +225,14 @@ class ChangeTracks:
         tracks = [one.track for step in self.steps for one in (step.before, step.after) if one]
         return _OBJECT_BYTES + 100 * sum(len(on) for track in tracks for on in track.places)
 
-    def apply(self, work: Work) -> None:
-        """Put the tracks as they are after."""
-        self._change(work, [(step.uid, step.before, step.after) for step in self.steps])
+    def _there(self, work: Work) -> Mapping[str, ClipTrack]:
+        return work.tracks
 
-    def revert(self, work: Work) -> None:
-        """Put them as they were."""
-        self._change(work, [(step.uid, step.after, step.before) for step in reversed(self.steps)])
+    def _put(self, work: Work, thing: ClipTrack) -> None:
+        work.put_track(self.study_uid, thing)
 
-    def _change(
-        self, work: Work, steps: list[tuple[str, ClipTrack | None, ClipTrack | None]]
-    ) -> None:
-        if any(work.tracks.get(uid) != old for uid, old, _ in steps):
-            raise ValueError(f"The tracks are not those that “{self.title}” was made for")
-        for uid, old, new in steps:
-            if new is not None:
-                work.put_track(self.study_uid, new)
-            elif old is not None:
-                work.drop_track(uid)
+    def _drop(self, work: Work, uid: str) -> None:
+        work.drop_track(uid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,27 +319,20 @@ def joined(first: Edit, second: Edit) -> Compound:
     the dabs; a hundred dabs then keep two versions of a report and not a hundred.
     """
     dabs: list[Edit] = []
-    steps: dict[str, FindingStep] = {}
-    tracks: dict[str, TrackStep] = {}
+    changes: dict[type[Change[Any]], dict[str, Step[Any]]] = {}
     reports: ChangeReport | None = None
     for leaf in (*leaves(first), *leaves(second)):
-        if isinstance(leaf, ChangeFindings):
+        if isinstance(leaf, Change):
+            steps = changes.setdefault(type(leaf), {})
             for step in leaf.steps:
-                start = steps[step.uid].before if step.uid in steps else step.before
-                steps[step.uid] = FindingStep(start, step.after)
-        elif isinstance(leaf, ChangeTracks):
-            for one in leaf.steps:
-                begin = tracks[one.uid].before if one.uid in tracks else one.before
-                tracks[one.uid] = TrackStep(begin, one.after)
+                steps[step.uid] = replace(step, before=steps.get(step.uid, step).before)
         elif isinstance(leaf, ChangeReport):
             reports = leaf if reports is None else replace(reports, after=leaf.after)
         else:
             dabs.append(leaf)
     parts = list(dabs)
-    if steps:
-        parts.append(ChangeFindings(first.study_uid, tuple(steps.values()), first.title))
-    if tracks:
-        parts.append(ChangeTracks(first.study_uid, tuple(tracks.values()), first.title))
+    for kind, steps in changes.items():
+        parts.append(kind(first.study_uid, tuple(steps.values()), first.title))
     if reports is not None:
         parts.append(reports)
     return Compound(first.study_uid, first.title, tuple(parts), first.stroke)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pytest
@@ -150,6 +150,28 @@ def test_objects_that_would_be_invalid_do_not_come_to_be() -> None:
 
 def test_not_a_number_stays_for_others_to_judge() -> None:
     assert math.isnan(there_and_back(everything(fraction=math.nan)).fraction)
+
+
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True)
+class Pair(Generic[ItemT]):
+    one: ItemT
+    more: tuple[ItemT | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pairs:
+    names: Pair[str]
+    people: Pair[Person]
+
+
+def test_generic_dataclasses_are_read_as_the_types_they_were_given() -> None:
+    pairs = Pairs(Pair("a", ("b", None)), Pair(Person("Ada"), (Person("Eve"),)))
+    assert there_and_back(pairs) == pairs
+    with pytest.raises(PlainError, match="one: expected str"):
+        from_plain(Pairs, {"names": {"one": 3}, "people": {"one": {"name": "Ada"}}})
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -220,6 +222,10 @@ def test_a_step_of_tracks_is_written_down_whole(room: Room) -> None:
     (step,) = room.work.history.entries("1")
     packed = pack_step(step)
     assert packed is not None
+    # The names that stores already written have for these fields.
+    (part,) = json.loads(zlib.decompress(packed))["parts"]
+    assert part.keys() == {"title", "track_steps"}
+    assert [step.keys() for step in part["track_steps"]] == [{"before", "after"}]
     again = unpack_step(packed, "1", {})
     room.work.history.undo()
     room.work.apply(again)

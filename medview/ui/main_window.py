@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PyQt6.QtCore import QEvent, QMimeData, QSize, Qt, QTimer
 from PyQt6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
-from PyQt6.QtWidgets import QApplication, QDockWidget, QMainWindow, QMessageBox, QTabWidget, QWidget
+from PyQt6.QtWidgets import QApplication, QDockWidget, QMainWindow, QTabWidget, QWidget
 
 from medview.core.events import JobChanged, Level, SettingChanged, ViewChanged
 from medview.core.jobs import JobState
@@ -16,6 +16,7 @@ from medview.services.bundle import Services
 from medview.ui import icons, theme
 from medview.ui.actions import Actions
 from medview.ui.bridge import Bridge, Changes
+from medview.ui.dialogs.frame import warn
 from medview.ui.model_questions import ModelQuestions
 from medview.ui.panels.ai import AiPanel
 from medview.ui.panels.findings import FindingsPanel
@@ -183,17 +184,11 @@ class MainWindow(QMainWindow):
                 )
             )
             return
-        box = QMessageBox(self)
-        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        box.setIcon(QMessageBox.Icon.Warning)
-        box.setWindowTitle("Another patient")
-        box.setTextFormat(Qt.TextFormat.PlainText)
-        box.setText(f"The views now show another patient:\n{patient_line(patient)}")
-        box.setInformativeText(
+        text = f"The views now show another patient:\n{patient_line(patient)}"
+        more = (
             f"Before: {patient_line(before)}\nBoth stay in the list; the views show one at a time."
         )
-        box.setStandardButtons(QMessageBox.StandardButton.Ok)
-        box.open()
+        warn(self, "Another patient", text, f"Before: {patient_line(before)}\n{more}")
 
     # Dropping
 

@@ -11,6 +11,7 @@ from medview.core.errors import CommandError
 from medview.core.models import ModelCard
 from medview.services.bundle import Services
 from medview.ui.bridge import Bridge
+from medview.ui.dialogs.frame import confirm, message_box
 from medview.ui.text import shown
 
 
@@ -35,12 +36,13 @@ class ModelQuestions:
             {"ai.add_model": self.add, "ai.trust": self.trust, "ai.remove_model": self.remove}
         )
 
-    def add(self, source: str = "", sha256: str = "") -> None:
+    def add(self, source: str = "", sha256: str = "", card: str = "") -> None:
         """Choose a folder, or a ZIP or network, unless one is given."""
         if source:
-            self._bridge.run("ai.add_model", source=source, sha256=sha256)
+            self._bridge.run("ai.add_model", source=source, sha256=sha256, card=card)
             return
-        box = self._box("Add a model", "Where is the model?", "It is copied into your profile.")
+        more = "It is copied into your profile."
+        box = message_box(self._window, "Add a model", "Where is the model?", more)
         for words, mode in (
             ("Folder …", QFileDialog.FileMode.Directory),
             ("ZIP or file …", QFileDialog.FileMode.ExistingFile),
@@ -73,24 +75,23 @@ class ModelQuestions:
             self._choose_model("Remove a model", added, self._ask_remove)
 
     def _ask_trust(self, card: ModelCard) -> None:
+        text = f"{shown(card.title)} brings a program of its own. Let it run?"
         more = (
-            f"What runs: {card.code}.\nIt runs in the AI process only, as long as no byte of its"
-            f" folder changes. Trust it if you know who made it.\n\nFolder SHA-256"
+            f"What runs: {shown(card.code)}.\nIt runs in the AI process only, as long as no byte of"
+            f" its folder changes. Trust it if you know who made it.\n\nFolder SHA-256"
             f" {card.folder_sha256}"
         )
-        self._confirm(
-            "Trust a model's program",
-            f"{card.title} brings a program of its own. Let it run?",
-            more,
+        confirm(
+            message_box(self._window, "Trust a model's program", text, more),
             "Trust it",
             lambda: self._with_reader(lambda: self._bridge.run("ai.trust", model=card.id)),
         )
 
     def _ask_remove(self, card: ModelCard) -> None:
-        self._confirm(
-            "Remove a model",
-            f"Remove {card.title}?",
-            "Its folder is deleted from your profile. What it found stays.",
+        text = f"Remove {shown(card.title)}?"
+        more = "Its folder is deleted from your profile. What it found stays."
+        confirm(
+            message_box(self._window, "Remove a model", text, more),
             "Remove",
             lambda: self._bridge.run("ai.remove_model", model=card.id),
         )
@@ -118,24 +119,3 @@ class ModelQuestions:
         dialog.setComboBoxItems(list(names))
         dialog.textValueSelected.connect(lambda name: then(names[name]))
         dialog.open()
-
-    def _confirm(
-        self, title: str, text: str, more: str, verb: str, then: Callable[[], object]
-    ) -> None:
-        box = self._box(title, text, more)
-        go = box.addButton(verb, QMessageBox.ButtonRole.AcceptRole)
-        cancel = box.addButton(QMessageBox.StandardButton.Cancel)
-        if go is not None and cancel is not None:
-            box.setDefaultButton(cancel)
-            box.accepted.connect(then)
-        box.open()
-
-    def _box(self, title: str, text: str, more: str) -> QMessageBox:
-        box = QMessageBox(self._window)
-        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        box.setIcon(QMessageBox.Icon.Question)
-        box.setWindowTitle(title)
-        box.setTextFormat(Qt.TextFormat.PlainText)
-        box.setText(shown(text))
-        box.setInformativeText(shown(more))
-        return box

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from PyQt6.QtCore import Qt
-from PyQt6.QtWidgets import QFileDialog, QInputDialog, QLineEdit, QMessageBox, QWidget
+from PyQt6.QtWidgets import QFileDialog, QInputDialog, QLineEdit, QWidget
 
 from medview.core.errors import CommandError
 from medview.core.findings import ReviewState
@@ -18,6 +18,7 @@ from medview.ui.bridge import Bridge, Changes
 from medview.ui.dialogs.export import ExportDialog
 from medview.ui.dialogs.finding import FindingDialog
 from medview.ui.dialogs.first_read import FirstReadDialog
+from medview.ui.dialogs.frame import confirm, message_box, warn
 from medview.ui.dialogs.reader import ReaderDialog
 from medview.ui.dialogs.sign import SignDialog
 from medview.ui.text import patient_line, shown
@@ -109,15 +110,8 @@ class Questions:
 
     def _tell_mixed(self, problem: Problem) -> None:
         """Files of several patients came under one identifier: the reader has to know."""
-        box = QMessageBox(self._window)
-        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        box.setIcon(QMessageBox.Icon.Warning)
-        box.setWindowTitle("Files of two patients")
-        box.setTextFormat(Qt.TextFormat.PlainText)
-        box.setText(f"{problem.reason}.")
-        box.setInformativeText(f"{problem.hint}.\nFirst seen in {shown(str(problem.path))}")
-        box.setStandardButtons(QMessageBox.StandardButton.Ok)
-        box.open()
+        more = f"{problem.hint}.\nFirst seen in {shown(str(problem.path))}"
+        warn(self._window, "Files of two patients", f"{problem.reason}.", more)
 
     def _ask_password(self, path: Path) -> None:
         dialog = QInputDialog(self._window)
@@ -307,16 +301,4 @@ class Questions:
     def _confirm(
         self, title: str, text: str, more: str, verb: str, then: Callable[[], None]
     ) -> None:
-        box = QMessageBox(self._window)
-        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        box.setIcon(QMessageBox.Icon.Question)
-        box.setWindowTitle(title)
-        box.setTextFormat(Qt.TextFormat.PlainText)
-        box.setText(shown(text))
-        box.setInformativeText(shown(more))
-        go = box.addButton(verb, QMessageBox.ButtonRole.AcceptRole)
-        cancel = box.addButton(QMessageBox.StandardButton.Cancel)
-        if go is not None and cancel is not None:
-            box.setDefaultButton(cancel)
-            box.accepted.connect(then)
-        box.open()
+        confirm(message_box(self._window, title, text, more), verb, then)

@@ -319,18 +319,18 @@ def test_a_model_says_in_words_whether_it_fits(desk: Desk) -> None:
     assert widget.run.isEnabled()
     volume = desk.services.viewing.volume
     caution = Reason(Severity.WARNING, "The patient is younger.")
-    widget.show_fit(volume, (caution,))
+    widget.show_fit(volume.uid, (caution,))
     assert "younger" in widget._fit.text()
     assert widget.run.text() == "Run"
     refused = Reason(Severity.REFUSED, "The image is CT; the model is for MR.")
-    widget.show_fit(volume, (refused,))
+    widget.show_fit(volume.uid, (refused,))
     assert widget.run.text() == "Run anyway …"
     widget.run.click()
     box = desk.dialog(QMessageBox)
     assert "for MR" in box.informativeText()
     assert not desk.services.workspace.jobs
     box.close()
-    widget.show_fit(volume, (Reason(Severity.REFUSED, "A single image.", final=True),))
+    widget.show_fit(volume.uid, (Reason(Severity.REFUSED, "A single image.", final=True),))
     assert not widget.run.isEnabled()
 
 

@@ -1,8 +1,8 @@
-"""What all dialogs share: size, scrolling, plain text that can be copied."""
+"""What all dialogs share: size, scrolling, plain text that can be copied; and short questions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import (
@@ -11,6 +11,7 @@ from PyQt6.QtWidgets import (
     QFormLayout,
     QFrame,
     QLabel,
+    QMessageBox,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -102,3 +103,41 @@ class Sheet(QScrollArea):
             self._form.addRow(label(name, "muted"), widget)
         else:
             self._form.addRow(widget)
+
+
+def message_box(
+    parent: QWidget,
+    title: str,
+    text: str,
+    more: str = "",
+    icon: QMessageBox.Icon = QMessageBox.Icon.Question,
+) -> QMessageBox:
+    """A box of plain words, without buttons yet; `open` shows it and blocks nothing.
+
+    Words of files in it are to be cleaned before (`text.shown`): a line here is a line there.
+    """
+    box = QMessageBox(parent)
+    box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    box.setIcon(icon)
+    box.setWindowTitle(title)
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    box.setText(text)
+    box.setInformativeText(more)
+    return box
+
+
+def confirm(box: QMessageBox, verb: str, then: Callable[[], object]) -> None:
+    """Ask by a message box whether to go on; what the Enter key presses is Cancel."""
+    go = box.addButton(verb, QMessageBox.ButtonRole.AcceptRole)
+    cancel = box.addButton(QMessageBox.StandardButton.Cancel)
+    if go is not None and cancel is not None:
+        box.setDefaultButton(cancel)
+        box.accepted.connect(then)
+    box.open()
+
+
+def warn(parent: QWidget, title: str, text: str, more: str) -> None:
+    """Say by a message box what the reader has to know."""
+    box = message_box(parent, title, text, more, QMessageBox.Icon.Warning)
+    box.setStandardButtons(QMessageBox.StandardButton.Ok)
+    box.open()

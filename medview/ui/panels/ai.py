@@ -31,6 +31,7 @@ from medview.inference.scope import Reason, preference
 from medview.services.bundle import Services
 from medview.ui import icons, theme
 from medview.ui.bridge import Bridge, Changes
+from medview.ui.dialogs.frame import confirm, message_box
 from medview.ui.panels.run_result import RunResult
 from medview.ui.text import duration, label, shown
 
@@ -292,18 +293,13 @@ class ModelWidget(QFrame):
         if not refused:
             self._run_now(override=False)
             return
-        box = QMessageBox(self)
-        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        box.setIcon(QMessageBox.Icon.Warning)
-        box.setWindowTitle("Outside the model's card")
-        box.setTextFormat(Qt.TextFormat.PlainText)
-        box.setText(f"{shown(self.card.title)} is not made for this image.")
-        box.setInformativeText("\n".join(map(shown, refused)))
-        go = box.addButton("Run all the same", QMessageBox.ButtonRole.AcceptRole)
-        box.addButton(QMessageBox.StandardButton.Cancel)
-        if go is not None:
-            go.clicked.connect(lambda: self._run_now(override=True))
-        box.open()
+        text = f"{shown(self.card.title)} is not made for this image."
+        more, icon = "\n".join(map(shown, refused)), QMessageBox.Icon.Warning
+        confirm(
+            message_box(self, "Outside the model's card", text, more, icon),
+            "Run all the same",
+            lambda: self._run_now(override=True),
+        )
 
     def _run_now(self, *, override: bool) -> None:
         self._bridge.run(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from medview.core.clip import Clip
 from medview.core.errors import CommandError, ModelError
@@ -63,6 +62,7 @@ class Tracking:
         #: Whether what models say of a study must not be seen yet.
         self.hides: Callable[[str], bool] = _never
         self._runs: dict[str, _Run] = {}
+        self._measured: dict[str, tuple[Track, tuple[FrameCurve, ...]]] = {}
         #: Key frames of each track that the model has not followed yet; None: all of it.
         self._behind: dict[str, set[int] | None] = {}
         workspace.events.job_changed.connect(self._on_job)
@@ -103,8 +103,15 @@ class Tracking:
         return any(run.track.uid == track_uid for run in self._runs.values())
 
     def curves(self, track: Track) -> tuple[FrameCurve, ...]:
-        """What a track on the clip on show measures, frame by frame."""
-        return _curves(track, self._require())
+        """What a track on the clip on show measures, frame by frame.
+
+        Asked for with every frame that is shown, so it is kept while the track is the same.
+        """
+        clip = self._require()
+        known = self._measured.get(track.uid)
+        if known is None or known[0] is not track:
+            known = self._measured[track.uid] = track, curves_of(track, clip)
+        return known[1]
 
     def events(self, track: Track) -> tuple[FrameEvent, ...]:
         """Where a track is largest and smallest."""
@@ -262,8 +269,8 @@ class Tracking:
         """Put a followed track in the place of the one that was sent, if that still stands."""
         run = self._runs.pop(job_uid, None)
         job = self._workspace.jobs.get(job_uid)
+        self._workspace.emit(ViewChanged())  # nobody follows any more, whatever came of it
         if run is None or job is None or job.state is not JobState.DONE:
-            self._workspace.emit(ViewChanged())
             return
         timeline = self._jobs.outcomes.result(job_uid).timeline
         current = self._workspace.tracks.get(run.track.uid)
@@ -278,6 +285,7 @@ class Tracking:
         self._runs = {uid: run for uid, run in self._runs.items() if uid in known}
         tracks = self._workspace.tracks
         self._behind = {uid: frames for uid, frames in self._behind.items() if uid in tracks}
+        self._measured = {uid: one for uid, one in self._measured.items() if uid in tracks}
 
     # What there is
 
@@ -301,15 +309,9 @@ class Tracking:
         return Provenance(Person(self._workspace.reader or UNNAMED), utc_now())
 
 
-@lru_cache(maxsize=32)
 def _never(_study_uid: str) -> bool:
     """For a desk where nothing is hidden."""
     return False
-
-
-def _curves(track: Track, clip: Clip) -> tuple[FrameCurve, ...]:
-    """Asked for with every picture that is painted."""
-    return curves_of(track, clip)
 
 
 def _with(

@@ -152,6 +152,20 @@ def test_a_correction_makes_a_key_frame_and_is_followed_around_it(room: Room) ->
         room.tracking.uncorrect(uid)
 
 
+def test_what_a_track_measures_is_worked_out_once_for_each_track(room: Room) -> None:
+    uid = room.tracking.place([(20.0, 30.0)], TrackShape.POINT)
+    room.answer()
+    (track,) = room.tracking.tracks
+    curves = room.tracking.curves(track)
+    assert room.tracking.curves(track) is curves
+    room.viewing.cine.go_to(8)
+    room.tracking.correct(uid, [(40.0, 30.0)])
+    (curve,) = room.tracking.curves(room.tracking.tracks[0])
+    assert curve.values[8] == 20
+    room.work.close_study("1")
+    assert room.tracking._measured == {}
+
+
 def test_a_correction_while_the_model_works_takes_the_place_of_that_run(room: Room) -> None:
     uid = room.tracking.place([(20.0, 30.0)], TrackShape.POINT)
     first = room.model.asked[0]["job"].uid

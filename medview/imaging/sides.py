@@ -59,7 +59,7 @@ def _places(segmentation: Segmentation, numbers: list[int]) -> dict[int, float]:
     """Where segments lie from right to left, in mm; those without a voxel are left out."""
     if not numbers:
         return {}
-    steps = [max(1, size // _SAMPLES) for size in segmentation.labels.shape]
+    steps = [-(-size // _SAMPLES) for size in segmentation.labels.shape]
     sampled = segmentation.labels[tuple(slice(None, None, step) for step in steps)]
     places = {}
     for number in numbers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -26,6 +27,7 @@ from medview.core.models import ModelCard
 from medview.core.segmentation import LabelArray, Segmentation
 from medview.core.timeline import Timeline
 from medview.core.volume import Volume
+from medview.imaging.sides import wrong_sides
 from medview.inference import wire
 from medview.inference.orders import Order
 
@@ -71,7 +73,7 @@ def checked(
         segmentations=segmentations,
         findings=tuple(_proposed(finding, volume, provenance) for finding in done.findings),
         notes=done.notes,
-        out_of_scope=done.out_of_scope,
+        out_of_scope=(*done.out_of_scope, *_side_warnings(segmentations)),
         fallbacks=done.fallbacks,
         seconds=done.seconds,
         candidates=tuple(_proposed(finding, volume, provenance) for finding in done.candidates),
@@ -110,6 +112,14 @@ def _segmentation(
         replace(segment, provenance=provenance, review=Review()) for segment in stated.segments
     )
     return Segmentation(volume.uid, volume.geometry, labels, segments, stated.title, 0, stated.uid)
+
+
+def _side_warnings(segmentations: Sequence[Segmentation]) -> tuple[str, ...]:
+    """What to say of label maps whose left and right disagree with the patient's axes."""
+    wrong = [label for one in segmentations for label in wrong_sides(one)]
+    if not wrong:
+        return ()
+    return (f"Left and right disagree with the patient's axes: {', '.join(wrong)}.",)
 
 
 def _strange_number(labels: LabelArray, numbers: list[int]) -> int:

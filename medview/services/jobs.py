@@ -17,7 +17,6 @@ from medview.core.jobs import InferenceJob, InferenceResult, JobInput, JobState,
 from medview.core.models import ModelCard
 from medview.core.shared_array import SharedArray, SharedArrayName
 from medview.core.volume import Volume
-from medview.imaging.sides import wrong_sides
 from medview.inference import orders, scope
 from medview.inference.catalog import Catalog
 from medview.inference.client import WorkerClient
@@ -289,7 +288,7 @@ class Jobs:
         if not _inputs_unchanged(self._workspace, job):
             self._fail(job, "The image changed while the model ran; its result was dropped.", "")
             return
-        limits = (*self._reasons.get(job.uid, ()), *result.out_of_scope, *_side_warnings(result))
+        limits = (*self._reasons.get(job.uid, ()), *result.out_of_scope)
         result = _with_cautions(replace(result, out_of_scope=tuple(dict.fromkeys(limits))))
         try:
             self._review.propose(result, job)
@@ -333,14 +332,6 @@ class Jobs:
             self._client.forget(uid)
         self.outcomes.keep_only(jobs)
         self._reasons = {uid: words for uid, words in self._reasons.items() if uid in jobs}
-
-
-def _side_warnings(result: InferenceResult) -> tuple[str, ...]:
-    """What to say of label maps whose left and right disagree with the patient's axes."""
-    wrong = [label for one in result.segmentations for label in wrong_sides(one)]
-    if not wrong:
-        return ()
-    return (f"Left and right disagree with the patient's axes: {', '.join(wrong)}.",)
 
 
 def _order(

@@ -104,6 +104,20 @@ def test_a_good_result_becomes_a_proposal_of_the_model(card: ModelCard) -> None:
     assert result.seconds == 2.0
 
 
+@pytest.mark.parametrize(("left", "right", "told"), [(9, 0, False), (0, 9, True)])
+def test_sides_on_the_wrong_side_of_the_patient_are_a_caution(
+    card: ModelCard, left: int, right: int, told: bool
+) -> None:
+    kidneys = (segment(1, label="Left kidney"), segment(2, label="Right kidney"))
+    found = labels()
+    # Columns run to the patient's left.
+    found[:, :, left], found[:, :, right] = 1, 2
+    result = check(card, found, stated(segments=kidneys))
+    words = [one for one in result.out_of_scope if "Left and right" in one]
+    assert bool(words) is told
+    assert all("Left kidney, Right kidney" in one for one in words)
+
+
 def shifted() -> wire.Grid:
     affine = VOL.geometry.affine.copy()
     affine[1, 3] += 0.01

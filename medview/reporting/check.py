@@ -12,7 +12,14 @@ from medview.core.geometry import Box
 from medview.core.report import Report
 from medview.core.segmentation import Segmentation
 from medview.core.study import Study
-from medview.reporting.fields import labelled, structure_of, value_text, volume_of
+from medview.reporting.fields import (
+    class_of,
+    counted,
+    labelled,
+    structure_of,
+    value_text,
+    volume_of,
+)
 
 _SIDES = (Laterality.LEFT, Laterality.RIGHT)
 _NUMBER_ML = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:mL|ml|cm³|cm3|ccm|cc)\b")
@@ -197,9 +204,12 @@ def _sums_ml(known: Sequence[tuple[Finding, float]]) -> set[float]:
 def _unmentioned(report: Report) -> Iterator[str]:
     """Findings of which no section says a word, where the reader wrote the sections."""
     everything = " ".join(section.text for section in report.sections).casefold()
+    many = counted(report.findings)
     for finding in report.findings:
         structure = structure_of(finding.label).casefold()
         words = {structure, structure.split()[-1]} if structure else set()
+        if class_of(finding) in many:
+            words.add(class_of(finding).casefold())
         if not any(word in everything for word in words):
             yield f"{labelled(finding)}: accepted, but no sentence speaks of it."
 

@@ -16,6 +16,7 @@ from medview.core.study import Patient, Series, Study
 from medview.reporting.fields import (
     SidePair,
     age_text,
+    measured_text,
     side_pairs,
     value_text,
 )
@@ -159,10 +160,7 @@ def _finding_rows(findings: Sequence[Finding]) -> Table:
 
 
 def _measured(finding: Finding) -> str:
-    told = [
-        f"{visible(measurement_name(m))} {value_text(m.value, m.unit)}"
-        for m in finding.measurements
-    ]
+    told = [f"{visible(measurement_name(m))} {measured_text(m)}" for m in finding.measurements]
     if finding.probability is not None:
         calibrated = "" if finding.calibrated else " (not calibrated)"
         told.append(f"probability {finding.probability:.2f}{calibrated}")

@@ -78,8 +78,8 @@ def _fields(
     others = [f for f in accepted if not _is_in_a_pair(f, template.structures)]
     for key, chosen in (("findings", accepted), ("other_findings", others)):
         if chosen:
-            known[key] = "\n".join(fields.sentence(finding) for finding in chosen)
-            known[f"{key}_labels"] = "; ".join(fields.labelled(finding) for finding in chosen)
+            known[key] = fields.sentences(chosen)
+            known[f"{key}_labels"] = fields.labels_of(chosen)
     remarks = [fields.sentence(f) for f in accepted if f.text.strip() and f not in others]
     if remarks:
         known["remarks"] = "\n".join(remarks)
@@ -151,10 +151,11 @@ def _model_statement(
             f"The AI model {shown} proposed {proposed}; nobody has reviewed them, "
             f"and they are not part of this report.{_outside(mine)}"
         )
-    corrected = [fields.labelled(f) for f in mine if f.review.state is ReviewState.EDITED]
+    corrected = [f for f in mine if f.review.state is ReviewState.EDITED]
     parts = [
         f"{states[ReviewState.ACCEPTED]} accepted unchanged",
-        f"{len(corrected)} corrected" + (f" ({', '.join(corrected)})" if corrected else ""),
+        f"{len(corrected)} corrected"
+        + (f" ({fields.labels_of(corrected, ', ')})" if corrected else ""),
         f"{states[ReviewState.REJECTED]} rejected",
     ]
     if states[ReviewState.PROPOSED]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from medview.core.codes import UNIT_TEXT, VOLUME
+from medview.core.codes import COUNT, UNIT_TEXT, VOLUME
 from medview.core.findings import Finding, Laterality, Measurement
 from medview.core.study import Series, Study
 
@@ -26,6 +27,9 @@ _MODALITY_WORDS = {
 }
 _SEX_WORDS = {"M": "male", "F": "female"}
 _AGE_UNITS = {"D": "days", "W": "weeks", "M": "months", "Y": "years"}
+#: So many findings of one class are told one by one; of more the number is told.
+_FEW = 5
+_OWN_NUMBER = re.compile(r"\s+\d+$")
 
 
 def decimals(value: float, unit: str) -> int:
@@ -179,6 +183,35 @@ def parts_text(findings: Sequence[Finding], name: str) -> dict[Laterality, str]:
     return {side: ", ".join(texts) for side, texts in parts.items() if len(texts) > 1}
 
 
+def sentences(findings: Sequence[Finding]) -> str:
+    """Findings in words, one a line; the numbers of those that are `counted` in the last one."""
+    many = counted(findings)
+    single = [sentence(f) for f in findings if f.text.strip() or class_of(f) not in many]
+    numbers = "; ".join(f"{name}: {count} findings" for name, count in many.items())
+    return "\n".join([*single, f"{numbers}."] if numbers else single)
+
+
+def labels_of(findings: Sequence[Finding], between: str = "; ") -> str:
+    """The labels of findings with their sides, and the number of those that are `counted`."""
+    many = counted(findings)
+    named = [labelled(f) for f in findings if f.text.strip() or class_of(f) not in many]
+    return between.join([*named, *(f"{name} ({count})" for name, count in many.items())])
+
+
+def counted(findings: Sequence[Finding]) -> dict[str, int]:
+    """How many findings there are of each class that has more than a few.
+
+    Those that the reader wrote words for do not count: they are told for themselves.
+    """
+    classes = Counter(class_of(finding) for finding in findings if not finding.text.strip())
+    return {name: count for name, count in classes.items() if count > _FEW}
+
+
+def class_of(finding: Finding) -> str:
+    """What a finding is one of, with its side: `Cell 17` is a `Cell`."""
+    return labelled(replace(finding, label=_OWN_NUMBER.sub("", finding.label)))
+
+
 def sentence(finding: Finding) -> str:
     """A finding in words: the reader's own where there are any, else label and measurements."""
     if finding.text.strip():
@@ -201,7 +234,14 @@ def measurement_text(measurement: Measurement) -> str:
     """A measurement in words: `volume 3.42 mL`."""
     name = measurement.name or measurement.kind.meaning
     name = name if name[1:] != name[1:].lower() else name[:1].lower() + name[1:]
-    return f"{name} {value_text(measurement.value, measurement.unit)}"
+    return f"{name} {measured_text(measurement)}"
+
+
+def measured_text(measurement: Measurement) -> str:
+    """The value of a measurement with its unit; a count is a whole number."""
+    if measurement.kind == COUNT:
+        return f"{measurement.value:.0f}"
+    return value_text(measurement.value, measurement.unit)
 
 
 def age_text(age: str) -> str:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from medview.core.codes import COUNT
 from medview.core.errors import ReportError
 from medview.core.findings import (
     Finding,
     Laterality,
+    Measurement,
     ModelAuthor,
     Person,
     Provenance,
@@ -20,10 +22,12 @@ from medview.core.findings import (
 from medview.core.models import InputSpec, ModelCard, OutputSpec, Scope, Task
 from medview.core.report import KeyImage, Report, ReportStatus, Section, Signature
 from medview.core.study import Instance, Patient, Series, Study
+from medview.reporting.check import contradictions
+from medview.reporting.content import sheet
 from medview.reporting.draft import ai_statement, draft, fill
 from medview.reporting.fields import side_pair, side_pairs, value_text
 from medview.reporting.template import Template, choose, load_templates
-from tests.helpers.exports import ACCEPTED, AT, MODEL, finding
+from tests.helpers.exports import ACCEPTED, AT, BY_MODEL, MODEL, finding
 
 LEFT, RIGHT = Laterality.LEFT, Laterality.RIGHT
 EDITED = Review(ReviewState.EDITED, "Dr Reader", AT)
@@ -181,6 +185,50 @@ def test_words_of_the_reader_stand_for_a_finding(templates: tuple[Template, ...]
     assert "Left hippocampal head slightly flattened." in told
     assert "Small cyst at the temporal pole." in told
     assert "Signal normal." in told
+
+
+def field_of_cells(count: int, **more: object) -> list[Finding]:
+    return [finding(f"Cell {number}", **more) for number in range(1, count + 1)]
+
+
+def test_of_many_findings_of_a_class_the_number_is_told(templates: tuple[Template, ...]) -> None:
+    boxes = [finding("Red blood cell") for _ in range(97)]
+    own = finding("Red blood cell", text="One red blood cell holds a parasite.")
+    found = [*boxes, finding("Platelet"), own, *field_of_cells(6)]
+    report = draft(STUDY, SERIES, found, [], templates=templates)
+    assert text_of(report, "Findings").splitlines() == [
+        "Platelet.",
+        "One red blood cell holds a parasite.",
+        "Red blood cell: 97 findings; Cell: 6 findings.",
+    ]
+    labels = "Platelet; Red blood cell; Red blood cell (97); Cell (6)."
+    assert text_of(report, "Impression") == labels
+    assert report.findings == tuple(found)
+    assert contradictions(report, STUDY, []) == ()
+
+
+def test_few_findings_of_a_class_are_told_one_by_one(templates: tuple[Template, ...]) -> None:
+    told = text_of(draft(STUDY, SERIES, field_of_cells(5), [], templates=templates), "Findings")
+    assert told.splitlines() == [f"Cell {number}." for number in range(1, 6)]
+
+
+def test_sides_are_counted_apart(templates: tuple[Template, ...]) -> None:
+    found = [finding("Nodule", side) for side in (LEFT, RIGHT) for _ in range(6)]
+    told = text_of(draft(STUDY, SERIES, found, [], templates=templates), "Findings")
+    assert told == "Nodule, left: 6 findings; Nodule, right: 6 findings."
+
+
+def test_many_corrected_findings_are_counted_in_the_statement() -> None:
+    told = ai_statement(field_of_cells(40, review=EDITED), [])
+    assert "40 corrected (Cell (40))" in told
+
+
+def test_a_count_is_a_whole_number(templates: tuple[Template, ...]) -> None:
+    count = Measurement(COUNT, 104.0, "1", "Objects outlined", BY_MODEL, "Count")
+    one = replace(finding("Cells in the picture"), measurements=(count,))
+    report = draft(STUDY, SERIES, [one], [], templates=templates)
+    assert text_of(report, "Findings") == "Cells in the picture: count 104."
+    assert sheet(report, STUDY).findings[1][2] == "Count 104"
 
 
 def test_nothing_accepted_is_said(templates: tuple[Template, ...]) -> None:

@@ -15,7 +15,7 @@ from medview.core.study import Series, Study
 
 @dataclass(frozen=True)
 class TemplateSection:
-    """A heading and the Jinja2 text that fills it (see `draft` for the names it may use)."""
+    """A heading and the text below it, with `$names` to fill in (see `draft` for how)."""
 
     heading: str
     text: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -125,18 +125,6 @@ class Timeline:
     def frames(self) -> int:
         """How many frames it speaks of."""
         return len(self.frame_times_s)
-
-    def find_track(self, uid: str) -> Track:
-        """The track with that UID; KeyError if there is none."""
-        for track in self.tracks:
-            if track.uid == uid:
-                return track
-        raise KeyError(uid)
-
-    def with_track(self, track: Track) -> Timeline:
-        """The timeline with one more track, or another one in the place of its namesake."""
-        known = {one.uid: one for one in self.tracks} | {track.uid: track}
-        return replace(self, tracks=tuple(known.values()))
 
     def _is_finite(self) -> bool:
         rows = [[value for value in curve.values if value is not None] for curve in self.curves]

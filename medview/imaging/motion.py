@@ -44,20 +44,6 @@ def displaced(places: Places, motion: npt.NDArray[np.float32]) -> Places:
     return moved
 
 
-def disagreement_px(
-    places: Places, forth: npt.NDArray[np.float32], back: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float64]:
-    """How far each place misses itself when it is moved forth and back again, in pixels.
-
-    Where the two motions do not agree something was hidden, or guessed (Sundaram et al., ECCV
-    2010).
-    """
-    misses: npt.NDArray[np.float64] = np.linalg.norm(
-        displaced(displaced(places, forth), back) - places, axis=1
-    )
-    return misses
-
-
 def blended(forth: Sequence[Places], back: Sequence[Places]) -> list[Places]:
     """Places on frames between two key frames, from tracking forth and tracking back.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -83,11 +81,6 @@ def test_a_timeline_holds_together() -> None:
     track = Track("Wall", TrackShape.POINT, (((1.0, 2.0),), (), ((3.0, 4.0),)), (0, 2))
     made = line(curves=(FrameCurve("Area", "cm2", (1.0, None, 2.0)),), tracks=(track,))
     assert made.frames == 3
-    moved = replace(track, places=(((9.0, 9.0),), (), ()), key_frames=(0,))
-    assert made.with_track(moved).find_track(track.uid) == moved
-    assert len(made.with_track(replace(track, uid="another")).tracks) == 2
-    with pytest.raises(KeyError):
-        made.find_track("nobody")
 
 
 @pytest.mark.parametrize(

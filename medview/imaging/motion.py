@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from medview.imaging.rendering import shrink
+
 Places = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.float32]
 
@@ -74,10 +76,7 @@ def scene_changes(pictures: Sequence[Picture], most: float = 0.5) -> list[int]:
 
 def small(picture: Picture, side_px: int = 64) -> Picture:
     """A copy of about `side_px` along its longer side, each pixel the mean of those it covers."""
-    step = max(1, round(max(picture.shape) / side_px))
-    rows, columns = (length // step * step for length in picture.shape)
-    blocks = picture[:rows, :columns].reshape(rows // step, step, columns // step, step)
-    reduced: Picture = blocks.mean(axis=(1, 3), dtype=np.float32)
+    reduced: Picture = shrink(picture, round(max(picture.shape) / side_px))
     return reduced
 
 

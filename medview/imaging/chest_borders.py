@@ -55,7 +55,7 @@ def paint(chest: Chest, grid: Coarse, volume: Volume, step: Callable[[float], No
     """
     zones = _zones(chest, grid)
     labels = np.zeros(volume.geometry.shape, np.uint8)
-    target, source = grid.axes.view(labels), grid.axes.view(volume.voxels)
+    target, source = grid.turn.turned(labels), grid.turn.turned(volume.voxels)
     counts = np.zeros((len(Part) + 1, _BINS), np.int64)
     for k, plane in enumerate(target):
         step(k / len(target))

@@ -16,64 +16,39 @@ from scipy import ndimage
 
 from medview.core.geometry import Geometry
 from medview.core.volume import Volume
+from medview.imaging.turned import Turn
 
 Mask = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float32]
 T = TypeVar("T")
 
+#: Where the axes of a coarse grid grow to.
+_HEAD_BACK_LEFT = "SPL"
 #: Value of what was not measured (padding): air.
 _AIR_HU = -1000.0
-
-
-@dataclass(frozen=True)
-class Axes:
-    """How the index axes of a grid lie in the patient, to the nearest of the patient's axes.
-
-    `order[n]` is the index axis along the n-th of (feet to head, front to back, right to left);
-    `flipped[n]` whether it runs the other way.
-    """
-
-    order: tuple[int, int, int]
-    flipped: tuple[bool, bool, bool]
-
-    @staticmethod
-    def of(geometry: Geometry) -> Axes:
-        """The axes of a grid; each index axis gets the free patient axis that it is closest to."""
-        directions = geometry.affine[:3, :3] / np.linalg.norm(geometry.affine[:3, :3], axis=0)
-        close = np.abs(directions)
-        order, flipped = [-1, -1, -1], [False, False, False]
-        for _ in range(3):
-            axis, index = (int(n) for n in np.unravel_index(close.argmax(), close.shape))
-            close[axis, :] = close[:, index] = -1
-            # LPS is x, y, z; the coarse grid is z, y, x.
-            order[2 - axis], flipped[2 - axis] = index, bool(directions[axis, index] < 0)
-        return Axes((order[0], order[1], order[2]), (flipped[0], flipped[1], flipped[2]))
-
-    def view(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The same values seen along the patient's axes; no copy."""
-        turned = array.transpose(self.order)
-        return turned[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
 
 
 @dataclass(frozen=True)
 class Coarse:
     """Mean values of blocks of voxels, along the patient's axes; the last blocks may be cut off.
 
-    `values` in the volume's unit, padding as air; `factors` voxels make one block.
+    `values` in the volume's unit, padding as air; `factors` voxels make one block. `turn` brings
+    the volume's axes to those of the grid; GeometryError for a volume without a place in the
+    patient, who then has no sides.
     """
 
     values: Float
     spacing_mm: tuple[float, float, float]
     factors: tuple[int, int, int]
-    axes: Axes
+    turn: Turn
 
     @staticmethod
     def of(volume: Volume, spacing_mm: float, step: Callable[[float], None]) -> Coarse:
         """A volume on blocks of at most about `spacing_mm`; `step` hears how far it is (0-1)."""
-        axes = Axes.of(volume.geometry)
-        fine = [volume.geometry.spacing_mm[axis] for axis in axes.order]
+        turn = Turn.to(volume.geometry, _HEAD_BACK_LEFT)
+        fine = turn.spacing_of(volume.geometry)
         factors = [max(1, int(spacing_mm / size + 0.25)) for size in fine]
-        stored = axes.view(volume.voxels)
+        stored = turn.turned(volume.voxels)
         planes = -(-stored.shape[0] // factors[0])
         slabs = (stored[row * factors[0] : (row + 1) * factors[0]] for row in range(planes))
         means = []
@@ -83,13 +58,13 @@ class Coarse:
         # The scale is linear: of a mean it is the mean of the values.
         values = np.stack(means) * np.float32(volume.slope) + np.float32(volume.intercept)
         spacing = (size * factor for size, factor in zip(fine, factors, strict=True))
-        return Coarse(values, _triple(spacing), _triple(factors), axes)
+        return Coarse(values, _triple(spacing), _triple(factors), turn)
 
     @staticmethod
     def extent_mm(geometry: Geometry) -> float:
         """How much of the patient a grid covers from feet to head."""
-        axis = Axes.of(geometry).order[0]
-        return geometry.shape[axis] * geometry.spacing_mm[axis]
+        turn = Turn.to(geometry, _HEAD_BACK_LEFT)
+        return geometry.shape[turn.order[0]] * turn.spacing_of(geometry)[0]
 
     @property
     def voxel_ml(self) -> float:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -155,7 +156,7 @@ def test_the_window_starts_without_what_is_slow_to_import() -> None:
 def test_every_dependency_is_pinned() -> None:
     """What pyproject asks for stands in the constraints with one exact version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     names = {re.split(r"[<>=\[ ]", line)[0].lower().replace("_", "-") for line in wanted}
     pins = {
         line.split("==")[0].strip().lower().replace("_", "-")

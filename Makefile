@@ -20,7 +20,7 @@ gates:          ## style, types, layers, and the coverage floors of the last `ma
 	.venv/bin/python tests/helpers/coverage_floors.py
 
 bench:          ## speed, as ratios to a peer measured in the same run
-	@packaging/setup.sh test
+	@packaging/setup.sh bench
 	@$(DISPLAY_WRAPPER) .venv/bin/python -m pytest tests/benchmarks --benchmark-only -p no:xdist
 
 clean:

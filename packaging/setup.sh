@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes .venv ready for medview: system libraries by apt where something is missing, then the
 # pinned Python packages. A second call finds everything done and returns at once.
-#   usage: packaging/setup.sh run|test
+#   usage: packaging/setup.sh run|test|bench
 set -eu
 goal=${1:-run}
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -39,7 +39,7 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
 fi
 extra=""
-[ "$goal" = test ] && extra="[dev]"
+case $goal in test) extra="[dev]" ;; bench) extra="[dev,bench]" ;; esac
 echo "Installing medview$extra and its pinned packages into .venv (some minutes the first time)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check \
     --constraint packaging/constraints.txt --editable ".$extra" ||

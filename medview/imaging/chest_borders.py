@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from medview.core.volume import Volume
 from medview.imaging.chest_ct import BONE_ABOVE_HU, LUNG_BELOW_HU, Chest, Part
-from medview.imaging.coarse import Coarse, Float, grown, shrunk
+from medview.imaging.coarse import Coarse, Float, grown, not_measured, shrunk
 
 Labels = npt.NDArray[np.uint8]
 
@@ -51,7 +51,7 @@ def paint(chest: Chest, grid: Coarse, volume: Volume, step: Callable[[float], No
     """The parts on the volume's own voxels, and how lung values are distributed.
 
     Within a coarse voxel of a border each voxel decides by its own value; beyond, the coarse
-    voxel does.
+    voxel does. What was not measured is no part, and counts for no lung.
     """
     zones = _zones(chest, grid)
     labels = np.zeros(volume.geometry.shape, np.uint8)
@@ -64,8 +64,9 @@ def paint(chest: Chest, grid: Coarse, volume: Volume, step: Callable[[float], No
             continue
         rows, columns = _extent(zone, grid, plane.shape)
         stored = source[k, rows, columns]
-        values = np.where(volume.is_padding(stored), _LOWEST_HU, volume.value_of(stored))
+        values = volume.value_of(stored)
         codes = grid.fine(zone, plane.shape)[rows, columns]
+        codes[not_measured(volume, stored)] = 0
         plane[rows, columns] = painted = _decided(codes, values)
         for part in (Part.RIGHT_LUNG, Part.LEFT_LUNG):
             bins = np.clip(values[painted == part] - _LOWEST_HU, 0, _BINS - 1).astype(np.int64)

@@ -83,11 +83,17 @@ def _triple(items: Iterable[T]) -> tuple[T, T, T]:
     return first, second, third
 
 
-def _without_padding(volume: Volume, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Stored values with air where nothing was measured."""
+def not_measured(volume: Volume, stored: npt.NDArray[Any]) -> Mask:
+    """Where stored values say nothing: padding, and what is no number."""
     missing = volume.is_padding(stored)
     if stored.dtype.kind == "f":
         missing |= ~np.isfinite(stored)
+    return missing
+
+
+def _without_padding(volume: Volume, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Stored values with air where nothing was measured."""
+    missing = not_measured(volume, stored)
     if not missing.any():
         return stored
     return np.where(missing, np.float32((_AIR_HU - volume.intercept) / volume.slope), stored)

@@ -124,6 +124,18 @@ def test_the_emphysema_index_is_the_share_that_was_put_there() -> None:
     assert result["Lungs"]["Emphysema index"] == pytest.approx(expected, abs=1.0)
 
 
+@pytest.mark.parametrize("kind", ["padding", "no number"])
+def test_what_was_not_measured_is_neither_lung_nor_emphysema(kind: str) -> None:
+    hu = chest().astype(np.float32)
+    gone = ellipsoid((RIGHT[0] + 10, RIGHT[1] + 20, RIGHT[2]), (8.0, 8.0, 8.0))
+    assert (hu[gone] < -800).mean() > 0.9
+    hu[gone] = -2048 if kind == "padding" else np.nan
+    result = run(volume(hu, padding=(-2048.0, -2048.0) if kind == "padding" else None))
+    (segmentation,) = result.segmentations
+    assert not segmentation.labels[gone].any()
+    assert numbers(result)["Right lung"]["Emphysema index"] < 0.1
+
+
 @pytest.mark.parametrize(
     ("flips", "order"),
     [

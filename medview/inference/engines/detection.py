@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from medview.core.codes import COUNT, LENGTH, MILLIMETRE, NO_UNIT
@@ -31,8 +32,8 @@ from medview.inference.engines.planes import FlatModel, picture_at, slice_grid
 from medview.inference.engines.solids import SolidModel
 from medview.inference.networks.centres import STRIDE
 from medview.inference.networks.pictures import ask, boxes_of, overlaps, surest_boxes
-from medview.inference.networks.readings import LEAST_SCORE, FoundBoxes, boxes_in, heat_in
-from medview.inference.networks.windows import windows_over
+from medview.inference.networks.readings import FoundBoxes, boxes_in, heat_in
+from medview.inference.networks.windows import Window, windows_over
 
 #: Where neither the reader nor the card says from which probability on a box is a finding.
 _DEFAULT_THRESHOLD = 0.3
@@ -139,21 +140,14 @@ class _Solid:
         context.progress("Preparing the volume")
         image = model.input_on(volume, grid)
         sizes = image.shape[1:]
-        windows = windows_over(sizes, model.patch or sizes, _SHARED, STRIDE)
+        windows = windows_over(sizes, model.patch or sizes, _SHARED)
         boxes, scores, numbers = [], [], []
         for done, window in enumerate(windows):
             context.progress("Looking", done / len(windows))
             answer = ask(model.network, image[(slice(None), *window.place)])
-            found = boxes_of(answer, len(self.channels), LEAST_SCORE)
+            found = boxes_of(answer, len(self.channels), _LEAST)
             own = found[0] + np.array([part.start for part in window.place] * 2, np.float32)
-            middle = (own[:, :3] + own[:, 3:]) / 2
-            kept = np.all(
-                [
-                    (middle[:, axis] >= part.start) & (middle[:, axis] < part.stop)
-                    for axis, part in enumerate(window.core)
-                ],
-                axis=0,
-            )
+            kept = _believed((own[:, :3] + own[:, 3:]) / 2, window, sizes)
             boxes.append(own[kept])
             scores.append(found[1][kept])
             numbers.append(found[2][kept])
@@ -190,8 +184,6 @@ class _Solid:
         boxes, scores, numbers = boxes[order], scores[order], numbers[order]
         most = float(self.decoding.get("most_overlap", 0.5))
         for row in surest_boxes(torch.from_numpy(boxes), torch.from_numpy(numbers), most):
-            if scores[row] < _LEAST:
-                return
             low, high = boxes[row, :3], np.minimum(boxes[row, 3:], grid.shape)
             start, stop = _box_on(volume.geometry, grid, np.maximum(low, 0), high)
             start, stop = np.maximum(start, 0), np.minimum(stop, volume.geometry.shape)
@@ -376,6 +368,18 @@ def _box_on(
     ends = np.array(np.meshgrid(*zip(start, stop, strict=True))).reshape(3, -1).T
     index = target.to_index(source.to_lps_mm(ends - 0.5)) + 0.5
     return index.min(axis=0), index.max(axis=0)
+
+
+def _believed(middles: FloatArray, window: Window, sizes: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Which boxes of a window count, by their middles: those that no other window sees better.
+
+    Two windows may place one object on either side of where their cores meet, so a cell beyond
+    both are believed; of two boxes of one object the surer stays.
+    """
+    low = [max(0, part.start - STRIDE) for part in window.core]
+    high = [min(size, part.stop + STRIDE) for size, part in zip(sizes, window.core, strict=True)]
+    within: npt.NDArray[np.bool_] = ((middles >= low) & (middles < high)).all(axis=1)
+    return within
 
 
 def _around(found: Found, grid: Geometry, image: Geometry, patch: Sequence[int]) -> Geometry:

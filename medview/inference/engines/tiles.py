@@ -8,7 +8,6 @@ at the network's (`engines.slab`). Where memory does not suffice the run goes on
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from medview.inference.engines.patches import (
     is_out_of_memory,
 )
 from medview.inference.engines.slab import FloatMap, Outcome, Slab, Wishes, slab_sides
-from medview.inference.networks.windows import continued, importance, spread
+from medview.inference.networks.windows import continued, corners, importance
 
 Normalise = Callable[[FloatMap], FloatMap]
 
@@ -315,11 +314,12 @@ class _Work:
     def _begin(self, covered: Span) -> Slab:
         """Place the windows, those with nothing in them left out, in the order of the slab."""
         axis = self._axis(covered)
-        places = [
-            [start + step for step in spread(stop - start, side, self._recipe.overlap)]
-            for (start, stop), side in zip(covered, self.plan.patch, strict=True)
+        sizes = [stop - start for start, stop in covered]
+        every = [
+            tuple(start + step for (start, _), step in zip(covered, corner, strict=True))
+            for corner in corners(sizes, self.plan.patch, self._recipe.overlap)
         ]
-        every = sorted(itertools.product(*places), key=lambda start: start[axis])
+        every.sort(key=lambda start: start[axis])
         self.starts = [start for start in every if self._is_occupied(start)]
         self.skipped = len(every) - len(self.starts)
         self._done = 0

@@ -39,10 +39,9 @@ class Windowed(nn.Module):
         near = all(n < _NEAR * side for n, side in zip(sizes, self.patch, strict=True))
         window = [min(pair) for pair in zip(sides, self.patch, strict=True)] if near else sides
         image = continued(image, window)
-        starts = [spread(size, side) for size, side in zip(image.shape[2:], window, strict=True)]
         places: list[tuple[EllipsisType | slice, ...]] = [
             (..., *(slice(start, start + side) for start, side in zip(corner, window, strict=True)))
-            for corner in itertools.product(*starts)
+            for corner in corners(image.shape[2:], window)
         ]
         answers = [self.network(image[place]) for place in places]
         total = answers[0].new_zeros((*answers[0].shape[:2], *image.shape[2:]))
@@ -62,6 +61,14 @@ def spread(size: int, window: int, overlap: float = 0.0) -> list[int]:
     step = max(1, int(window * (1 - overlap)))
     count = math.ceil((size - window) / step) + 1
     return [round(i * (size - window) / max(count - 1, 1)) for i in range(count)]
+
+
+def corners(
+    sizes: Sequence[int], window: Sequence[int], overlap: float = 0.0
+) -> list[tuple[int, ...]]:
+    """Give where windows begin that cover a grid, along each of its axes as `spread` says."""
+    axes = [spread(size, side, overlap) for size, side in zip(sizes, window, strict=True)]
+    return list(itertools.product(*axes))
 
 
 def importance(window: Sequence[int]) -> torch.Tensor:
@@ -86,19 +93,17 @@ class Window:
     core: tuple[slice, ...]
 
 
-def windows_over(
-    sizes: Sequence[int], window: Sequence[int], overlap: float = 0.0, step: int = 1
-) -> list[Window]:
-    """Give windows that cover a grid, each sharing at least this part with the next.
+def windows_over(sizes: Sequence[int], window: Sequence[int], overlap: float = 0.0) -> list[Window]:
+    """Give windows that cover a grid, spread evenly, each sharing at least this with the next.
 
-    They begin at multiples of `step`; at the end they may be shorter. Cores meet in the middle of
-    what two windows share, and together are the grid.
+    A grid smaller than a window is one window. Cores meet in the middle of what two windows share,
+    and together are the grid.
     """
     axes = []
-    for size, side in zip(sizes, window, strict=True):
-        most = max(step, (side - math.ceil(side * overlap)) // step * step)
-        starts = list(range(0, max(1, size - side + most), most))
-        stops = [min(start + side, size) for start in starts]
+    for size, most in zip(sizes, window, strict=True):
+        side = min(size, most)
+        starts = spread(size, side, overlap)
+        stops = [start + side for start in starts]
         meet = [(b + a) // 2 for a, b in zip(stops[:-1], starts[1:], strict=True)]
         places = [slice(a, b) for a, b in zip(starts, stops, strict=True)]
         cores = [slice(a, b) for a, b in zip([0, *meet], [*meet, size], strict=True)]

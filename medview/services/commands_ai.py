@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medview.core.errors import CommandError, MedviewError, ModelError
 from medview.core.events import Level
-from medview.core.maps import MapKind
 from medview.services.commands import Command, Registry
-from medview.services.settings import Settings
 from medview.services.shelf import Prepared
 
 if TYPE_CHECKING:
@@ -30,9 +28,8 @@ def register(registry: Registry, services: Services) -> None:
         if image_uid not in workspace.volumes and image_uid not in workspace.clips:
             raise CommandError("That image is not open.", "Open its series first.")
         model_id = model or _best_model(services, image_uid)
-        parameters = _wishes(services.settings)
         return jobs.run(
-            model_id, image_uid, device=device, override=override, parameters=parameters
+            model_id, image_uid, device=device, override=override, parameters=jobs.wishes
         )
 
     def cancel(job: str = "") -> int:
@@ -131,13 +128,6 @@ def _named(model: str) -> str:
     if not model:
         raise CommandError("No model is named.", "Give its id.")
     return model
-
-
-def _wishes(settings: Settings) -> dict[str, Any]:
-    """What every run is asked for beside its result."""
-    kinds = (MapKind.UNCERTAINTY, MapKind.SALIENCY)
-    maps = [kind.value for kind in kinds if settings.flag(f"ai.{kind.value}")]
-    return {"maps": maps} if maps else {}
 
 
 def _best_model(services: Services, image_uid: str) -> str:

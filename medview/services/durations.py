@@ -8,14 +8,15 @@ import statistics
 from contextlib import suppress
 from pathlib import Path
 
-from medview.core.models import ModelCard
-
 _log = logging.getLogger(__name__)
 
 #: Runs of one model on one device that are remembered.
 _MOST = 12
 #: Below this share of a run its own pace says less than the runs before.
 _EARLY = 0.15
+
+#: Id and version of a model.
+ModelVersion = tuple[str, str]
 
 
 class Durations:
@@ -28,25 +29,24 @@ class Durations:
         self._file = file
         self._runs: dict[str, list[float]] = _read(file)
 
-    def learn(self, card: ModelCard, device: str, voxels: int, seconds: float) -> None:
+    def learn(self, model: ModelVersion, device: str, voxels: int, seconds: float) -> None:
         """Remember a run that ended well."""
-        runs = self._runs.setdefault(_key(card, device), [])
-        runs.append(seconds / max(1.0, voxels / 1e6))
-        del runs[:-_MOST]
+        runs = [*self._runs.pop(_key(model, device), []), seconds / max(1.0, voxels / 1e6)]
+        self._runs[_key(model, device)] = runs[-_MOST:]  # the device used last stands last
         if self._file is not None:
             with suppress(OSError):  # only an estimate is lost
                 fresh = self._file.with_suffix(".new")
                 fresh.write_text(json.dumps(self._runs), encoding="utf-8")
                 fresh.replace(self._file)
 
-    def expected_s(self, card: ModelCard, device: str, voxels: int) -> float | None:
+    def expected_s(self, model: ModelVersion, device: str, voxels: int) -> float | None:
         """Seconds a run should take; None for a model that has not run here yet.
 
         `auto` means whichever device it ran on last.
         """
-        keys = [_key(card, device)]
+        keys = [_key(model, device)]
         if device == "auto":
-            keys = [key for key in self._runs if key.startswith(_key(card, ""))][-1:]
+            keys = [key for key in self._runs if key.startswith(_key(model, ""))][-1:]
         runs = [pace for key in keys for pace in self._runs.get(key, [])]
         return statistics.median(runs) * max(1.0, voxels / 1e6) if runs else None
 
@@ -62,8 +62,8 @@ def seconds_left(
     return max(0.0, expected_s - elapsed_s)
 
 
-def _key(card: ModelCard, device: str) -> str:
-    return f"{card.id} {card.version} {device}"
+def _key(model: ModelVersion, device: str) -> str:
+    return f"{model[0]} {model[1]} {device}"
 
 
 def _read(file: Path | None) -> dict[str, list[float]]:

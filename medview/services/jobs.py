@@ -14,6 +14,7 @@ from medview.core.errors import MedviewError, ModelError
 from medview.core.events import Level, StudyClosed
 from medview.core.findings import Finding
 from medview.core.jobs import InferenceJob, InferenceResult, JobInput, JobState, Priority
+from medview.core.maps import MapKind
 from medview.core.models import ModelCard
 from medview.core.shared_array import SharedArray, SharedArrayName
 from medview.core.volume import Volume
@@ -129,6 +130,13 @@ class Jobs:
         fitting.sort(key=lambda choice: scope.preference(*choice))
         return tuple(card for card, _ in fitting)
 
+    @property
+    def wishes(self) -> dict[str, Any]:
+        """What the settings say that runs are asked for beside their result."""
+        kinds = (MapKind.UNCERTAINTY, MapKind.SALIENCY)
+        maps = [kind.value for kind in kinds if self._settings.flag(f"ai.{kind.value}")]
+        return {"maps": maps} if maps else {}
+
     def run(
         self,
         model_id: str,
@@ -169,11 +177,9 @@ class Jobs:
 
     def expected_s(self, model_id: str, image_uid: str) -> float | None:
         """Seconds a run should take by earlier ones on this machine; None if there were none."""
-        return self._durations.expected_s(
-            self._catalog.card(model_id),
-            self._settings.text("ai.device"),
-            _voxels(self._workspace, image_uid),
-        )
+        device, voxels = self._settings.text("ai.device"), _voxels(self._workspace, image_uid)
+        version = self._catalog.card(model_id).version
+        return self._durations.expected_s((model_id, version), device, voxels)
 
     def put_first(self, job_uid: str) -> None:
         """Have a waiting job run next. One that runs or is over: nothing."""
@@ -203,9 +209,15 @@ class Jobs:
             self._take_in(one)
         for volume in self._arrivals.take():
             for model_id in self._arrivals.due(volume, self.fitting(volume.uid)):
-                self.run(model_id, volume.uid, priority=Priority.ARRIVAL)
+                self._run_by_itself(model_id, volume.uid)
         self._start_next()
         return len(heard)
+
+    def _run_by_itself(self, model_id: str, volume_uid: str) -> None:
+        try:
+            self.run(model_id, volume_uid, parameters=self.wishes, priority=Priority.ARRIVAL)
+        except ModelError as error:  # it fitted a moment ago, when there was more memory
+            self._workspace.notify(Level.WARNING, error.user_text, error.hint)
 
     # From the queue to the worker
 
@@ -296,8 +308,8 @@ class Jobs:
             self._fail(job, error.user_text, error.hint)
             return
         self.outcomes.put(result)
-        card, uid = self._catalog.card(job.model_id), job.inputs[0].uid
-        self._durations.learn(card, job.device, _voxels(self._workspace, uid), result.seconds)
+        model, voxels = (job.model_id, job.version), _voxels(self._workspace, job.inputs[0].uid)
+        self._durations.learn(model, job.device, voxels, result.seconds)
         self._end(job, JobState.DONE)
 
     def _fail(self, job: InferenceJob, text: str, hint: str) -> None:
@@ -311,8 +323,8 @@ class Jobs:
         self._workspace.put_job(replace(ended, seconds_left=None))
 
     def _expected_s(self, job: InferenceJob) -> float | None:
-        card, uid = self._catalog.card(job.model_id), job.inputs[0].uid
-        return self._durations.expected_s(card, job.device, _voxels(self._workspace, uid))
+        model, voxels = (job.model_id, job.version), _voxels(self._workspace, job.inputs[0].uid)
+        return self._durations.expected_s(model, job.device, voxels)
 
     def _title_of(self, job: InferenceJob) -> str:
         try:

@@ -37,7 +37,8 @@ def services(tmp_path: Path) -> SimpleNamespace:
     write_fake_model(tmp_path, "net", task="segmentation")
     write_fake_model(tmp_path, "ct_only", task="segmentation", scope={"modality": ["CT"]})
     catalog.refresh()
-    jobs = Jobs(work, catalog, Puppet(), desk.desk(work)[0])  # type: ignore[arg-type]
+    settings = Settings(None)
+    jobs = Jobs(work, catalog, Puppet(), desk.desk(work)[0], settings)  # type: ignore[arg-type]
     viewing = SimpleNamespace(volume=work.volumes[VOLUME_UID], clip=None)
     return SimpleNamespace(
         workspace=work,
@@ -45,7 +46,7 @@ def services(tmp_path: Path) -> SimpleNamespace:
         viewing=viewing,
         catalog=catalog,
         shelf=SimpleNamespace(),
-        settings=Settings(None),
+        settings=settings,
     )
 
 

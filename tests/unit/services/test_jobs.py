@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -334,7 +335,22 @@ def test_models_run_on_what_is_opened_only_if_asked_for(tmp_path: Path) -> None:
     assert woken
     assert not stage.work.jobs
     stage.jobs.pump()
-    assert [(j.model_id, j.inputs[0].uid) for j in stage.work.jobs.values()] == [("net", "second")]
+    (job,) = stage.work.jobs.values()
+    assert (job.model_id, job.inputs[0].uid) == ("net", "second")
+    assert job.parameters == stage.jobs.wishes == {"maps": ["saliency"]}
+
+
+def test_a_model_that_is_removed_while_it_runs_comes_to_its_end(
+    stage: Stage, tmp_path: Path
+) -> None:
+    uid, waiting = stage.run(), stage.run()
+    stage.say(orders.JobRunning(uid, "cpu"))
+    shutil.rmtree(tmp_path / "fake")
+    stage.catalog.refresh()
+    stage.say(orders.JobProgress(uid, "Looking", 0.5), stage.done(uid))
+    assert stage.state(uid) is JobState.DONE
+    assert stage.state(waiting) is JobState.FAILED
+    assert "no model fake" in stage.work.jobs[waiting].error
 
 
 def test_fitting_models_come_the_least_doubtful_first(tmp_path: Path) -> None:

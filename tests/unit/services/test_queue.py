@@ -8,26 +8,12 @@ import pytest
 
 from medview.core.errors import ModelError
 from medview.core.jobs import Priority
-from medview.core.models import InputSpec, ModelCard, OutputSpec, Scope, Task
 from medview.core.study import Series
 from medview.services.arrival_rules import read_rules
 from medview.services.durations import Durations, seconds_left
 from medview.services.waiting import Waiting
 
-
-def card(version: str = "1") -> ModelCard:
-    return ModelCard(
-        id="model",
-        version=version,
-        title="Model",
-        task=Task.RULES,
-        engine="module:Class",
-        intended_use="Tests",
-        limitations=(),
-        scope=Scope(),
-        inputs=InputSpec(),
-        outputs=OutputSpec("labels", ()),
-    )
+MODEL = ("model", "1")
 
 
 def test_the_reader_goes_before_what_came_by_itself() -> None:
@@ -61,14 +47,18 @@ def test_what_is_closed_waits_no_longer() -> None:
 def test_time_is_learned_by_model_version_device_and_size(tmp_path: Path) -> None:
     file = tmp_path / "durations.json"
     durations = Durations(file)
-    assert durations.expected_s(card(), "cpu", 10_000_000) is None
+    assert durations.expected_s(MODEL, "cpu", 10_000_000) is None
     for seconds in (9.0, 10.0, 50.0):  # one slow run does not spoil the estimate
-        durations.learn(card(), "cpu", 10_000_000, seconds)
-    assert Durations(file).expected_s(card(), "cpu", 20_000_000) == pytest.approx(20.0)
-    assert Durations(file).expected_s(card(), "auto", 20_000_000) == pytest.approx(20.0)
-    assert durations.expected_s(card(), "cuda:0", 10_000_000) is None
-    assert durations.expected_s(card("2"), "cpu", 10_000_000) is None
+        durations.learn(MODEL, "cpu", 10_000_000, seconds)
+    assert Durations(file).expected_s(MODEL, "cpu", 20_000_000) == pytest.approx(20.0)
+    assert Durations(file).expected_s(MODEL, "auto", 20_000_000) == pytest.approx(20.0)
+    assert durations.expected_s(MODEL, "cuda:0", 10_000_000) is None
+    assert durations.expected_s(("model", "2"), "cpu", 10_000_000) is None
     assert "model 1 cpu" in file.read_text(encoding="utf-8")
+    durations.learn(MODEL, "cuda:0", 10_000_000, 1.0)
+    assert Durations(file).expected_s(MODEL, "auto", 10_000_000) == pytest.approx(1.0)
+    durations.learn(MODEL, "cpu", 10_000_000, 10.0)  # "auto" is where it ran last
+    assert Durations(file).expected_s(MODEL, "auto", 10_000_000) == pytest.approx(10.0)
 
 
 @pytest.mark.expects_warnings
@@ -77,9 +67,9 @@ def test_a_damaged_memory_starts_anew(tmp_path: Path, text: str) -> None:
     file = tmp_path / "durations.json"
     file.write_text(text, encoding="utf-8")
     durations = Durations(file)
-    assert durations.expected_s(card(), "cpu", 1_000_000) is None
-    durations.learn(card(), "cpu", 1_000_000, 3.0)
-    assert Durations(file).expected_s(card(), "cpu", 1_000_000) == pytest.approx(3.0)
+    assert durations.expected_s(MODEL, "cpu", 1_000_000) is None
+    durations.learn(MODEL, "cpu", 1_000_000, 3.0)
+    assert Durations(file).expected_s(MODEL, "cpu", 1_000_000) == pytest.approx(3.0)
 
 
 def test_what_is_left_is_told_by_earlier_runs_first_and_by_the_pace_later() -> None:

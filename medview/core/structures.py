@@ -153,8 +153,8 @@ _TABLE = """
 def structure_of(name: str) -> tuple[Code, Laterality | None]:
     """The code of a structure by its name, and the side the name says.
 
-    Order of words, case, underscores and plurals do not matter; a number at a rib is left to the
-    name. ANY_STRUCTURE for a name that is not known beyond doubt.
+    Order of words, case, underscores and the usual plurals do not matter; a number at a rib is
+    left to the name. ANY_STRUCTURE for a name that is not known beyond doubt.
     """
     words = _words(name)
     sides = words.intersection(_SIDES)

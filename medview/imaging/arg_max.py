@@ -213,18 +213,6 @@ def label_between(
     _between(scores, scale, best, tables, _box(span, out.shape), out)
 
 
-def labels_on(scores: Scores, shape: tuple[int, int, int]) -> Labels:
-    """Labels of `shape` from scores (C, a, b, c) of the same field of view.
-
-    Equal to trilinear interpolation of all classes followed by arg-max, up to rounding.
-    """
-    best, out = np.empty(scores.shape[1:], np.uint16), np.empty(shape, np.uint16)
-    best_class(scores, best)
-    lines = [line(size, count) for size, count in zip(scores.shape[1:], shape, strict=True)]
-    label_between(scores, np.ones(best.shape, np.float32), best, lines, out)
-    return out
-
-
 @numba.njit(cache=True, nogil=True, parallel=True)
 def _certainty(scores, scale, best, span, step, surest, entropy):  # type: ignore[no-untyped-def]
     classes = scores.shape[0]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
-from medview.core.codes import LEFT, RIGHT
 from medview.core.segmentation import Segment, Segmentation
 
 #: Codes of structures whose name holds the side (SNOMED CT).
-_SIDED = {"44029006": LEFT, "3341006": RIGHT}
+_SIDED: Mapping[str, str] = MappingProxyType({"44029006": "left", "3341006": "right"})
 #: A structure alone counts as on the wrong side this far over the middle of the image.
 _CLEAR_MM = 10.0
 #: Voxels per axis that are looked at, at most: places are wanted, not borders.
@@ -22,8 +23,7 @@ def side_of(segment: Segment) -> str:
     words = set(re.findall(r"[a-z]+", segment.label.lower()))
     if ("left" in words) != ("right" in words):
         return "left" if "left" in words else "right"
-    side = _SIDED.get(segment.type.value)
-    return "left" if side == LEFT else "right" if side == RIGHT else ""
+    return _SIDED.get(segment.type.value, "")
 
 
 def wrong_sides(segmentation: Segmentation) -> tuple[str, ...]:

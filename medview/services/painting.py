@@ -18,6 +18,7 @@ from medview.core.findings import (
     utc_now,
 )
 from medview.core.segmentation import LabelEdit, Segment, Segmentation
+from medview.core.tints import tint
 from medview.core.views import Plane
 from medview.imaging.edit import Brush, Patch, fill_holes, stroke, within_values
 from medview.services.edits import AddSegmentation, ChangeSegments, Edit, PaintEdit
@@ -27,11 +28,6 @@ from medview.services.viewing import Viewing
 
 #: What a segment painted by hand is taken for until somebody says more (CID 7150, 7166).
 _UNSPECIFIED = Code("85756007", "SCT", "Tissue")
-#: Colours of new segments, in turn: bright, and apart from each other for most eyes.
-_COLORS = (
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66),
-    (204, 121, 167), (213, 94, 0), (0, 114, 178), (160, 210, 90),
-)  # fmt: skip
 
 
 def find_segment(
@@ -172,7 +168,7 @@ def _new_segment(viewing: Viewing, number: int, label: str) -> Segment:
         label=label,
         category=TISSUE,
         type=_UNSPECIFIED,
-        color_rgb=_COLORS[(number - 1) % len(_COLORS)],
+        color_rgb=tint(number - 1),
         provenance=Provenance(Person(reader), now),
         review=Review(ReviewState.EDITED, reader, now),
     )

@@ -30,7 +30,6 @@ from torch.nn import functional
 from medview.core.geometry import Geometry
 from medview.core.shared_array import SharedArray
 from medview.core.volume import Volume
-from medview.imaging.arg_max import labels_on
 from medview.inference.catalog import load_card
 from medview.inference.client import WorkerClient
 from medview.inference.engines import devices
@@ -38,6 +37,7 @@ from medview.inference.engines.patches import Asked
 from medview.inference.engines.tiles import TileRecipe, segment
 from medview.inference.orders import JobDied, JobFailed, JobRunning, Order
 from tests.helpers.bare_children import import_torch, last_voxels
+from tests.helpers.between import labels_on
 from tests.helpers.figures import Quiet, paired, touch_memory
 from tests.helpers.run_context import RunContext
 

@@ -69,7 +69,7 @@ class Motion(Task):
         self.most = Disturbance(augment.motion_px, augment.noise, augment.gain)
 
     def read(self, case: Case) -> Moving:
-        """Read frames of one clip; they must have room for a patch."""
+        """Read frames of one clip; ReadError for pictures below 32 x 32 pixels."""
         frames = read_frames(case.image)
         if min(frames.shape[1:]) < 32:
             raise ReadError("its pictures are smaller than 32 x 32 pixels")
@@ -169,7 +169,9 @@ def exam(frames: npt.NDArray[np.float32]) -> list[Pair]:
     pairs = []
     for number in np.linspace(0, len(frames) - 1, _PAIRS).round().astype(int):
         frame = torch.from_numpy(np.ascontiguousarray(frames[number]))
-        seed = zlib.crc32((frames[number] * 255).astype(np.uint8).tobytes()) + int(number)
+        # By way of whole numbers: a float beyond a byte becomes another one on each processor.
+        grey = (frames[number] * 255).astype(np.int32).astype(np.uint8)
+        seed = zlib.crc32(grey.tobytes()) + int(number)
         generator = torch.Generator().manual_seed(seed)
         motion = random_motion((frame.shape[0], frame.shape[1]), EXAM.motion_px, generator)
         pairs.append(Pair(moved_pair(frame, motion, EXAM, generator), motion))

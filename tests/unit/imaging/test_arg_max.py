@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import ndimage, special
 
-from medview.imaging.arg_max import best_class, certainty, label_between, labels_on, line
+from medview.imaging.arg_max import best_class, certainty, label_between, line
+from tests.helpers.between import labels_on
 
 
 def smooth_scores(classes: int, shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:

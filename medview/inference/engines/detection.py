@@ -378,8 +378,8 @@ def _believed(middles: FloatArray, window: Window, sizes: Sequence[int]) -> npt.
     """
     low = [max(0, part.start - STRIDE) for part in window.core]
     high = [min(size, part.stop + STRIDE) for size, part in zip(sizes, window.core, strict=True)]
-    within: npt.NDArray[np.bool_] = ((middles >= low) & (middles < high)).all(axis=1)
-    return within
+    within = np.logical_and(middles >= low, middles < high)
+    return np.asarray(np.all(within, axis=1))
 
 
 def _around(found: Found, grid: Geometry, image: Geometry, patch: Sequence[int]) -> Geometry:

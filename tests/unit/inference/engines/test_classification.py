@@ -268,5 +268,5 @@ def test_a_volume_is_looked_at_as_a_whole_on_the_networks_grid(tmp_path: Path) -
 
 
 def test_a_single_picture_is_no_volume(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="grey volumes"):
+    with pytest.raises(ModelError, match="looks at volumes"):
         run(engine(tmp_path, **SOLID), flat(half()))

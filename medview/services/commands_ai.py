@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from medview.core.errors import CommandError, MedviewError, ModelError
 from medview.core.events import Level
 from medview.services.commands import Command, Registry
+from medview.services.jobs import wishes
 from medview.services.shelf import Prepared
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ def register(registry: Registry, services: Services) -> None:
             raise CommandError("That image is not open.", "Open its series first.")
         model_id = model or _best_model(services, image_uid)
         return jobs.run(
-            model_id, image_uid, device=device, override=override, parameters=jobs.wishes
+            model_id,
+            image_uid,
+            device=device,
+            override=override,
+            parameters=wishes(services.settings),
         )
 
     def cancel(job: str = "") -> int:

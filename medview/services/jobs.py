@@ -33,6 +33,13 @@ from medview.services.workspace import Workspace
 CANCELLING = "Cancelling"
 
 
+def wishes(settings: Settings) -> dict[str, Any]:
+    """What the settings say that runs are asked for beside their result."""
+    kinds = (MapKind.UNCERTAINTY, MapKind.SALIENCY)
+    maps = [kind.value for kind in kinds if settings.flag(f"ai.{kind.value}")]
+    return {"maps": maps} if maps else {}
+
+
 class Jobs:
     """Runs models one after the other; what they propose goes to the review desk.
 
@@ -130,13 +137,6 @@ class Jobs:
         fitting.sort(key=lambda choice: scope.preference(*choice))
         return tuple(card for card, _ in fitting)
 
-    @property
-    def wishes(self) -> dict[str, Any]:
-        """What the settings say that runs are asked for beside their result."""
-        kinds = (MapKind.UNCERTAINTY, MapKind.SALIENCY)
-        maps = [kind.value for kind in kinds if self._settings.flag(f"ai.{kind.value}")]
-        return {"maps": maps} if maps else {}
-
     def run(
         self,
         model_id: str,
@@ -215,7 +215,8 @@ class Jobs:
 
     def _run_by_itself(self, model_id: str, volume_uid: str) -> None:
         try:
-            self.run(model_id, volume_uid, parameters=self.wishes, priority=Priority.ARRIVAL)
+            asked = wishes(self._settings)
+            self.run(model_id, volume_uid, parameters=asked, priority=Priority.ARRIVAL)
         except ModelError as error:  # it fitted a moment ago, when there was more memory
             self._workspace.notify(Level.WARNING, error.user_text, error.hint)
 
@@ -266,7 +267,7 @@ class Jobs:
                     replace(job, stage=heard.stage, fraction=heard.fraction, seconds_left=left)
                 )
             case orders.JobSilent():
-                title = self._title_of(job)
+                title = _title(self._catalog, job.model_id)
                 text = f"{title} has shown no sign of life for {heard.silent_s:.0f} s."
                 self._workspace.notify(Level.WARNING, text, "Wait, or stop it.")
 
@@ -278,8 +279,7 @@ class Jobs:
         stopped, self._active, self._cancelling = self._cancelling, "", False
         job = self._workspace.jobs.get(heard.job_uid)
         if job is None:
-            text = "A model was stopped because its study was closed."
-            self._workspace.notify(Level.INFO, text)
+            self._workspace.notify(Level.INFO, "A model was stopped because its study was closed.")
             return
         if stopped:  # whatever came in between: the reader wanted it stopped
             self._end(job, JobState.CANCELLED)
@@ -293,8 +293,9 @@ class Jobs:
                 self._end(job, JobState.CANCELLED)
             case orders.JobDied():
                 self._end(job, JobState.DIED, heard.text)
+                text = f"{heard.text} ({_title(self._catalog, job.model_id)})"
                 hint = "Nothing you did is lost. It can be run again."
-                self._workspace.notify(Level.ERROR, f"{heard.text} ({self._title_of(job)})", hint)
+                self._workspace.notify(Level.ERROR, text, hint)
 
     def _propose(self, job: InferenceJob, result: InferenceResult) -> None:
         if not _inputs_unchanged(self._workspace, job):
@@ -326,12 +327,6 @@ class Jobs:
         model, voxels = (job.model_id, job.version), _voxels(self._workspace, job.inputs[0].uid)
         return self._durations.expected_s(model, job.device, voxels)
 
-    def _title_of(self, job: InferenceJob) -> str:
-        try:
-            return self._catalog.card(job.model_id).title
-        except ModelError:
-            return job.model_id
-
     def _on_study_closed(self, event: StudyClosed) -> None:
         """Only what is the queue's own changes here; the workspace has dropped the jobs."""
         jobs = self._workspace.jobs
@@ -344,6 +339,13 @@ class Jobs:
             self._client.forget(uid)
         self.outcomes.keep_only(jobs)
         self._reasons = {uid: words for uid, words in self._reasons.items() if uid in jobs}
+
+
+def _title(catalog: Catalog, model_id: str) -> str:
+    try:
+        return catalog.card(model_id).title
+    except ModelError:
+        return model_id
 
 
 def _order(

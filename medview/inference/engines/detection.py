@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from medview.core.codes import COUNT, LENGTH, MILLIMETRE, NO_UNIT
@@ -32,8 +31,8 @@ from medview.inference.engines.planes import FlatModel, picture_at, slice_grid
 from medview.inference.engines.solids import SolidModel
 from medview.inference.networks.centres import STRIDE
 from medview.inference.networks.pictures import ask, boxes_of, overlaps, surest_boxes
-from medview.inference.networks.readings import FoundBoxes, boxes_in, heat_in
-from medview.inference.networks.windows import Window, windows_over
+from medview.inference.networks.readings import LEAST_SCORE, FoundBoxes, boxes_in, heat_in
+from medview.inference.networks.windows import windows_over
 
 #: Where neither the reader nor the card says from which probability on a box is a finding.
 _DEFAULT_THRESHOLD = 0.3
@@ -140,14 +139,21 @@ class _Solid:
         context.progress("Preparing the volume")
         image = model.input_on(volume, grid)
         sizes = image.shape[1:]
-        windows = windows_over(sizes, model.patch or sizes, _SHARED)
+        windows = windows_over(sizes, model.patch or sizes, _SHARED, STRIDE)
         boxes, scores, numbers = [], [], []
         for done, window in enumerate(windows):
             context.progress("Looking", done / len(windows))
             answer = ask(model.network, image[(slice(None), *window.place)])
-            found = boxes_of(answer, len(self.channels), _LEAST)
+            found = boxes_of(answer, len(self.channels), LEAST_SCORE)
             own = found[0] + np.array([part.start for part in window.place] * 2, np.float32)
-            kept = _believed((own[:, :3] + own[:, 3:]) / 2, window, sizes)
+            middle = (own[:, :3] + own[:, 3:]) / 2
+            kept = np.all(
+                [
+                    (middle[:, axis] >= part.start) & (middle[:, axis] < part.stop)
+                    for axis, part in enumerate(window.core)
+                ],
+                axis=0,
+            )
             boxes.append(own[kept])
             scores.append(found[1][kept])
             numbers.append(found[2][kept])
@@ -184,6 +190,8 @@ class _Solid:
         boxes, scores, numbers = boxes[order], scores[order], numbers[order]
         most = float(self.decoding.get("most_overlap", 0.5))
         for row in surest_boxes(torch.from_numpy(boxes), torch.from_numpy(numbers), most):
+            if scores[row] < _LEAST:
+                return
             low, high = boxes[row, :3], np.minimum(boxes[row, 3:], grid.shape)
             start, stop = _box_on(volume.geometry, grid, np.maximum(low, 0), high)
             start, stop = np.maximum(start, 0), np.minimum(stop, volume.geometry.shape)
@@ -368,18 +376,6 @@ def _box_on(
     ends = np.array(np.meshgrid(*zip(start, stop, strict=True))).reshape(3, -1).T
     index = target.to_index(source.to_lps_mm(ends - 0.5)) + 0.5
     return index.min(axis=0), index.max(axis=0)
-
-
-def _believed(middles: FloatArray, window: Window, sizes: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Which boxes of a window count, by their middles: those that no other window sees better.
-
-    Two windows may place one object on either side of where their cores meet, so a cell beyond
-    both are believed; of two boxes of one object the surer stays.
-    """
-    low = [max(0, part.start - STRIDE) for part in window.core]
-    high = [min(size, part.stop + STRIDE) for size, part in zip(sizes, window.core, strict=True)]
-    within = np.logical_and(middles >= low, middles < high)
-    return np.asarray(np.all(within, axis=1))
 
 
 def _around(found: Found, grid: Geometry, image: Geometry, patch: Sequence[int]) -> Geometry:

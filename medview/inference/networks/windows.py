@@ -93,17 +93,19 @@ class Window:
     core: tuple[slice, ...]
 
 
-def windows_over(sizes: Sequence[int], window: Sequence[int], overlap: float = 0.0) -> list[Window]:
-    """Give windows that cover a grid, spread evenly, each sharing at least this with the next.
+def windows_over(
+    sizes: Sequence[int], window: Sequence[int], overlap: float = 0.0, step: int = 1
+) -> list[Window]:
+    """Give windows that cover a grid, each sharing at least this part with the next.
 
-    A grid smaller than a window is one window. Cores meet in the middle of what two windows share,
-    and together are the grid.
+    They begin at multiples of `step`; at the end they may be shorter. Cores meet in the middle of
+    what two windows share, and together are the grid.
     """
     axes = []
-    for size, most in zip(sizes, window, strict=True):
-        side = min(size, most)
-        starts = spread(size, side, overlap)
-        stops = [start + side for start in starts]
+    for size, side in zip(sizes, window, strict=True):
+        most = max(step, (side - math.ceil(side * overlap)) // step * step)
+        starts = list(range(0, max(1, size - side + most), most))
+        stops = [min(start + side, size) for start in starts]
         meet = [(b + a) // 2 for a, b in zip(stops[:-1], starts[1:], strict=True)]
         places = [slice(a, b) for a, b in zip(starts, stops, strict=True)]
         cores = [slice(a, b) for a, b in zip([0, *meet], [*meet, size], strict=True)]

@@ -337,7 +337,7 @@ def test_models_run_on_what_is_opened_only_if_asked_for(tmp_path: Path) -> None:
     stage.jobs.pump()
     (job,) = stage.work.jobs.values()
     assert (job.model_id, job.inputs[0].uid) == ("net", "second")
-    assert job.parameters == stage.jobs.wishes == {"maps": ["saliency"]}
+    assert job.parameters == {"maps": ["saliency"]}
 
 
 def test_a_model_that_is_removed_while_it_runs_comes_to_its_end(

@@ -53,21 +53,22 @@ def test_one_window_is_the_network_itself():
 
 
 @pytest.mark.parametrize(
-    ("size", "side", "overlap"),
+    ("size", "side", "overlap", "step"),
     [
-        ((20, 9), (8, 8), 0.25),
-        ((5,), (8,), 0.5),
-        ((33,), (10,), 0.34),
-        ((8,), (8,), 0.3),
+        ((20, 9), (8, 8), 0.25, 4),
+        ((5,), (8,), 0.5, 1),
+        ((33,), (10,), 0.34, 4),
+        ((8,), (8,), 0.3, 2),
     ],
 )
-def test_cores_of_windows_are_the_grid_each_place_once(size, side, overlap):
+def test_cores_of_windows_are_the_grid_each_place_once(size, side, overlap, step):
     count = torch.zeros(size)
-    for window in windows_over(size, side, overlap):
+    for window in windows_over(size, side, overlap, step):
         count[window.core] += 1
         for place, core, most, end in zip(window.place, window.core, side, size, strict=True):
             assert place.start <= core.start < core.stop <= place.stop <= end
-            assert place.stop - place.start == min(most, end)
+            assert place.start % step == 0
+            assert place.stop - place.start <= most
             # A core keeps away from an inner edge by nearly half of what is shared.
             shared = most * overlap / 2 - 1
             assert place.start == 0 or core.start - place.start >= shared

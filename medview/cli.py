@@ -20,6 +20,7 @@ from medview.core.paths import Paths
 from medview.reporting import describe
 from medview.services import analysis, bundle, conversion, inspection, selftest
 from medview.services.tasks import Tasks
+from medview.services.training import own_command
 from medview.terminal import (
     CANCELLED,
     DONE,
@@ -256,11 +257,6 @@ def _selftest(arguments: argparse.Namespace) -> int:
     return DONE if all(check.ok for check in checks) else 1
 
 
-def _own_command() -> list[str]:
-    frozen = getattr(sys, "frozen", False)
-    return [sys.executable] if frozen else [sys.executable, "-m", "medview"]
-
-
 def _has_display() -> bool:
     if sys.platform in ("win32", "darwin"):
         return True
@@ -275,7 +271,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     profile = ["--profile", str(arguments.profile)] if arguments.profile else []
     if _has_display():
         tell(f"Opening the sample study {sample}")
-        return subprocess.call([*_own_command(), *profile, str(sample)])
+        return subprocess.call([*own_command(), *profile, str(sample)])
     tell("There is no display here; the same job runs without a window.")
     return _headless_demo(sample, out, profile, paths)
 
@@ -284,13 +280,13 @@ def _headless_demo(sample: Path, out: Path, profile: list[str], paths: Paths) ->
     study = sample / "mni152"
     job = ["analyze", str(study), "--model", "hippocampus_mr", "--out", str(out)]
     code = subprocess.call(
-        [*_own_command(), *profile, *job, "--accept-all", "--reader", "Sample Reader"]
+        [*own_command(), *profile, *job, "--accept-all", "--reader", "Sample Reader"]
     )
     if code != DONE:
         return code
     picture = out / "window.png"
     script = paths.resources / "scripts" / "demo.py"
-    window = [*_own_command(), "--profile", str(out / "profile"), str(study)]
+    window = [*own_command(), "--profile", str(out / "profile"), str(study)]
     window += ["--script", str(script), "--screenshot", str(picture)]
     code = subprocess.call([*_virtual_display(), *window], env=_off_screen_environment())
     shutil.rmtree(out / "profile", ignore_errors=True)

@@ -105,6 +105,11 @@ class ModelsChanged:
 
 
 @dataclass(frozen=True)
+class TrainingChanged:
+    """A training began, got on, or ended."""
+
+
+@dataclass(frozen=True)
 class HistoryChanged:
     """What undo and redo would do changed."""
 
@@ -144,6 +149,7 @@ Event = (
     | ReportChanged
     | JobChanged
     | ModelsChanged
+    | TrainingChanged
     | HistoryChanged
     | ViewChanged
     | SettingChanged

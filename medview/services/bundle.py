@@ -23,12 +23,13 @@ from medview.services import (
     commands_edit,
     commands_results,
     commands_track,
+    commands_training,
     commands_values,
     commands_view,
 )
 from medview.services.arrival_rules import ArrivalRule, read_rules
 from medview.services.audit import Audit
-from medview.services.commands import Registry
+from medview.services.commands import Registry, always
 from medview.services.durations import Durations
 from medview.services.export import Export
 from medview.services.first_read import FirstRead
@@ -47,6 +48,7 @@ from medview.services.store import Store
 from medview.services.tasks import Tasks
 from medview.services.thresholds import Thresholds
 from medview.services.tracking import Tracking
+from medview.services.training import Training
 from medview.services.viewing import Viewing
 from medview.services.watch import Watch
 from medview.services.workspace import Workspace
@@ -74,6 +76,7 @@ class Services:
     results: ResultOverlay
     catalog: Catalog
     shelf: Shelf
+    training: Training
     tasks: Tasks
     store: Store
     audit: Audit
@@ -139,6 +142,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         results=ResultOverlay(viewing, jobs.outcomes, thresholds, first_read),
         catalog=models,
         shelf=Shelf(paths, models, audit, TrustFile(paths.trust_file)),
+        training=Training(workspace),
         tasks=tasks,
         store=store,
         audit=audit,
@@ -182,15 +186,17 @@ def _arrival_rules(paths: Paths, workspace: Workspace) -> tuple[ArrivalRule, ...
 def _register(services: Services) -> None:
     registry = services.commands
     rooms = (commands_edit, commands_view, commands_values, commands_clip, commands_track)
-    for room in (*rooms, commands_ai, commands_results):
+    for room in (*rooms, commands_ai, commands_results, commands_training):
         room.register(registry, services)
     tasks, jobs, loading, store = services.tasks, services.jobs, services.loading, services.store
     registry.add_activity(tasks.pump, lambda: tasks.idle and loading.idle and store.idle)
     registry.add_activity(jobs.pump, lambda: jobs.idle)
+    registry.add_activity(services.training.pump, always)  # nobody waits for hours
 
 
 def close(services: Services) -> None:
     """Stop the AI worker, save what is left, and stop the background work, in that order."""
+    services.training.close()
     services.jobs.close()
     services.tasks.pump()
     services.store.close()

@@ -29,6 +29,7 @@ from medview.core.events import (
     StudyClosed,
     StudyOpened,
     TrackChanged,
+    TrainingChanged,
     ViewChanged,
     VolumeLoaded,
 )
@@ -61,6 +62,7 @@ class Events(SignalGroup):
     report_changed = Signal(ReportChanged)
     job_changed = Signal(JobChanged)
     models_changed = Signal(ModelsChanged)
+    training_changed = Signal(TrainingChanged)
     history_changed = Signal(HistoryChanged)
     view_changed = Signal(ViewChanged)
     setting_changed = Signal(SettingChanged)
@@ -82,6 +84,7 @@ SIGNAL_OF: Mapping[type, str] = MappingProxyType(
         ReportChanged: "report_changed",
         JobChanged: "job_changed",
         ModelsChanged: "models_changed",
+        TrainingChanged: "training_changed",
         HistoryChanged: "history_changed",
         ViewChanged: "view_changed",
         SettingChanged: "setting_changed",

@@ -131,7 +131,8 @@ class Bridge(QObject):
             self.changed.emit(Changes(events))
 
     def _look(self) -> None:
-        """A scan sends no event before it ends."""
+        """A scan sends no event before it ends, and a training none at all."""
+        self._services.training.pump()
         reading = not self._services.loading.idle
         if reading != self._is_reading:
             self._is_reading = reading

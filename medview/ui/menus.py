@@ -82,7 +82,7 @@ MENUS: tuple[tuple[str, Entries], ...] = (
         (
             "ai.run", "ai.cancel", "", "ai.uncertainty", "ai.saliency", "", "ai.read_first",
             "ai.reveal", "", "ai.compare", "ai.origin", "", "ai.card", "ai.add_model", "ai.trust",
-            "ai.remove_model",
+            "ai.remove_model", "", "train.watch",
         ),
     ),
     (

@@ -22,6 +22,8 @@ from medview.ui import theme
 from medview.ui.text import shown
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 12.0, 20.0, 18.0
+#: Between two marks of the axis, the first that leaves ten of them at most.
+_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300, 3600)
 _UNIT_TEXT = {"1": "", "{px}": "px", "{px}2": "px²", "mm2": "mm²", "{px}/s": "px/s"}
 
 
@@ -43,7 +45,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn: lines of one unit, the times of the frames, and marks on some of them."""
+    """What is drawn: lines of one unit, the times of the frames, and marks on some of them.
+
+    Times are in `along`, seconds as a rule.
+    """
 
     times_s: tuple[float, ...] = ()
     lines: tuple[Line, ...] = ()
@@ -51,6 +56,7 @@ class Chart:
     key_frames: tuple[int, ...] = ()
     frame: int = 0
     note: str = ""
+    along: str = "s"
 
     @property
     def span(self) -> tuple[float, float]:
@@ -184,11 +190,11 @@ class TimelineChart(QWidget):
         painter.setPen(QColor(theme.colors().muted))
         if span <= 0:
             return
-        step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300, 3600) if span / s <= 10)
+        step = next((step for step in _STEPS if span / step <= 10), span)
         for number in range(int(span / step) + 1):
             x = area.left() + number * step / span * area.width()
             painter.drawLine(QPointF(x, area.bottom()), QPointF(x, area.bottom() + 3))
-            words = f"{number * step:g} s"
+            words = f"{number * step:g} {self.chart.along}".rstrip()
             place = QRectF(x - 30, area.bottom() + 3, 60, 14)
             painter.drawText(place, int(Qt.AlignmentFlag.AlignCenter), words)
 

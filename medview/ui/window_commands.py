@@ -27,6 +27,7 @@ from medview.ui.dialogs.outline import OutlineDialog
 from medview.ui.dialogs.palette import PaletteDialog
 from medview.ui.dialogs.preferences import PreferencesDialog
 from medview.ui.dialogs.problems import NoticesDialog, ProblemsDialog
+from medview.ui.dialogs.training import TrainingDialog
 from medview.ui.slice_view import SliceView
 from medview.ui.text import shown
 
@@ -105,6 +106,7 @@ def _dialogs(services: Services, window: MainWindow) -> tuple[Command, ...]:
     preferences = open_dialog(lambda: PreferencesDialog(services, window))
     manual = open_dialog(lambda: HelpDialog(services.commands, resources, window))
     keys = open_dialog(lambda: KeysDialog(services.commands, window))
+    training = open_dialog(lambda: TrainingDialog(services, window.bridge, window))
     rows: tuple[tuple[str, str, Callable[..., Any], str, str, str], ...] = (
         ("study.problems", "Reading problems", problems, "", "File",
          "What could not be read, why, and what to do about it."),
@@ -119,6 +121,8 @@ def _dialogs(services: Services, window: MainWindow) -> tuple[Command, ...]:
         ("ai.card", "Models and their cards", card, "Ctrl+M", "AI",
          "Every model, or the one named: what it is for, how good it is, its limits, and whether "
          "it fits the image on show."),
+        ("train.watch", "Train a model", training, "", "AI",
+         "Start, watch, stop and resume a training, with its curves while it runs."),
         ("help.manual", "Manual", manual, "F1", "Help", "How to do the work, page by page."),
         ("help.keys", "Keys and commands", keys, "Shift+F1", "Help",
          "Every command with its key and what it does."),

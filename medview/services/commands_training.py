@@ -1,0 +1,35 @@
+"""Commands for training models: starting, stopping."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medview.core.errors import CommandError
+from medview.services.commands import Command, Registry
+
+if TYPE_CHECKING:
+    from medview.services.bundle import Services
+
+
+def register(registry: Registry, services: Services) -> None:
+    """Add the commands."""
+    training = services.training
+
+    def start(config: str = "", out: str = "", *, resume: bool = False) -> None:
+        if not config or not out:
+            raise CommandError("A training takes a config file and a folder out.")
+        training.start(Path(config).absolute(), Path(out).absolute(), resume=resume)
+
+    for command in (
+        Command(
+            "train.start", "Start a training", start, enabled=lambda: not training.is_running,
+            help="Train as the file config says into the folder out, in a process of its own; "
+            "resume takes up a run that was stopped.",
+        ),
+        Command(
+            "train.stop", "Stop the training", training.stop, enabled=lambda: training.is_running,
+            help="End the training after what it is at; it can be resumed.",
+        ),
+    ):  # fmt: skip
+        registry.add(command)

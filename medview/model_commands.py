@@ -15,6 +15,7 @@ from medview.core.plain import to_plain
 from medview.inference.catalog import Catalog, load_card
 from medview.reporting import describe
 from medview.services import bundle
+from medview.services.offers import offers_in
 from medview.services.shelf import Shelf
 from medview.terminal import DONE, MODEL_FAILED, USAGE, print_json, tell
 
@@ -29,10 +30,14 @@ def declare(commands: Any) -> None:
     for name, text in _WORDS.items():
         action = actions.add_parser(name, help=text)
         action.add_argument("--json", action="store_true")
-        if name not in ("list", "verify", "add"):
+        if name not in ("list", "offers", "verify", "add"):
             action.add_argument("id")
     add = actions.choices["add"]
-    add.add_argument("source", metavar="PATH_OR_URL", help="a folder, a zip, a network, or a URL")
+    add.add_argument(
+        "source",
+        metavar="PATH_OR_URL",
+        help="a folder, a zip, a network, a URL, or the id of one that is offered",
+    )
     add.add_argument("--sha256", default="", metavar="H", help="what it has to be; URLs need it")
     add.add_argument(
         "--card", type=Path, metavar="FILE.json", help="metadata of a network that brings none"
@@ -45,6 +50,7 @@ def declare(commands: Any) -> None:
 
 _WORDS = {
     "list": "all of them",
+    "offers": "published models that can be fetched by their id",
     "show": "the card of one, installed or in a folder",
     "verify": "check the files of every model",
     "add": "add one from a folder, a zip, a network's file or a URL",
@@ -79,6 +85,19 @@ def _list(arguments: argparse.Namespace) -> int:
             state = "" if card.may_run else "  (not trusted yet)"
             sys.stdout.write(
                 f"{card.id:24} {card.version:8} {card.task.value:14} {card.title}{state}\n"
+            )
+    return DONE
+
+
+def _offers(arguments: argparse.Namespace) -> int:
+    offers = offers_in(_paths(arguments).known_models)
+    if arguments.json:
+        print_json({"offers": [to_plain(offer) for offer in offers]})
+    else:
+        for offer in offers:
+            sys.stdout.write(
+                f"{offer.id}\n  {offer.title}, {offer.size}, {offer.licence}\n  {offer.url}\n"
+                f"  sha256 {offer.sha256}\n  Needs {offer.needs}. {offer.note}\n"
             )
     return DONE
 
@@ -122,7 +141,8 @@ def _add(arguments: argparse.Namespace) -> int:
     if is_web and not arguments.sha256:
         tell("A URL needs --sha256: what a server sends is believed by its hash alone")
         return USAGE
-    if not is_web and not Path(arguments.source).exists():
+    offered = {offer.id for offer in offers_in(_paths(arguments).known_models)}
+    if not is_web and arguments.source not in offered and not Path(arguments.source).exists():
         raise ReadError(f"There is no file or folder {arguments.source}")
     if arguments.card is not None and not arguments.card.is_file():
         raise ReadError(f"There is no file {arguments.card}")
@@ -209,6 +229,7 @@ class _Percent:
 
 _ACTIONS: dict[str, Action] = {
     "list": _list,
+    "offers": _offers,
     "show": _show,
     "verify": _verify,
     "add": _add,

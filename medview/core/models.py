@@ -25,7 +25,8 @@ class Task(StrEnum):
 class InputSpec:
     """What a model takes: orientation (such as `RAS`), spacing, patch, intensities.
 
-    `intensity` and `localise` are the preprocessing as the model folder states it.
+    `intensity` and `localise` are the preprocessing as the model folder states it. `along_body`:
+    the image is resampled along the body's axes, however its grid is turned.
     """
 
     orientation: str = ""
@@ -34,6 +35,7 @@ class InputSpec:
     intensity: Mapping[str, Any] = field(default_factory=dict)
     localise: str | None = None
     channels: int = 1
+    along_body: bool = False
 
     @property
     def looks_at_pictures(self) -> bool:
@@ -64,7 +66,8 @@ class OutputSpec:
 class Scope:
     """What a model was made for. Empty means: no limit stated.
 
-    `weighting` names MR contrasts: T1, T2, PD, FLAIR.
+    `weighting` names MR contrasts: T1, T2, PD, FLAIR; `views` those of X-ray pictures in the words
+    of View Position (0018,5101): PA, AP, LL, RL.
     """
 
     modality: tuple[str, ...] = ()
@@ -72,6 +75,7 @@ class Scope:
     weighting: tuple[str, ...] = ()
     age_years: tuple[float, float] | None = None
     spacing_mm: tuple[float, float] | None = None
+    views: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ _TABLE = """
 81745001|Eye|eyeball
 18234004|Optic nerve
 89546000|Skull
+89545001|Face
 91609006|Mandible
 70925003|Maxilla
 45289007|Parotid gland
@@ -88,7 +89,10 @@ _TABLE = """
 36765005|Subclavian artery
 8887007|Brachiocephalic vein
 12691009|Brachiocephalic trunk
-73634005|Common iliac artery
+73634005|Common iliac artery|iliac artery
+46027005|Common iliac vein|iliac vena
+33626005|Left auricular appendage|atrial appendage left
+41801008|Coronary artery|coronary arteries
 59820001|Blood vessel|vessel
 10200004|Liver
 78961009|Spleen
@@ -107,7 +111,7 @@ _TABLE = """
 35039007|Uterus
 54735007|Sacrum
 421060004|Spine|vertebral column
-51282000|Vertebra
+51282000|Vertebra|vertebra s1
 113197003|Rib
 50016007|Costal cartilage
 56873002|Sternum
@@ -115,9 +119,16 @@ _TABLE = """
 79601000|Scapula
 85050009|Humerus
 71341001|Femur
+64234005|Patella
+12611008|Tibia
+87342007|Fibula
+108371006|Tarsus|tarsal
+62413002|Radius
+23416004|Ulna
+36455000|Metacarpus|metacarpal
 29836001|Hip
 44947003|Erector spinae muscle|autochthon
-127954009|Skeletal muscle
+127954009|Skeletal muscle|gluteus maximus,gluteus medius,gluteus minimus,iliopsoas,sartorius
 71966008|Subcutaneous tissue
 272673000|Bone
 39937001|Skin

@@ -29,6 +29,8 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 #: What an engine gives, where its word is not enough to know.
 _KINDS = {"classification": "classes", "detection": "boxes"}
+#: Engines that resample along the axes of the body; those of labels keep the image's own.
+_ALONG_BODY = frozenset(_KINDS)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _ORIENTATION = re.compile(r"(?=.*[RL])(?=.*[AP])(?=.*[SI])[RLAPSI]{3}")
@@ -108,7 +110,7 @@ def read_card(
         "intended_use": top.read("intended_use", _text, "", needed=True),
         "limitations": own.items("limits", _text, needed=True),
         "scope": _scope(own.block("scope", needed=True)),
-        "inputs": _inputs(own, network),
+        "inputs": _inputs(own, network, word),
         "outputs": _outputs(own, word),
         "weights": weights.read("file", _text, "", needed=True),
         "sha256": weights.read("sha256", _matching(_SHA256, "a SHA-256"), "", needed=True),
@@ -157,12 +159,13 @@ def _scope(block: _Block) -> Scope:
         modality=block.items("modality", _text, needed=True),
         body_part=block.items("body_part", _text),
         weighting=block.items("weighting", _text),
+        views=block.items("views", _text),
         age_years=block.read("age_years", _maybe_range, None),
         spacing_mm=block.read("spacing_mm", _maybe_range, None),
     )
 
 
-def _inputs(own: _Block, network: _Block) -> InputSpec:
+def _inputs(own: _Block, network: _Block, word: str) -> InputSpec:
     block = own.block("preprocess")
     arguments = network.block("args")
     return InputSpec(
@@ -172,6 +175,7 @@ def _inputs(own: _Block, network: _Block) -> InputSpec:
         intensity=block.read("intensity", _mapping, _NOTHING),
         localise=block.read("localise", _text, None),
         channels=block.read("channels", _count, arguments.read("in_channels", _count, 1)),
+        along_body=word in _ALONG_BODY,
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from types import MappingProxyType
+
+import numpy as np
 
 from medview.core.clip import Clip
 from medview.core.errors import ModelError
@@ -20,6 +22,18 @@ _FLAT = frozenset(
     {"CR", "DX", "MG", "IO", "PX", "RG", "XA", "RF", "OP", "XC", "ES", "US", "SM", "GM"}
 )
 _UNSTATED = frozenset({"", "OT", "UN"})
+
+#: What slices across a direction of the body are called, by either of its letters.
+_PLANES: Mapping[str, str] = MappingProxyType(
+    {**dict.fromkeys("RL", "sagittal"), **dict.fromkeys("AP", "coronal"),
+     **dict.fromkeys("SIHF", "axial")}
+)  # fmt: skip
+#: Slices this much further apart than pixels are the plane an image was taken in.
+_THICK = 1.5
+#: Degrees by which a head or body lies askew in ordinary images; more is a grid turned on purpose.
+_ASKEW = 20.0
+#: How X-ray pictures lie on a screen: towards the patient's left, and towards the feet.
+_UPRIGHT = ("L", "F")
 
 #: Body regions and the words Body Part Examined (0018,0015) has for them.
 _REGIONS: Mapping[str, str] = MappingProxyType(
@@ -90,19 +104,22 @@ def fit(
     """What speaks against running the model there; empty if nothing does.
 
     Without `geometry` (not loaded yet) only the headers are looked at. What the headers do not
-    state is no reason to refuse, but said where it matters. Refused: another modality, region
-    or MR contrast than the card's, no patient space where the model measures in it, a single
-    image for a model of volumes. Cautions: age and spacing outside the card's, an image smaller
-    than what the model looks at in one piece.
+    state is no reason to refuse, but said where it matters. Refused: another modality, region,
+    MR contrast or X-ray view than the card's, no patient space where the model measures in it, a
+    single image for a model of volumes. Cautions: a region, contrast or view that is not stated,
+    age and spacing outside the card's, slices in another plane, a body or picture that lies
+    askew, an image smaller than what the model looks at in one piece.
     """
     reasons: list[Reason] = list(_trust(card))
     if series is not None:
         reasons += _modality(card, series)
-        reasons += _region(card, series)
+        reasons += _region(card, study, series)
         reasons += _contrast(card, series)
+        reasons += _view(card, series)
         reasons += _content(card, series, geometry)
     if geometry is not None:
         reasons += _space(card, geometry)
+        reasons += _lie(card, geometry)
         reasons += _field_of_view(card, geometry)
     if study is not None and series is not None:
         reasons += _age(card, study, series)
@@ -224,17 +241,56 @@ def _modality(card: ModelCard, series: Series) -> list[Reason]:
     return [_refused(f"The image is {series.modality}; the model is for {wanted}.")]
 
 
-def _region(card: ModelCard, series: Series) -> list[Reason]:
+def _region(card: ModelCard, study: Study | None, series: Series) -> list[Reason]:
     stated = re.sub(r"[^A-Z0-9]", "", series.body_part.upper())
     allowed = {re.sub(r"[^A-Z0-9]", "", part.upper()) for part in card.scope.body_part}
-    if not stated or not allowed or stated in allowed | _EVERYWHERE or allowed & _EVERYWHERE:
+    if not allowed or allowed & _EVERYWHERE or stated in allowed | _EVERYWHERE:
         return []
-    wanted = " or ".join(part.lower() for part in card.scope.body_part)
+    wanted = _either([part.lower() for part in card.scope.body_part])
+    regions = set[str]().union(*(_regions_of(part) for part in allowed))
+    if not stated:
+        return _region_by_words(study, series, regions, wanted)
     text = f"The image shows the {series.body_part.lower()}; the model is for the {wanted}."
     here = _regions_of(stated)
     if not here:
         return [_caution(text)]
-    return [] if any(here & _regions_of(part) for part in allowed) else [_refused(text)]
+    return [] if here & regions else [_refused(text)]
+
+
+def _region_by_words(
+    study: Study | None, series: Series, regions: set[str], wanted: str
+) -> list[Reason]:
+    """Where no Body Part Examined is stated: what descriptions and protocol say, as far as known.
+
+    They are written by hand and not to be relied on, so they are no reason to refuse.
+    """
+    texts = (
+        series.description,
+        series.headers.get("ProtocolName", ""),
+        study.description if study is not None else "",
+    )
+    for text in texts:
+        words = re.findall(r"[A-Z]+", text.upper())
+        here = set[str]().union(*(_regions_of(word) for word in words))
+        if here & regions:
+            return []
+        if here:
+            told = _either(sorted(here))
+            return [
+                _caution(f"The description speaks of the {told}; the model is for the {wanted}.")
+            ]
+    return [
+        _caution(
+            "The headers do not tell which part of the body the image shows; the model is for the"
+            f" {wanted}."
+        )
+    ]
+
+
+def _either(words: Sequence[str]) -> str:
+    """Words as people name a choice: `a, b or c`."""
+    head, last = words[:-1], words[-1]
+    return f"{', '.join(head)} or {last}" if head else last
 
 
 def _regions_of(word: str) -> set[str]:
@@ -253,6 +309,71 @@ def _contrast(card: ModelCard, series: Series) -> list[Reason]:
     if found in allowed:
         return []
     return [_refused(f"The headers say {found}; the model is for {wanted} images.")]
+
+
+def _view(card: ModelCard, series: Series) -> list[Reason]:
+    """X-ray pictures from another side, by View Position (0018,5101), mirrored or turned ones."""
+    allowed = card.scope.views
+    if not allowed:
+        return []
+    found = series.headers.get("ViewPosition", "").strip().upper()
+    wanted = _either(allowed)
+    if not found:
+        return [_caution(f"The headers do not tell the view; the model is for {wanted}.")]
+    if found not in allowed:
+        return [_refused(f"The view is {found}; the model is for {wanted}.")]
+    lies = series.headers.get("PatientOrientation", "").upper().split("\\")
+    if len(lies) != 2 or (lies[0][:1], lies[1][:1]) == _UPRIGHT:
+        return []
+    text = (
+        f"The picture is stored mirrored or turned (rows to {lies[0]}, columns to {lies[1]}); the"
+        " model was shown pictures with the patient's left on the right and the feet below."
+    )
+    return [_caution(text)]
+
+
+def _lie(card: ModelCard, geometry: Geometry) -> list[Reason]:
+    """How the body lies in the grid, where that matters: a model with an orientation of its own."""
+    inputs = card.inputs
+    if not (inputs.orientation and geometry.in_patient_space) or inputs.localise:
+        return []
+    return [*_plane(card, geometry), *_askew(card, geometry)]
+
+
+def _plane(card: ModelCard, geometry: Geometry) -> list[Reason]:
+    """A model of slices in one plane, given thick slices in another."""
+    thin = [n for n, size in enumerate(card.inputs.patch_shape) if size == 1]
+    spacing = geometry.spacing_mm
+    thick = max(range(3), key=lambda axis: spacing[axis])
+    if len(thin) != 1 or spacing[thick] < _THICK * sorted(spacing)[1]:
+        return []
+    wanted = _PLANES[card.inputs.orientation[thin[0]]]
+    here = _PLANES[geometry.orientation[thick]]
+    if here == wanted:
+        return []
+    return [
+        _caution(
+            f"The slices are {here} and {spacing[thick]:.2g} mm apart; the model looks at {wanted}"
+            " ones."
+        )
+    ]
+
+
+def _askew(card: ModelCard, geometry: Geometry) -> list[Reason]:
+    """A grid that is turned against the axes of the body, for a model that is shown it as it is."""
+    if card.inputs.along_body:
+        return []
+    steps = geometry.affine[:3, :3]
+    nearest = np.abs(steps / np.linalg.norm(steps, axis=0)).max(axis=0)
+    degrees = float(np.degrees(np.arccos(np.clip(nearest.min(), 0, 1))))
+    if degrees <= _ASKEW:
+        return []
+    return [
+        _caution(
+            f"The image is turned by {degrees:.0f}° against the axes of the body; the model was"
+            " shown images along them."
+        )
+    ]
 
 
 def _content(card: ModelCard, series: Series, geometry: Geometry | None) -> list[Reason]:

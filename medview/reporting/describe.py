@@ -45,6 +45,7 @@ def card_text(card: ModelCard) -> str:
         ("Intended use", card.intended_use),
         ("Clinical use", "yes" if card.clinical_use else "no, not for clinical use"),
         ("Modality", ", ".join(card.scope.modality)),
+        ("X-ray view", ", ".join(card.scope.views)),
         ("Body part", ", ".join(card.scope.body_part)),
         ("Finds", ", ".join(channel.label for channel in card.outputs.channels)),
         ("Data", card.data_source),

@@ -119,7 +119,7 @@ def _register_shelf(registry: Registry, services: Services) -> None:
 
     rows = (
         ("ai.add_model", "Add a model", add,
-         "Add a model from a folder, a ZIP, or a URL with its SHA-256."),
+         "Add a model from a folder, a ZIP, a URL with its SHA-256, or one that is offered."),
         ("ai.trust", "Trust a model's program", trust,
          "Allow the program that a model brings to run in the AI process."),
         ("ai.remove_model", "Remove a model", remove,

@@ -26,6 +26,7 @@ from medview.inference.receipts import (
 )
 from medview.inference.trust import TrustFile
 from medview.services.audit import Audit
+from medview.services.offers import Offer, offers_in
 from medview.services.unpacking import gather
 
 #: Told how many bytes are there and how many there will be (0 while unknown).
@@ -71,7 +72,7 @@ class Shelf:
         progress: Progress = lambda _now, _all: None,
         cancelled: Stop = lambda: False,
     ) -> ModelCard:
-        """Add a model from a folder, a ZIP, a network's file or a URL; its card.
+        """Add a model from a folder, ZIP, network's file, URL or by the id of an offer; its card.
 
         `sha256` is that of the file, or of the folder as `medview.inference.receipts` computes
         it; a URL needs one. `card` is a metadata.json for a network that comes without one.
@@ -93,6 +94,7 @@ class Shelf:
         cancelled: Stop = lambda: False,
     ) -> Prepared:
         """Fetch, unpack, look through and hash what `add` adds, beside the models."""
+        source, sha256 = self._resolved(source, sha256)
         staging = self._incoming()
         try:
             path, name = self._fetched(source, sha256, progress, cancelled)
@@ -200,6 +202,18 @@ class Shelf:
         return names
 
     @property
+    def offers(self) -> tuple[Offer, ...]:
+        """Published models that are fetched by their id."""
+        return offers_in(self._paths.known_models)
+
+    def _resolved(self, source: str, sha256: str) -> tuple[str, str]:
+        """The address and the hash of an offer; anything else as it is."""
+        offer = next((one for one in self.offers if one.id == source), None)
+        if offer is None or Path(source).exists():
+            return source, sha256
+        return offer.url, sha256 or offer.sha256
+
+    @property
     def _downloads(self) -> Path:
         return self._paths.cache / "downloads"
 
@@ -252,7 +266,8 @@ class Shelf:
         known = {}
         for path in sorted(self._paths.known_models.glob("*.json")):
             text = path.read_text(encoding="utf-8")
-            known[json.loads(text)["medview"]["weights"]["sha256"]] = text
+            if (own := json.loads(text).get("medview")) is not None:
+                known[own["weights"]["sha256"]] = text
         for path in folder.iterdir():
             if path.is_file() and path.stat().st_size < 1 << 30:
                 text = known.get(_hash_of(path), "")

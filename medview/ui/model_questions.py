@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
@@ -10,9 +11,12 @@ from PyQt6.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
 from medview.core.errors import CommandError
 from medview.core.models import ModelCard
 from medview.services.bundle import Services
+from medview.services.offers import Offer
 from medview.ui.bridge import Bridge
 from medview.ui.dialogs.frame import confirm, message_box
 from medview.ui.text import shown
+
+T = TypeVar("T")
 
 
 class ModelQuestions:
@@ -37,7 +41,7 @@ class ModelQuestions:
         )
 
     def add(self, source: str = "", sha256: str = "", card: str = "") -> None:
-        """Choose a folder, or a ZIP or network, unless one is given."""
+        """Choose a folder, a ZIP or network, or a published model, unless one is given."""
         if source:
             self._bridge.run("ai.add_model", source=source, sha256=sha256, card=card)
             return
@@ -50,6 +54,14 @@ class ModelQuestions:
             button = box.addButton(words, QMessageBox.ButtonRole.ActionRole)
             if button is not None:
                 button.clicked.connect(lambda _checked=False, mode=mode: self._choose_file(mode))
+        offers = self._services.shelf.offers
+        fetch = box.addButton("Fetch one …", QMessageBox.ButtonRole.ActionRole) if offers else None
+        if fetch is not None:
+            fetch.clicked.connect(
+                lambda: self._choose_among(
+                    "Fetch a model", {one.title: one for one in offers}, self._ask_fetch
+                )
+            )
         box.addButton(QMessageBox.StandardButton.Cancel)
         box.open()
 
@@ -96,6 +108,18 @@ class ModelQuestions:
             lambda: self._bridge.run("ai.remove_model", model=card.id),
         )
 
+    def _ask_fetch(self, offer: Offer) -> None:
+        text = f"Fetch {offer.title} ({offer.size})?"
+        more = (
+            f"From {offer.url}\n\nLicence: {offer.licence}\nNeeds {offer.needs}.\n\n{offer.note}"
+            f"\n\nSHA-256 {offer.sha256}"
+        )
+        confirm(
+            message_box(self._window, "Fetch a model", text, more),
+            "Fetch it",
+            lambda: self._bridge.run("ai.add_model", source=offer.id),
+        )
+
     def _choose_file(self, mode: QFileDialog.FileMode) -> None:
         dialog = QFileDialog(self._window, "Add a model")
         dialog.setFileMode(mode)
@@ -108,14 +132,21 @@ class ModelQuestions:
     def _choose_model(
         self, title: str, cards: list[ModelCard], then: Callable[[ModelCard], None]
     ) -> None:
-        if len(cards) == 1:
-            then(cards[0])
+        self._choose_among(
+            title, {shown(f"{card.title} ({card.id})"): card for card in cards}, then
+        )
+
+    def _choose_among(
+        self, title: str, choices: Mapping[str, T], then: Callable[[T], None]
+    ) -> None:
+        """Ask which one by its words, unless there is only one."""
+        if len(choices) == 1:
+            then(next(iter(choices.values())))
             return
-        names = {shown(f"{card.title} ({card.id})"): card for card in cards}
         dialog = QInputDialog(self._window)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.setWindowTitle(title)
         dialog.setLabelText("Model")
-        dialog.setComboBoxItems(list(names))
-        dialog.textValueSelected.connect(lambda name: then(names[name]))
+        dialog.setComboBoxItems(list(choices))
+        dialog.textValueSelected.connect(lambda name: then(choices[name]))
         dialog.open()

@@ -111,6 +111,9 @@ def test_models_are_listed_shown_and_verified(tmp_path: Path, resources: Path) -
     jsonschema.validate(listed.json, schema(resources, "models.schema.json"))
     jsonschema.validate(verified.json, schema(resources, "verify.schema.json"))
     assert all(verdict["ok"] for verdict in verified.json["models"])
+    offers = medview("models", "offers", "--json", profile=tmp_path)
+    jsonschema.validate(offers.json, schema(resources, "offers.schema.json"))
+    assert "totalsegmentator_total_3mm" in [offer["id"] for offer in offers.json["offers"]]
 
 
 def test_one_changed_byte_is_refused(tmp_path: Path, resources: Path) -> None:

@@ -53,7 +53,7 @@ class Engine:
         study: Study | None,  # noqa: ARG002
         context: Context,
     ) -> InferenceResult:
-        """Lungs, airways, bone; only a note where there is no lung. ModelError for other values."""
+        """Lungs, airways, bone. ModelError where there is no lung, or for other values."""
         doubts = self._doubts(volume)
         context.progress("Reading the image", 0.0)
         grid = Coarse.of(
@@ -61,8 +61,10 @@ class Engine:
         )
         chest = find_chest(grid, context.progress)
         if not (chest.lungs[0].any() or chest.lungs[1].any()):
-            note = "No lung was found: there is none in the image, or not enough of it."
-            return InferenceResult(context.job_uid, notes=(note,), out_of_scope=doubts)
+            raise ModelError(
+                "No lung was found: there is none in the image, or not enough of it.",
+                hint=f"{self.card.title} is for images that show the chest.",
+            )
         painted = paint(chest, grid, volume, lambda part: context.progress("Drawing borders", part))
         report = _Report(self.card, volume, painted, self._emphysema_hu, context)
         notes = ("Rules without a network.", *_remarks(chest, grid))

@@ -74,6 +74,13 @@ class ModelGrid:
         return replace(self.volume, shape=self.stored_shape, affine=affine)
 
     @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Steps along the network's axes in millimetres."""
+        steps = np.linalg.norm(self.geometry.affine[:3, :3], axis=0)
+        a, b, c = (float(steps[axis]) for axis in self.axes)
+        return a, b, c
+
+    @property
     def lines(self) -> list[Line]:
         """The volume's voxels among those of the grid, axis by axis of the network."""
         counts = [self.volume.shape[axis] for axis in self.axes]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
+from monai.data.utils import dense_patch_slices
+from monai.inferers import SliceInferer, SlidingWindowInferer
+from monai.utils import ensure_tuple_rep, fall_back_tuple
 from torch import nn
 
 from medview.core.errors import Cancelled, MedviewError, ModelError
@@ -87,7 +91,6 @@ class Engine:
         if len(self.card.inputs.patch_shape) == 3:
             refuse_placeless(volume.geometry)
         started = time.perf_counter()
-        hook = network.register_forward_pre_hook(lambda *_: context.progress("Asking the network"))
         try:
             answer = self._answer(network, volume, context)
         except (MedviewError, Cancelled, MemoryError, torch.OutOfMemoryError):
@@ -98,8 +101,6 @@ class Engine:
                 hint="Its transforms may ask for another kind of image.",
                 detail=f"{type(error).__name__}: {error}"[:400],
             ) from error
-        finally:
-            hook.remove()
         result = self._result(answer, volume, context)
         return replace(result, device=context.device, seconds=time.perf_counter() - started)
 
@@ -147,8 +148,8 @@ class Engine:
         data: dict[str, Any] = {name: _image(volume, len(self.card.inputs.patch_shape))}
         data = self._before(data) if self._before is not None else data
         image = data[name]
-        with torch.inference_mode():
-            batch = image[None].to(self._device)
+        batch = image[None].to(self._device)
+        with torch.inference_mode(), _watched(network, windows_of(self._inferer, batch), context):
             found = network(batch) if self._inferer is None else self._inferer(batch, network)
         while isinstance(found, tuple | list):
             found = found[0]
@@ -173,6 +174,46 @@ class Engine:
             return classified_result(self.card, chances, threshold, context)
         labels = _on_volume(_labels_of(answer), answer, volume.geometry)
         return labelled_result(self.card, volume, labels, context)
+
+
+def windows_of(inferer: Any, batch: torch.Tensor) -> int:
+    """How many windows of a batch (N, C, ...) an inferer shows to the network, by MONAI's own rule.
+
+    0 where that is not known: inferers other than the sliding windows ask as they like.
+    """
+    if not isinstance(inferer, SlidingWindowInferer):
+        return 0
+    size = inferer.roi_size
+    if isinstance(inferer, SliceInferer):
+        size = list(inferer.orig_roi_size)
+        size.insert(inferer.spatial_dim, 1)
+    shape = tuple(batch.shape[2:])
+    size = fall_back_tuple(size, shape)
+    overlaps = ensure_tuple_rep(inferer.overlap, len(shape))
+    whole = [max(length, part) for length, part in zip(shape, size, strict=True)]
+    steps = [
+        part if part == length else max(1, int(part * (1 - overlap)))
+        for length, part, overlap in zip(whole, size, overlaps, strict=True)
+    ]
+    return len(dense_patch_slices(whole, size, steps)) * len(batch)
+
+
+@contextmanager
+def _watched(network: nn.Module, windows: int, context: Context) -> Iterator[None]:
+    """Say how many of the windows are done each time the network is asked; stop there if wished."""
+    done = 0
+
+    def ask(_network: nn.Module, given: tuple[Any, ...]) -> None:
+        nonlocal done
+        fraction = min(1.0, done / windows) if windows > 1 else None
+        context.progress("Asking the network", fraction)
+        done += len(given[0]) if given else 1
+
+    hook = network.register_forward_pre_hook(ask)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _is_left_out(entry: Any) -> bool:

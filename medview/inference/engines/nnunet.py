@@ -13,23 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from medview.core.errors import ModelError
+from medview.core.geometry import Geometry
 from medview.core.jobs import InferenceResult
 from medview.core.models import ModelCard
 from medview.core.segmentation import as_labels
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
-from medview.imaging.turned import AS_STORED, Turn
+from medview.imaging.resample import resample_labels
 from medview.inference.adapter import Context, loaded, refuse_colour, refuse_placeless
+from medview.inference.engines.grids import ModelGrid, resampled
 from medview.inference.engines.labelled import labelled_result
-from medview.inference.formats.described import read_json
-from medview.inference.formats.nnunet import folds_of, reorients, results_folder
-
-#: The order of axes in nnU-Net's arrays of images turned to RAS: slices, rows, columns.
-_TURNED = "SAR"
+from medview.inference.formats.nnunet import folds_of, results_folder
 
 
 class Engine:
@@ -39,7 +34,6 @@ class Engine:
         self.card = card
         self._folder = folder
         self._predictor: Any = None
-        self._reorients = False
 
     def load(self, device: str) -> None:
         """Build the networks; ModelError where nnunetv2 is missing or the folder is damaged."""
@@ -58,7 +52,6 @@ class Engine:
         results = results_folder(self._folder)
         if results is None:
             raise ModelError(f"The folder of {self.card.title} holds no nnU-Net results any more.")
-        self._reorients = reorients(read_json(results / "plans.json"))
         checkpoints = [results / name for name in folds_of(results)]
         self._predictor = make_predictor(results, checkpoints, device, self.card)
 
@@ -80,18 +73,24 @@ class Engine:
         refuse_colour(volume)
         refuse_placeless(volume.geometry)
         started = time.perf_counter()
-        context.progress("Preparing the image")
-        turn = Turn.to(volume.geometry, _TURNED) if self._reorients else AS_STORED
-        image = np.ascontiguousarray(turn.turned(_finite(volume.values())))
-        found = predictor.labels(image, turn.spacing_of(volume.geometry), context)
-        labels = as_labels(turn.undone(found))
+        stage = "Preparing the image"
+        context.progress(stage)
+        grid = self._grid(volume.geometry)
+        image = resampled(volume, grid, lambda done: context.progress(stage, done))
+        found = predictor.labels(image, grid.spacing_mm, context)
+        labels = as_labels(grid.to_volume(found))
+        if grid.stored_shape != volume.geometry.shape:
+            labels = resample_labels(labels, grid.geometry, volume.geometry)
         result = labelled_result(self.card, volume, labels, context)
         return replace(result, device=context.device, seconds=time.perf_counter() - started)
 
+    def _grid(self, geometry: Geometry) -> ModelGrid:
+        """The grid that the image is brought to before nnU-Net sees it: its own as a rule.
 
-def _finite(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Values with the least of them where there is none."""
-    lacking = ~np.isfinite(values)
-    if lacking.all():
-        raise ModelError("The image holds nothing that could be looked at.")
-    return np.where(lacking, values[~lacking].min(), values) if lacking.any() else values
+        TotalSegmentator resamples first, as its networks tell so many classes apart that their
+        scores on the grid of an ordinary CT would fill any memory; its labels are then brought
+        back, each voxel taking the nearest.
+        """
+        inputs = self.card.inputs
+        first = bool(inputs.intensity.get("resampled_first"))
+        return ModelGrid.of(geometry, inputs.orientation, inputs.spacing_mm if first else None)

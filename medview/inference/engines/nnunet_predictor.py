@@ -18,7 +18,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from medview.core.errors import ModelError
+from medview.core.errors import Cancelled, ModelError
 from medview.core.models import ModelCard
 from medview.core.segmentation import LabelArray, as_labels
 from medview.inference.adapter import Context, not_finite
@@ -38,12 +38,13 @@ class Predictor(nnUNetPredictor):  # type: ignore[misc]
         )
         self._context: Context | None = None
         self._patches = self._asked = 0
+        self._stopped = False
 
     def labels(
         self, image: npt.NDArray[np.float32], spacing_mm: Sequence[float], context: Context
     ) -> LabelArray:
         """Label numbers (k, j, i) of an image whose axes run as nnU-Net stores them."""
-        self._context, self._asked = context, 0
+        self._context, self._asked, self._stopped = context, 0, False
         try:
             found = self.predict_single_npy_array(image[None], {"spacing": list(spacing_mm)})
         finally:
@@ -53,6 +54,8 @@ class Predictor(nnUNetPredictor):  # type: ignore[misc]
     def predict_logits_from_preprocessed_data(self, data: torch.Tensor) -> torch.Tensor:
         """nnU-Net's own scores; ModelError for such as are not finite, which arg-max would hide."""
         logits: torch.Tensor = super().predict_logits_from_preprocessed_data(data)
+        if self._stopped:
+            raise Cancelled
         if not torch.isfinite(logits.sum(dtype=torch.float64)):
             raise not_finite()
         return logits
@@ -68,6 +71,21 @@ class Predictor(nnUNetPredictor):  # type: ignore[misc]
             fraction = min(1.0, self._asked / whole) if whole else None
             self._context.progress("Segmenting", fraction)
             self._asked += 1
+
+    def _internal_maybe_mirror_and_predict(self, x: torch.Tensor) -> torch.Tensor:
+        """nnU-Net's own answer to a patch; of a run that was stopped the others are let pass.
+
+        A thread of nnU-Net's hands the patches over and would wait for ever if nobody took them.
+        """
+        if not self._stopped:
+            try:
+                answer: torch.Tensor = super()._internal_maybe_mirror_and_predict(x)
+            except Cancelled:
+                self._stopped = True
+            else:
+                return answer
+        heads = self.label_manager.num_segmentation_heads
+        return torch.zeros((1, heads, *x.shape[2:]), device=x.device)
 
     def _internal_get_sliding_window_slicers(self, image_size: tuple[int, ...]) -> Any:
         """nnU-Net's own list of patches, counted."""

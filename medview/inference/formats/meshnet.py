@@ -55,6 +55,7 @@ def describe(folder: Path) -> ModelCard | None:
             spacing_mm=SPACING_MM,
             patch_shape=(SIDE, SIDE, SIDE),
             intensity={"method": "quantiles", "low_percent": 2, "high_percent": 98},
+            along_body=True,
         ),
         authors="brainchop (neuroneural)",
     )

@@ -1,11 +1,13 @@
 """Result folders of nnU-Net v2: `plans.json`, `dataset.json`, `fold_*/checkpoint_final.pth`.
 
-The weights of TotalSegmentator come as such folders too.
+The weights of TotalSegmentator come as such folders too; what they do not say of themselves is in
+`formats.totalsegmentator`.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from medview.inference.formats.described import (
     is_number_list,
     read_json,
 )
+from medview.inference.formats.totalsegmentator import ADULTS, Facts, facts_of
 
 ENGINE = "medview.inference.engines.nnunet:Engine"
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
@@ -24,7 +27,6 @@ _DATASET = re.compile(r"Dataset(\d{3})_(\w+)")
 _BUILDING_BLOCK = re.compile(
     r"(torch\.nn\.([a-z]+\.)*|dynamic_network_architectures\.architectures\.(\w+\.)*)[A-Z]\w*"
 )
-_TOTAL = "TotalSegmentator"
 #: How far below the folder the results may lie: Dataset*/Trainer__Plans__Configuration.
 _DEPTH = 3
 
@@ -42,29 +44,41 @@ def describe(folder: Path) -> ModelCard | None:
     known = _DATASET.search(str(plans.get("dataset_name", "")))
     title = known.group(2).replace("_", " ") if known else folder.name
     inside = results.relative_to(folder)
-    is_total = _TOTAL in str(plans.get("dataset_name", "")) or _TOTAL in folder.name
-    return foreign_card(
+    spacing = _spacing_of(configuration)
+    total = facts_of(f"{plans.get('dataset_name', '')} {folder.name}", spacing)
+    card = foreign_card(
         folder,
         kind="nnU-Net v2",
         engine=ENGINE,
         weights=(inside / folds[0]).as_posix(),
         channels=channels_of(names),
-        title=f"{title} (nnU-Net{', TotalSegmentator' if is_total else ''})",
+        title=f"{title} (nnU-Net)",
         intended_use=str(dataset.get("description") or ""),
         limitations=_limits(plans, len(folds)),
         scope=Scope(modality=modality, body_part=body),
         inputs=InputSpec(
-            orientation="RAS" if reorients(plans) else "",
-            spacing_mm=_spacing_of(configuration),
+            # nnU-Net's arrays of images turned to RAS: slices upwards, rows, columns.
+            orientation="SAR" if total or reorients(plans) else "",
+            spacing_mm=spacing,
             patch_shape=tuple(int(n) for n in configuration.get("patch_size", ())),
-            intensity={"method": "nnunet"},
+            intensity={"method": "nnunet", "resampled_first": total is not None},
             channels=len(dataset.get("channel_names", dataset.get("modality", {"0": ""}))),
         ),
-        authors="Wasserthal et al., arXiv:2208.05868" if is_total else "",
         license=str(dataset.get("licence") or dataset.get("license") or ""),
         data_source=str(dataset.get("reference") or plans.get("dataset_name") or ""),
         code=_code_in(configuration),
     )
+    return card if total is None else _with_facts(card, total)
+
+
+def _with_facts(card: ModelCard, total: Facts) -> ModelCard:
+    """The card of a folder of TotalSegmentator; its own words come before what is known."""
+    unstated = {**asdict(total), "limitations": (*total.limitations, *card.limitations)}
+    del unstated["modality"]
+    if card.license != "unknown":
+        del unstated["license"]
+    scope = replace(card.scope, modality=total.modality, age_years=ADULTS)
+    return replace(card, scope=scope, format="nnU-Net v2 of TotalSegmentator", **unstated)
 
 
 def results_folder(folder: Path) -> Path | None:

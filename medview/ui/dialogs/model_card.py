@@ -144,6 +144,8 @@ def _add_purpose(sheet: Sheet, card: ModelCard) -> None:
     sheet.add_text("Modality", ", ".join(scope.modality) or "any")
     if scope.weighting:
         sheet.add_text("MR contrast", ", ".join(scope.weighting))
+    if scope.views:
+        sheet.add_text("X-ray view", ", ".join(scope.views))
     sheet.add_text("Body part", ", ".join(scope.body_part) or "any")
     sheet.add_text("Age", _range(scope.age_years, "years") or "any")
     sheet.add_text("Voxel spacing", _spacing(scope) or "any")

@@ -138,17 +138,48 @@ def test_an_nnunet_folder_says_labels_spacing_and_folds(tmp_path: Path, where: s
     assert limits_are_honest(card)
 
 
-def test_weights_of_totalsegmentator_are_an_nnunet_folder(tmp_path: Path) -> None:
-    plans = {
-        "dataset_name": "Dataset297_TotalSegmentator_total_3mm",
-        "image_reader_writer": "NibabelIOWithReorient",
-    }
-    dataset = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "spleen": 1}}
-    card = load_card(nnunet(tmp_path / "ts", plans=plans, dataset=dataset))
-    assert card.scope.modality == ("CT",)
-    assert card.inputs.orientation == "RAS"
-    assert "Wasserthal" in card.authors
-    assert card.outputs.channels[0].code.value == "78961009"
+TOTALS = [  # data sets of the official releases, and what their cards say
+    ("Dataset297_TotalSegmentator_total_3mm_1559subj", 3.0, "CT: total, 3 mm", "CT"),
+    ("Dataset291_TotalSegmentator_part1_organs_1559subj", 1.5, "CT: organs, 1.5 mm", "CT"),
+    ("Dataset852_TotalSegMRI_total_3mm_1088subj", 3.0, "MR: total, 3 mm", "MR"),
+    ("Dataset299_body_1559subj", 1.5, "CT: body, 1.5 mm", "CT"),
+    ("Dataset598_mri_body_6mm_139subj", 6.0, "MR: body, 6 mm", "MR"),
+]
+
+
+@pytest.mark.parametrize(("name", "spacing", "title", "modality"), TOTALS)
+@pytest.mark.parametrize("named_by", ["plans", "folder"])
+def test_weights_of_totalsegmentator_are_known(
+    tmp_path: Path, name: str, spacing: float, title: str, modality: str, named_by: str
+) -> None:
+    known = name if named_by == "plans" else "Dataset004_Hippocampus"
+    fullres = {"patch_size": [96, 96, 96], "spacing": [spacing] * 3}
+    plans = {"dataset_name": known, "configurations": {"3d_fullres": fullres}}
+    labels = {"background": 0, "spleen": 1, "kidney_left": 2, "gluteus_medius_right": 3}
+    dataset = {"channel_names": {"0": "anything"}, "labels": labels}
+    where = "nnUNetTrainer_4000epochs_NoMirroring__nnUNetPlans__3d_fullres"
+    folder = tmp_path / (name if named_by == "folder" else "ts")
+    card = load_card(nnunet(folder, where=where, plans=plans, dataset=dataset))
+    assert card.title == f"TotalSegmentator {title}"
+    assert card.scope.modality == (modality,)
+    assert card.scope.age_years == (18, 110)
+    assert card.inputs.orientation == "SAR"  # as its own program turns every image
+    assert card.inputs.intensity["resampled_first"]
+    assert "doi:10.1148/" in card.authors
+    assert card.license.startswith("Apache-2.0")
+    assert any("adults" in limit for limit in card.limitations)
+    assert limits_are_honest(card)
+    codes = [(one.label, one.code.value) for one in card.outputs.channels]
+    assert codes == [("Spleen", "78961009"), ("Left kidney", "64033007"),
+                     ("Right gluteus medius", "127954009")]  # fmt: skip
+
+
+def test_an_own_licence_and_other_tasks_are_left_as_they_are(tmp_path: Path) -> None:
+    folder = nnunet(tmp_path / TOTALS[0][0])
+    (folder / "LICENSE").write_text("MIT License")
+    assert load_card(folder).license == "MIT"
+    other = load_card(nnunet(tmp_path / "Dataset301_heart_highres_1559subj"))
+    assert (other.license, other.format) == ("unknown", "nnU-Net v2")
 
 
 @pytest.mark.parametrize(

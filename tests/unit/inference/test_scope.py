@@ -94,10 +94,91 @@ def test_other_images_are_refused_in_words(fields: dict[str, Any], text: str | N
     assert refusals(reasons) == expected
 
 
-@pytest.mark.parametrize("part", ["HEAD", "Skull", "head_neck", "WHOLEBODY", ""])
+@pytest.mark.parametrize("part", ["HEAD", "Skull", "head_neck", "WHOLEBODY"])
 def test_other_words_for_the_same_region_are_no_reason(part: str) -> None:
     one = series(body_part=part)
     assert fit(card(), study(one), one, grid()) == ()
+
+
+UNSTATED = "The headers do not tell which part of the body"
+
+
+@pytest.mark.parametrize(
+    ("description", "study_says", "doubt"),
+    [
+        ("T1 5/5mm plain", "", UNSTATED),
+        ("T1 head", "", ""),
+        ("T1", "MRI Brain^routine", ""),
+        ("T1 knee", "", "The description speaks of the limb; the model is for the head or brain."),
+        ("T1", "Chest abdomen", "The description speaks of the abdomen or chest; the model is"),
+    ],
+)
+def test_a_region_that_is_not_stated_is_a_doubt(
+    description: str, study_says: str, doubt: str
+) -> None:
+    one = series(body_part="", description=description)
+    seen = Study("study", Patient("1", "A"), study_says, "20260110", series=(one,))
+    told = words(*fit(card(), seen, one, grid()))
+    assert [severity for severity, _ in told] == [Severity.WARNING] * bool(doubt)
+    assert all(doubt in text for _, text in told)
+    anywhere = card(replace(HEAD, body_part=()))
+    assert fit(anywhere, seen, one, grid()) == ()
+
+
+FRONTAL = Scope(("DX", "CR"), ("CHEST",), views=("PA", "AP"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "severity", "text"),
+    [
+        ({"ViewPosition": "PA", "PatientOrientation": "L\\F"}, None, ""),
+        ({"ViewPosition": "PA"}, None, ""),
+        ({"ViewPosition": "LL"}, Severity.REFUSED, "The view is LL; the model is for PA or AP."),
+        ({}, Severity.WARNING, "The headers do not tell the view; the model is for PA or AP."),
+        ({"ViewPosition": "AP", "PatientOrientation": "R\\F"}, Severity.WARNING, "mirrored"),
+        ({"ViewPosition": "AP", "PatientOrientation": "F\\R"}, Severity.WARNING, "turned"),
+    ],
+)
+def test_the_view_of_an_x_ray_picture(
+    headers: dict[str, str], severity: Severity | None, text: str
+) -> None:
+    one = series("s", 1, modality="DX", body_part="CHEST", headers=headers)
+    reasons = fit(card(FRONTAL, inputs=InputSpec(patch_shape=(64, 64))), study(one), one)
+    assert [reason.severity for reason in reasons] == ([severity] if severity else [])
+    assert all(text in reason.text for reason in reasons)
+
+
+def turned(degrees: float, spacing: tuple[float, float, float] = (1, 1, 1)) -> Geometry:
+    """A grid of axial slices turned about the patient's left-right axis."""
+    angle = np.radians(degrees)
+    cos, sin = np.cos(angle), np.sin(angle)
+    steps = np.array([[0, 0, 1.0], [-sin, cos, 0], [cos, sin, 0]]) * spacing
+    affine = np.eye(4)
+    affine[:3, :3] = steps
+    return Geometry((150, 200, 200), affine)
+
+
+@pytest.mark.parametrize(("degrees", "shown"), [(0, ""), (15, ""), (-32, "32°"), (90, "")])
+def test_a_grid_askew_to_the_body_is_a_caution(degrees: float, shown: str) -> None:
+    one = series()
+    told = [reason.text for reason in fit(card(), study(one), one, turned(degrees))]
+    assert len(told) == bool(shown)
+    assert all(shown in text for text in told)
+    for inputs in (InputSpec("RAS", (1, 1, 1), along_body=True), InputSpec("", (1, 1, 1)),
+                   InputSpec("RAS", (1, 1, 1), localise="mni152")):  # fmt: skip
+        assert fit(card(inputs=inputs), study(one), one, turned(degrees)) == ()
+
+
+def test_thick_slices_in_another_plane_are_a_caution_for_models_of_slices() -> None:
+    one, wide = series(), replace(HEAD, spacing_mm=None)
+    slices = InputSpec("RAS", (1, 1, 3), patch_shape=(64, 64, 1))
+    axial, coronal = turned(0, (3, 1, 1)), turned(90, (3, 1, 1))
+    assert fit(card(wide, inputs=slices), study(one), one, axial) == ()
+    (reason,) = fit(card(wide, inputs=slices), study(one), one, coronal)
+    assert reason.text == "The slices are coronal and 3 mm apart; the model looks at axial ones."
+    assert fit(card(wide, inputs=slices), study(one), one, turned(90)) == ()
+    solid = InputSpec("RAS", (1, 1, 3), patch_shape=(64, 64, 64))
+    assert fit(card(wide, inputs=solid), study(one), one, coronal) == ()
 
 
 @pytest.mark.parametrize(

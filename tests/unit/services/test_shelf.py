@@ -102,6 +102,51 @@ def test_a_url_is_added_and_the_download_does_not_stay(
     assert list((desk.paths.cache / "downloads").iterdir()) == []
 
 
+def test_an_offer_is_fetched_by_its_id_and_must_be_what_it_says(
+    desk: SimpleNamespace, tmp_path: Path
+) -> None:
+    """A miniature of TotalSegmentator's weights, offered as the real ones are."""
+    folder = tmp_path / "Dataset297_TotalSegmentator_total_3mm_1559subj"
+    results = folder / "nnUNetTrainer_4000epochs_NoMirroring__nnUNetPlans__3d_fullres"
+    (results / "fold_0").mkdir(parents=True)
+    (results / "fold_0" / "checkpoint_final.pth").write_bytes(b"weights")
+    plans = {"dataset_name": folder.name, "configurations": {"3d_fullres": {"spacing": [3, 3, 3]}}}
+    (results / "plans.json").write_text(json.dumps(plans))
+    labels = {"background": 0, "spleen": 1}
+    (results / "dataset.json").write_text(
+        json.dumps({"channel_names": {"0": "CT"}, "labels": labels})
+    )
+    content = zipped(folder, tmp_path / "weights.zip").read_bytes()
+    shipped = json.loads(
+        (ROOT / "resources/known_models/totalsegmentator_total_3mm.json").read_text()
+    )
+    known = tmp_path / "resources" / "known_models"
+    known.mkdir(parents=True)
+    with serving(content, drops=[300]) as served:
+        ours = {"url": served.url, "bytes": len(content)}
+        for name, digest in (("good", hashlib.sha256(content).hexdigest()), ("bad", "0" * 64)):
+            offer = {**shipped["download"], **ours, "id": name, "sha256": digest}
+            (known / f"{name}.json").write_text(json.dumps({"download": offer}))
+        paths = Paths.in_profile(tmp_path / "resources", tmp_path / "profile")
+        shelf = Shelf(paths, desk.catalog, desk.trail, desk.shelf._trust)
+        assert [offer.id for offer in shelf.offers] == ["bad", "good"]
+        with pytest.raises(ModelError, match="SHA-256"):
+            shelf.add("bad")
+        card = shelf.add("good", by="Dr A")
+    assert card.title == "TotalSegmentator CT: total, 3 mm"
+    assert card.license.startswith("Apache-2.0")
+    assert len(served.asked) == 3  # one for the bad, two as the good one broke off
+    assert own(desk) == [card.id, f"{card.id}.receipt.json"]
+
+
+def test_nothing_is_fetched_that_was_not_asked_for(desk: SimpleNamespace) -> None:
+    (offer,) = desk.shelf.offers
+    assert offer.url.startswith("https://github.com/wasserth/TotalSegmentator/releases/")
+    assert offer.size == "135 MB"
+    assert "never able to try" in offer.note
+    assert not (desk.paths.cache / "downloads").exists()
+
+
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_another_hash_than_stated_is_refused(
     desk: SimpleNamespace, model: Path, tmp_path: Path, kind: str

@@ -20,10 +20,10 @@ from medview.core.errors import Cancelled, ModelError
 from medview.core.geometry import Calibration, Geometry
 from medview.core.models import ModelCard
 from medview.core.volume import Volume
-from medview.imaging.turned import Turn
 from medview.inference.catalog import load_card
 from medview.inference.engines import meshnet as meshnet_engine
 from medview.inference.engines import monai_bundle, onnx, torchscript
+from medview.inference.engines.grids import ModelGrid, resampled
 from medview.inference.engines.labelled import classified_result, labelled_result
 from medview.inference.engines.tensors import load_checkpoint, load_tensors
 from medview.inference.networks.meshnet import MeshNet
@@ -395,6 +395,54 @@ def test_a_bundle_finds_what_is_bright_on_the_images_own_grid(
     assert result.findings[0].code.value == "10200004"
 
 
+INFERERS = [
+    {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "overlap": 0.5},
+    {"_target_": "SlidingWindowInferer", "roi_size": [8, -1, 8], "sw_batch_size": 3},
+    {"_target_": "SlidingWindowInferer", "roi_size": [200, 20, 20], "overlap": [0.1, 0.9, 0.25]},
+    {"_target_": "SliceInferer", "roi_size": [16, 16], "spatial_dim": 2, "sw_batch_size": 4},
+]
+
+
+@pytest.mark.parametrize("inferer", INFERERS)
+def test_a_bundle_tells_the_share_of_its_windows_that_is_done(
+    tmp_path: Path, inferer: dict[str, Any]
+) -> None:
+    """Counted independently: by the batches that MONAI's inferer gives to the network."""
+    folder = bundle(tmp_path / "b", inferer=inferer)
+    engine = monai_bundle.Engine(load_card(folder), folder)
+    engine.load("cpu")
+    if "Slice" in inferer["_target_"]:
+        engine._network = _Flat()
+    asked: list[int] = []
+    engine._network.register_forward_pre_hook(lambda _, given: asked.append(len(given[0])))
+    context = RunContext()
+    engine.run(grey(np.ones((20, 44, 50), np.float32), TILTED), None, None, context)
+    told = [fraction for stage, fraction in context.said if stage == "Asking the network"]
+    before = np.cumsum([0, *asked])
+    assert len(told) > 3
+    np.testing.assert_allclose(told, before[:-1] / before[-1])
+
+
+class _Flat(nn.Module):
+    """Two classes for each pixel of a slice."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([image, 1 - image], dim=1)
+
+
+def test_a_bundle_stops_between_windows(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "b")
+    engine = monai_bundle.Engine(load_card(folder), folder)
+    engine.load("cpu")
+    asked: list[int] = []
+    engine._network.register_forward_pre_hook(lambda *_: asked.append(1))
+    with pytest.raises(Cancelled):
+        engine.run(
+            grey(np.ones((20, 44, 50), np.float32), TILTED), None, None, RunContext(stop_after=4)
+        )
+    assert 1 <= len(asked) <= 4
+
+
 def test_a_bundle_whose_network_gives_no_numbers_is_refused(tmp_path: Path) -> None:
     """Its own transforms would make labels of them: the likeliest class of none is the first."""
     folder = bundle(tmp_path / "b")
@@ -425,21 +473,20 @@ def test_a_bundle_that_cannot_be_built_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", ["SAR", "LIA", "PRS", "IPL"])
 def test_turning_touches_no_voxel_and_can_be_undone(orientation: str) -> None:
-    voxels = np.arange(2 * 3 * 4).reshape(2, 3, 4)
-    grid = Geometry(voxels.shape, TILTED)
-    turn = Turn.to(grid, orientation)
-    turned = turn.turned(voxels)
-    assert np.array_equal(turn.undone(turned), voxels)
+    voxels = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+    volume = grey(voxels, TILTED)
+    grid = ModelGrid.of(volume.geometry, orientation, None)
+    turned = resampled(volume, grid, lambda _: None)
+    assert np.array_equal(grid.to_volume(turned), voxels)
     places = np.stack(np.meshgrid(*map(np.arange, voxels.shape), indexing="ij"), axis=-1)
-    points = grid.to_lps_mm(places)
-    moved = np.stack([turn.turned(points[..., axis]) for axis in range(3)], axis=-1)
+    points = volume.geometry.to_lps_mm(places)
+    moved = np.stack([grid.to_network(points[..., axis]) for axis in range(3)], axis=-1)
     towards = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
     for axis, letter in enumerate(orientation):
         along, sign = towards[letter]
         step = np.diff(moved, axis=axis)[0, 0, 0] if axis else np.diff(moved, axis=0)[0, 0, 0]
         assert step[along] * sign == pytest.approx(max(abs(step)))
-    lengths = turn.spacing_of(grid)
-    assert sorted(lengths) == pytest.approx(sorted(np.linalg.norm(TILTED[:3, :3], axis=0)))
+        assert grid.spacing_mm[axis] == pytest.approx(np.linalg.norm(step))
 
 
 def test_labels_that_the_card_does_not_name_are_refused(tmp_path: Path) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
+import numpy as np
+
+from medview.core.clip import Clip
 from medview.core.findings import Finding, ModelAuthor, new_uid, utc_now
 from medview.core.maps import ScalarMap
 from medview.core.segmentation import Segmentation
 from medview.core.timeline import Timeline
+from medview.core.volume import Volume
 
 
 class JobState(StrEnum):
@@ -75,7 +80,9 @@ class InferenceJob:
     `fraction` is 0-1 and `seconds_left` an estimate, both None while unknown. `error` is worded
     for the reader. `parameters` is what the reader wished for, in plain values; engines know
     `maps` (a list of MapKind words), `threshold` (0-1), `saliency` (grad_cam,
-    integrated_gradients) and what their cards name.
+    integrated_gradients) and what their cards name. `rule` says in words why it started by
+    itself; "" where a reader asked. `line` is the threshold the reader chose for its findings,
+    `stale` why its result no longer speaks of the image at hand.
     """
 
     model_id: str
@@ -94,7 +101,15 @@ class InferenceJob:
     queued_at: datetime = field(default_factory=utc_now)
     ended_at: datetime | None = None
     error: str = ""
+    rule: str = ""
+    line: float | None = None
+    stale: str = ""
     uid: str = field(default_factory=new_uid)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is over and nothing came of it."""
+        return self.state.is_over and self.state is not JobState.DONE
 
     def step(self, state: JobState, *, error: str = "") -> InferenceJob:
         """The job in its next state; ValueError for a step that is not allowed."""
@@ -110,6 +125,12 @@ class InputHash:
 
     uid: str
     sha256: str
+
+    @staticmethod
+    def of(image: Volume | Clip) -> InputHash:
+        """Of a volume, or the frames of a clip; reads all of it."""
+        voxels = image.pictures.voxels if isinstance(image, Clip) else image.voxels
+        return InputHash(image.uid, hashlib.sha256(np.ascontiguousarray(voxels).data).hexdigest())
 
 
 @dataclass(frozen=True)

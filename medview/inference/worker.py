@@ -7,7 +7,6 @@ moment costs the running job and nothing else.
 from __future__ import annotations
 
 import faulthandler
-import hashlib
 import importlib
 import logging
 import logging.handlers
@@ -27,8 +26,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import IO
-
-import numpy as np
 
 from medview.core.clip import Clip
 from medview.core.errors import Cancelled, MedviewError, ModelError
@@ -311,9 +308,7 @@ class _Worker:
     def _hash_of(self, image: Volume | Clip) -> InputHash:
         """The hash of what was looked at, worked out once an image."""
         if image.uid not in self._hashes:
-            voxels = image.pictures.voxels if isinstance(image, Clip) else image.voxels
-            digest = hashlib.sha256(np.ascontiguousarray(voxels).data).hexdigest()
-            self._hashes[image.uid] = InputHash(image.uid, digest)
+            self._hashes[image.uid] = InputHash.of(image)
         return self._hashes[image.uid]
 
 

@@ -6,14 +6,19 @@
     model = "ct_chest_rules"
     modality = ["CT"]
     body_part = ["CHEST", "THORAX"]
+    description = "lung"
+    on = true
 
-A list that is left out allows everything; models whose card refuses the image do not run.
+A condition that is left out allows everything; models whose card refuses the image do not run.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 import tomllib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,43 +31,98 @@ from medview.core.volume import Volume
 from medview.services.settings import Settings
 from medview.services.workspace import Workspace
 
-_KEYS = {"model", "modality", "body_part"}
+_KEYS = {"model", "modality", "body_part", "description", "on"}
+_HEAD = "# Which model runs by itself on which images as they are opened. May be edited.\n"
+_BY_SETTING = "all that fit, as Preferences say"
 
 
 @dataclass(frozen=True)
 class ArrivalRule:
-    """One model and the images it runs on. Words in upper case, as DICOM has them."""
+    """One model and the images it runs on. Words in upper case, as DICOM has them.
+
+    `description` is part of what a series is called, in any case of letters.
+    """
 
     model_id: str
     modality: tuple[str, ...] = ()
     body_part: tuple[str, ...] = ()
+    description: str = ""
+    is_on: bool = True
 
     def matches(self, series: Series) -> bool:
         """Whether a series is of the kinds named; one that does not state its part is not."""
         part = series.body_part.strip().upper()
-        return (not self.modality or series.modality.upper() in self.modality) and (
-            not self.body_part or part in self.body_part
+        return (
+            (not self.modality or series.modality.upper() in self.modality)
+            and (not self.body_part or part in self.body_part)
+            and self.description.casefold() in series.description.casefold()
         )
+
+    @property
+    def words(self) -> str:
+        """The images it is for: `CT, CHEST or THORAX, “lung” in the description`."""
+        parts = [" or ".join(self.modality), " or ".join(self.body_part)]
+        if self.description:
+            parts.append(f"“{self.description}” in the description")
+        return ", ".join(part for part in parts if part) or "every image"
+
+
+class RuleBook:
+    """The rules of one profile and their file. With `file` None they are kept in memory only.
+
+    A file that makes no sense gives no rules and an `error` in the reader's words.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self.rules: tuple[ArrivalRule, ...] = ()
+        self.error = ""
+        try:
+            self.rules = () if file is None else read_rules(file)
+        except ModelError as error:
+            self.error = error.user_text
+
+    @property
+    def in_force(self) -> tuple[ArrivalRule, ...]:
+        """The rules that are switched on."""
+        return tuple(rule for rule in self.rules if rule.is_on)
+
+    def save(self, rules: Sequence[ArrivalRule]) -> None:
+        """Let these rules hold from now on; ModelError if the file cannot be written.
+
+        What was written there before is kept beside it as `.bak`.
+        """
+        if self._file is not None:
+            fresh = self._file.with_name(self._file.name + ".new")
+            try:
+                fresh.write_text(_HEAD + "".join(map(_written, rules)), encoding="utf-8")
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(self._file, self._file.with_name(self._file.name + ".bak"))
+                fresh.replace(self._file)
+            except OSError as error:
+                raise ModelError(
+                    f"{self._file} cannot be written ({error.strerror})",
+                    hint="Check the disk and the rights of the profile folder.",
+                ) from error
+        self.rules, self.error = tuple(rules), ""
 
 
 class Arrivals:
     """Volumes that were opened, and the models that run on them by themselves.
 
-    `wake` is called when there is something to take.
+    `wake` is called when there is something to take. While `waits` gives True nothing is taken:
+    kept results may be on their way back, and need no second run.
     """
 
     def __init__(
-        self,
-        workspace: Workspace,
-        settings: Settings,
-        rules: Sequence[ArrivalRule],
-        wake: Callable[[], object],
+        self, workspace: Workspace, settings: Settings, book: RuleBook, wake: Callable[[], object]
     ) -> None:
         self._workspace = workspace
         self._settings = settings
-        self._rules = tuple(rules)
+        self._book = book
         self._wake = wake
         self._arrived: list[str] = []
+        self.waits: Callable[[], bool] = lambda: False
 
     def watch(self) -> None:
         """Take note of what is opened from now on."""
@@ -75,21 +135,38 @@ class Arrivals:
 
     def take(self) -> list[Volume]:
         """What came since the last call; of a series over time only its first volume."""
+        if not self._arrived or self.waits():
+            return []
         arrived, self._arrived = self._arrived, []
         volumes = (self._workspace.volumes.get(uid) for uid in arrived)
         return [volume for volume in volumes if volume is not None and not volume.time_index]
 
-    def due(self, volume: Volume, fitting: Sequence[ModelCard]) -> list[str]:
-        """Which of the fitting models run by themselves: those of the rules, else networks."""
-        if not self._rules:
-            return [card.id for card in fitting if card.task is not Task.RULES]
-        series = self._workspace.study_of(volume.uid).find_series(volume.series_uid)
-        named = {rule.model_id for rule in self._rules if rule.matches(series)}
-        return [card.id for card in fitting if card.id in named]
+    def due(self, volume: Volume, fitting: Sequence[ModelCard]) -> dict[str, str]:
+        """Which of the fitting models run by themselves, and why, in words.
+
+        Those of the rules that are on; where none is, networks. A model that has given a result
+        for this image in this version runs no second time.
+        """
+        rules = self._book.in_force
+        if rules:
+            series = self._workspace.study_of(volume.uid).find_series(volume.series_uid)
+            why = {rule.model_id: rule.words for rule in reversed(rules) if rule.matches(series)}
+        else:
+            why = {card.id: _BY_SETTING for card in fitting if card.task is not Task.RULES}
+        done = {
+            (job.model_id, job.version)
+            for job in self._workspace.jobs.values()
+            if job.inputs[0].uid == volume.uid and not job.stale and not job.has_failed
+        }
+        return {
+            card.id: why[card.id]
+            for card in fitting
+            if card.id in why and (card.id, card.version) not in done
+        }
 
     def _on_volume_loaded(self, event: VolumeLoaded) -> None:
         """Only noted here: handlers change nothing."""
-        if self._rules or self._settings.flag("ai.run_on_open"):
+        if self._book.in_force or self._settings.flag("ai.run_on_open"):
             self._arrived.append(event.uid)
             self._wake()
 
@@ -121,4 +198,29 @@ def _rule(entry: Any, name: str, place: int) -> ArrivalRule:
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise ModelError(f"{key} in rule {place} of {name} is no list of words.")
         lists.append(tuple(word.upper() for word in words))
-    return ArrivalRule(model, *lists)
+    description, is_on = entry.get("description", ""), entry.get("on", True)
+    if not isinstance(description, str):
+        raise ModelError(f"description in rule {place} of {name} is no text.")
+    if not isinstance(is_on, bool):
+        raise ModelError(f"on in rule {place} of {name} is neither true nor false.")
+    return ArrivalRule(model, lists[0], lists[1], description, is_on)
+
+
+def _written(rule: ArrivalRule) -> str:
+    """A rule as TOML; what it leaves open is left out."""
+    lines = ["", "[[rule]]", f"model = {_toml(rule.model_id)}"]
+    lines += [
+        f"{key} = {_toml(list(words))}"
+        for key, words in (("modality", rule.modality), ("body_part", rule.body_part))
+        if words
+    ]
+    if rule.description:
+        lines.append(f"description = {_toml(rule.description)}")
+    if not rule.is_on:
+        lines.append("on = false")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: str | list[str]) -> str:
+    """JSON's texts are TOML's too, but for the one sign that JSON leaves as it is."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -7,13 +7,15 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, field, fields
 
-from medview.core.findings import utc_now
+from medview.core.findings import Finding, utc_now
 from medview.core.jobs import InferenceJob
 from medview.core.report import Report
 from medview.core.segmentation import LabelArray
 from medview.services.audit import AuditRow
 from medview.services.edits import Edit
 from medview.services.journal import KeptReport, KeptSegmentation, pack_slice, to_text
+from medview.services.kept_results import KeptOriginal, KeptResult, ModelOutput
+from medview.services.originals import Originals, Patch
 from medview.services.steps import KEPT_STEPS, pack_step
 from medview.services.store_file import write_meta
 from medview.services.workspace import Workspace
@@ -36,6 +38,7 @@ class Dirty:
     reports: set[str] = field(default_factory=set)
     steps: set[str] = field(default_factory=set)
     jobs: set[str] = field(default_factory=set)
+    originals: set[str] = field(default_factory=set)
     audit: list[AuditRow] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -70,12 +73,15 @@ class Batch:
     studies: list[tuple[str, str, str, str]] = field(default_factory=list)
     heads: list[tuple[str, str, str]] = field(default_factory=list)
     slices: list[SliceJob] = field(default_factory=list)
-    findings: list[tuple[str, str, int, str]] = field(default_factory=list)
+    findings: list[tuple[str, str, int, Finding]] = field(default_factory=list)
     tracks: list[tuple[str, str, str]] = field(default_factory=list)
     reports: list[tuple[str, str, int, str]] = field(default_factory=list)
     pictures: list[tuple[str, bytes]] = field(default_factory=list)
     steps: list[tuple[str, int, bytes]] = field(default_factory=list)
     jobs: list[tuple[str, str, str]] = field(default_factory=list)
+    results: list[tuple[str, str, KeptResult]] = field(default_factory=list)
+    originals: list[tuple[str, str, str]] = field(default_factory=list)
+    patches: list[tuple[str, int, Patch]] = field(default_factory=list)
     audit: list[AuditRow] = field(default_factory=list)
     gone_segmentations: list[tuple[str]] = field(default_factory=list)
     gone_findings: list[tuple[str]] = field(default_factory=list)
@@ -102,6 +108,8 @@ class Batch:
         many = connection.executemany
         many("DELETE FROM segmentation WHERE uid = ?", self.gone_segmentations)
         many("DELETE FROM segmentation_slice WHERE segmentation_uid = ?", self.gone_segmentations)
+        many("DELETE FROM original WHERE uid = ?", self.gone_segmentations)
+        many("DELETE FROM patch WHERE segmentation_uid = ?", self.gone_segmentations)
         many("DELETE FROM finding WHERE uid = ?", self.gone_findings)
         many("DELETE FROM track WHERE uid = ?", self.gone_tracks)
         many("DELETE FROM report WHERE uid = ?", self.gone_reports)
@@ -112,7 +120,8 @@ class Batch:
         many(
             "INSERT INTO finding VALUES (?, ?, ?, ?) ON CONFLICT (uid) DO UPDATE SET"
             " place = excluded.place, content = excluded.content",
-            self.findings,
+            # Thousands of findings may come at once: they become text here, on the task pool.
+            ((*row, to_text(finding)) for *row, finding in self.findings),
         )
         many(_upsert("track"), self.tracks)
         many("INSERT OR IGNORE INTO picture VALUES (?, ?)", self.pictures)
@@ -125,6 +134,13 @@ class Batch:
         many("DELETE FROM step WHERE study_uid = ? AND place = ?", self.gone_steps)
         many("INSERT OR REPLACE INTO step VALUES (?, ?, ?)", self.steps)
         many(_upsert("job"), self.jobs)
+        many(_upsert("result"), ((uid, study, to_text(one)) for uid, study, one in self.results))
+        many(_upsert("original"), self.originals)
+        many(
+            "INSERT OR REPLACE INTO patch VALUES (?, ?, ?, ?, ?)",
+            ((uid, place, to_text(one.box), one.dtype, one.before)
+             for uid, place, one in self.patches),
+        )  # fmt: skip
         many(
             f"INSERT INTO audit ({_AUDIT_COLUMNS}) VALUES ({_AUDIT_MARKS})",  # noqa: S608
             [astuple(row) for row in self.audit],
@@ -138,27 +154,26 @@ class Batch:
 
 @dataclass
 class Saved:
-    """What was written of studies in this run: UIDs of reports, and steps by their place."""
+    """What is written of studies: UIDs of reports and results, steps by place, patches counted."""
 
     reports: dict[str, set[str]] = field(default_factory=dict)
     steps: dict[str, dict[int, Edit]] = field(default_factory=dict)
+    results: set[str] = field(default_factory=set)
+    patches: dict[str, int] = field(default_factory=dict)
 
 
-def gather(dirty: Dirty, workspace: Workspace, saved: Saved) -> Batch:
-    """The rows of everything that changed; `saved` is kept up with what will be written."""
+def gather(
+    dirty: Dirty, workspace: Workspace, saved: Saved, output: ModelOutput | None = None
+) -> Batch:
+    """The rows of everything that changed; `saved` is kept up with what will be written.
+
+    `output` is what models gave beside the work, if that is kept.
+    """
     batch = Batch(audit=list(dirty.audit))
     studies: dict[str, None] = {}
     for uid, touched in dirty.slices.items():
         _gather_segmentation(batch, workspace, uid, touched, studies)
-    for uid in dirty.findings:
-        finding = workspace.findings.get(uid)
-        if finding is None:
-            batch.gone_findings.append((uid,))
-        else:
-            study_uid = workspace.study_of(uid).uid
-            studies[study_uid] = None
-            place = workspace.findings_of(study_uid).index(finding)
-            batch.findings.append((uid, study_uid, place, to_text(finding)))
+    _gather_findings(batch, workspace, dirty.findings, studies)
     _gather_tracks(batch, workspace, dirty.tracks, studies)
     for study_uid in sorted(dirty.reports):
         studies[study_uid] = None
@@ -173,9 +188,54 @@ def gather(dirty: Dirty, workspace: Workspace, saved: Saved) -> Batch:
     for uid in sorted(dirty.jobs & workspace.jobs.keys()):
         job: InferenceJob = workspace.jobs[uid]
         batch.jobs.append((uid, job.study_uid, to_text(job)))
+        result = None if output is None else output.outcomes.find(uid)
+        if result is not None and uid not in saved.results:
+            saved.results.add(uid)
+            batch.results.append((uid, job.study_uid, KeptResult.of(result)))
+    if output is not None:
+        _gather_originals(batch, workspace, dirty.originals, saved.patches, output.originals)
     for study_uid in studies:
         batch.studies.append(_study_row(workspace, study_uid))
     return batch
+
+
+def _gather_findings(
+    batch: Batch, workspace: Workspace, uids: Iterable[str], studies: dict[str, None]
+) -> None:
+    places: dict[str, dict[str, int]] = {}
+    for uid in uids:
+        finding = workspace.findings.get(uid)
+        if finding is None:
+            batch.gone_findings.append((uid,))
+            continue
+        study_uid = workspace.study_of(uid).uid
+        studies[study_uid] = None
+        if study_uid not in places:
+            known = workspace.findings_of(study_uid)
+            places[study_uid] = {one.uid: place for place, one in enumerate(known)}
+        batch.findings.append((uid, study_uid, places[study_uid][uid], finding))
+
+
+def _gather_originals(
+    batch: Batch,
+    workspace: Workspace,
+    uids: Iterable[str],
+    saved: dict[str, int],
+    originals: Originals,
+) -> None:
+    """What was proposed, once, and the patches that came since; `saved` counts those."""
+    for uid in sorted(uids):
+        original = originals.of(uid)
+        if uid not in workspace.segmentations or original is None:
+            saved.pop(uid, None)  # its rows go with the segmentation, and come whole with it
+            continue
+        first = saved.get(uid)
+        if first is None:
+            kept = KeptOriginal(uid, original.segments)
+            batch.originals.append((uid, workspace.study_of(uid).uid, to_text(kept)))
+        for place in range(first or 0, len(original.patches)):
+            batch.patches.append((uid, place, original.patches[place]))
+        saved[uid] = len(original.patches)
 
 
 def _gather_segmentation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from medview.core.errors import MedviewError
 from medview.core.events import HistoryChanged, Level, StudyClosed, StudyOpened
 from medview.core.report import Report
 from medview.core.segmentation import Segmentation
+from medview.services.batch import Saved
 from medview.services.edits import (
     AddSegmentation,
     ChangeFindings,
@@ -20,7 +21,9 @@ from medview.services.edits import (
     FindingStep,
     TrackStep,
 )
+from medview.services.input_check import InputCheck
 from medview.services.kept import KeptWork, read_kept
+from medview.services.kept_results import ModelOutput
 from medview.services.loading import Loading
 from medview.services.tasks import Tasks
 from medview.services.workspace import Workspace
@@ -32,16 +35,30 @@ class BringingBack:
     """Reads what is kept of a study that was opened, loads the images it lies on, puts it back.
 
     Labels return only onto a volume with the same UID and the same grid. `is_putting` is True
-    while the workspace takes it in, so that it is not saved once more.
+    while the workspace takes it in, so that it is not saved once more. `on_idle` is called when
+    nothing is on its way any more.
     """
 
-    def __init__(self, store: Path, workspace: Workspace, tasks: Tasks, loading: Loading) -> None:
+    def __init__(
+        self,
+        store: Path,
+        workspace: Workspace,
+        tasks: Tasks,
+        loading: Loading,
+        *,
+        output: ModelOutput | None,
+        saved: Saved,
+    ) -> None:
         self._store = store
         self._workspace = workspace
         self._tasks = tasks
         self._loading = loading
+        self._output = output
+        self._saved = saved
+        self._inputs = None if output is None else InputCheck(workspace, tasks, output.outcomes)
         self._under_way: set[str] = set()
         self.is_putting = False
+        self.on_idle: Callable[[], object] = lambda: None
         workspace.events.study_opened.connect(self._on_opened)
         workspace.events.study_closed.connect(self._on_closed)
 
@@ -71,7 +88,7 @@ class BringingBack:
             self._tasks.post(partial(self._begin, event.uid))
 
     def _on_closed(self, event: StudyClosed) -> None:
-        self._under_way.discard(event.uid)
+        self._end(event.uid)
 
     def _begin(self, study_uid: str) -> None:
         self._under_way.add(study_uid)
@@ -79,18 +96,24 @@ class BringingBack:
             read_kept,
             self._store,
             study_uid,
+            None if self._output is None else self._output.maps,
             on_done=self._load_images,
             on_error=partial(self._fail, study_uid),
         )
 
-    def _fail(self, study_uid: str, error: MedviewError) -> None:
+    def _end(self, study_uid: str) -> None:
         self._under_way.discard(study_uid)
+        if not self._under_way:
+            self.on_idle()
+
+    def _fail(self, study_uid: str, error: MedviewError) -> None:
+        self._end(study_uid)
         self._workspace.notify(Level.ERROR, error.user_text, error.hint)
 
     def _load_images(self, work: KeptWork) -> None:
         """Load the series that labels lie on; when the last has come or failed, put back."""
         if not work or work.study_uid not in self._workspace.studies:
-            self._under_way.discard(work.study_uid)
+            self._end(work.study_uid)
             return
         study = self._workspace.studies[work.study_uid]
         known = {series.uid for series in study.series}
@@ -109,9 +132,13 @@ class BringingBack:
             self._put_back(work)
 
     def _put_back(self, work: KeptWork) -> None:
-        self._under_way.discard(work.study_uid)
-        if work.study_uid not in self._workspace.studies:
-            return
+        try:
+            if work.study_uid in self._workspace.studies:
+                self._put(work)
+        finally:
+            self._end(work.study_uid)
+
+    def _put(self, work: KeptWork) -> None:
         edits = self._edits(work)
         if edits:
             self.is_putting = True
@@ -121,12 +148,14 @@ class BringingBack:
                 )
             finally:
                 self.is_putting = False
+            self._put_originals(work)
             whole = len(work.segmentations) + bool(work.findings) + len(work.reports)
             if len(edits) == whole + bool(work.tracks):
                 self._workspace.history.restore(work.study_uid, work.steps)
                 self._workspace.emit(HistoryChanged())
             day = work.saved_at[:16].replace("T", " ")
             self._workspace.notify(Level.INFO, f"Your work on this study of {day} UTC is back")
+        self._put_runs(work)
         missing = sum(not self._fits(labels) for _, labels in work.segmentations)
         if missing or work.losses:
             self._workspace.notify(
@@ -135,6 +164,33 @@ class BringingBack:
                 f" {work.losses} parts could not be read",
                 "They stay saved. Open all images of the study to see the rest.",
             )
+
+    def _put_originals(self, work: KeptWork) -> None:
+        """What the models proposed; nothing is known where the store kept none."""
+        if self._output is None:
+            return
+        for _, labels in work.segmentations:
+            if labels.uid in self._workspace.segmentations:
+                original = work.originals.get(labels.uid)
+                self._output.originals.put(work.study_uid, labels.uid, original)
+                if original is not None:
+                    self._saved.patches[labels.uid] = len(original.patches)
+
+    def _put_runs(self, work: KeptWork) -> None:
+        """How runs went that ended well, unless they are known: before those that are newer."""
+        if self._output is None or self._inputs is None:
+            return
+        for job, result in work.runs:
+            if job.uid in self._workspace.jobs:
+                continue
+            self._saved.results.add(job.uid)
+            self._output.outcomes.put(result)
+            self.is_putting = True
+            try:
+                self._workspace.put_job(job)
+            finally:
+                self.is_putting = False
+            self._inputs.expect(job.uid, result.inputs)
 
     def _edits(self, work: KeptWork) -> list[Edit]:
         study_uid = work.study_uid

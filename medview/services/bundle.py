@@ -10,7 +10,6 @@ from pathlib import Path
 import platformdirs
 
 import medview
-from medview.core.errors import ModelError
 from medview.core.events import Level, ModelsChanged
 from medview.core.paths import Paths
 from medview.inference.catalog import Catalog
@@ -27,9 +26,10 @@ from medview.services import (
     commands_values,
     commands_view,
 )
-from medview.services.arrival_rules import ArrivalRule, read_rules
+from medview.services.arrival_rules import RuleBook
 from medview.services.audit import Audit
 from medview.services.commands import Registry, always
+from medview.services.corrections import Corrections
 from medview.services.durations import Durations
 from medview.services.export import Export
 from medview.services.first_read import FirstRead
@@ -37,8 +37,11 @@ from medview.services.graphics import ImageGraphics
 from medview.services.hanging import load_protocols
 from medview.services.history import History
 from medview.services.jobs import Jobs
+from medview.services.kept_results import ModelOutput
 from medview.services.loading import Loading
+from medview.services.map_files import MapFiles
 from medview.services.objects import Objects
+from medview.services.originals import Originals
 from medview.services.result_overlay import ResultOverlay
 from medview.services.review import ReviewDesk
 from medview.services.scales import Scales
@@ -72,6 +75,8 @@ class Services:
     jobs: Jobs
     tracking: Tracking
     thresholds: Thresholds
+    output: ModelOutput
+    corrections: Corrections
     first_read: FirstRead
     results: ResultOverlay
     catalog: Catalog
@@ -111,6 +116,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     audit = Audit(store)
     models = catalog(paths)
     templates = load_templates(paths.resources / "report_templates")
+    originals = Originals(workspace)
     review = ReviewDesk(workspace, audit, templates, models.cards)
     loading = Loading(workspace, tasks, load_protocols(paths.resources / "hanging"), paths.cache)
     jobs = _jobs(paths, workspace, models, review, settings)
@@ -138,6 +144,8 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         jobs=jobs,
         tracking=tracking,
         thresholds=thresholds,
+        output=ModelOutput(jobs.outcomes, originals, _map_files(paths, settings)),
+        corrections=Corrections(workspace, originals, tasks),
         first_read=first_read,
         results=ResultOverlay(viewing, jobs.outcomes, thresholds, first_read),
         catalog=models,
@@ -150,10 +158,17 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         commands=Registry(settings),
     )
     if keeps_work:
-        store.attach(workspace, tasks, loading)
+        store.attach(workspace, tasks, loading, services.output)
+        jobs.arrivals.waits = lambda: store.is_bringing_back
+        store.on_back = jobs.wake
     services.shelf.on_change = lambda: workspace.emit(ModelsChanged())
     _register(services)
     return services
+
+
+def _map_files(paths: Paths, settings: Settings) -> MapFiles:
+    """Where the maps of kept results lie."""
+    return MapFiles(paths.cache / "maps", int(settings.number("store.maps_mb")) << 20)
 
 
 def _jobs(
@@ -170,17 +185,16 @@ def _jobs(
         review,
         settings,
         durations=Durations(paths.data / "durations.json"),
-        rules=_arrival_rules(paths, workspace),
+        rules=_rule_book(paths, workspace),
     )
 
 
-def _arrival_rules(paths: Paths, workspace: Workspace) -> tuple[ArrivalRule, ...]:
+def _rule_book(paths: Paths, workspace: Workspace) -> RuleBook:
     """What runs by itself; a file that makes no sense is said and nothing runs."""
-    try:
-        return read_rules(paths.config / "arrival.toml")
-    except ModelError as error:
-        workspace.notify(Level.WARNING, error.user_text, error.hint)
-        return ()
+    book = RuleBook(paths.config / "arrival.toml")
+    if book.error:
+        workspace.notify(Level.WARNING, book.error, "Rules on arrival in the AI menu start anew.")
+    return book
 
 
 def _register(services: Services) -> None:

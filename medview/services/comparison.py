@@ -1,4 +1,4 @@
-"""Comparison: two models, two runs, or model and reader, on one image."""
+"""Comparison: two models, two runs, model and reader, or a model and its correction."""
 
 from __future__ import annotations
 
@@ -33,11 +33,14 @@ from medview.imaging.agreement import (
     overlap,
 )
 from medview.services.first_read import FirstRead
+from medview.services.kept_results import ModelOutput
+from medview.services.originals import Original
 from medview.services.workspace import Workspace
 
 #: Boxes that share less of their joint content are two detections.
 LEAST_OVERLAP = 0.1
 
+_AS_PROPOSED = "as proposed"
 _COMPARED = Code("112", "99MEDVIEW", "Difference between two readings")
 _INKS = (
     (ONLY_FIRST, "Only the first", (255, 150, 40)),
@@ -49,12 +52,25 @@ _INKS = (
 
 @dataclass(frozen=True)
 class Reading:
-    """What one author said of an image: a reader, or one run of a model."""
+    """What one author said of an image: a reader, or one run of a model, as is or as proposed.
+
+    `originals` has for each segmentation what it was, where this is what a model proposed and a
+    reader changed since: `whole` puts that together.
+    """
 
     key: str
     title: str
     segmentations: tuple[Segmentation, ...] = ()
     findings: tuple[Finding, ...] = ()
+    originals: tuple[Original, ...] = ()
+
+    def whole(self) -> Reading:
+        """The reading with the labels it speaks of; takes a copy of them where they changed."""
+        if not self.originals:
+            return self
+        pairs = zip(self.originals, self.segmentations, strict=True)
+        restored = tuple(original.restored(now) for original, now in pairs)
+        return replace(self, segmentations=restored, originals=())
 
 
 @dataclass(frozen=True)
@@ -105,8 +121,13 @@ class Comparison:
     map: Segmentation | None
 
 
-def readings(workspace: Workspace, first_read: FirstRead, volume: Volume) -> tuple[Reading, ...]:
-    """Everybody who said something of an image, in the order they came; nothing hidden."""
+def readings(
+    workspace: Workspace, first_read: FirstRead, volume: Volume, output: ModelOutput
+) -> tuple[Reading, ...]:
+    """Everybody who said something of an image, in the order they came; nothing hidden.
+
+    What a reader changed of a model's labels comes twice: as proposed, and as corrected.
+    """
     study_uid = workspace.study_of(volume.uid).uid
     found: dict[str, Reading] = {}
 
@@ -115,14 +136,47 @@ def readings(workspace: Workspace, first_read: FirstRead, volume: Volume) -> tup
         return found.setdefault(key, Reading(key, title))
 
     for one in workspace.segmentations_of(volume.uid):
-        if one.segments and not first_read.conceals(one):
-            before = of(one.segments[0].provenance)
+        segments = one.segments or _proposed(output, one)
+        if segments and not first_read.conceals(one):
+            before = of(segments[0].provenance)
             found[before.key] = replace(before, segmentations=(*before.segmentations, one))
     for finding in first_read.visible(study_uid, workspace.findings_of(study_uid)):
         if _is_about(finding, volume, workspace):
             before = of(finding.provenance)
             found[before.key] = replace(before, findings=(*before.findings, finding))
-    return tuple(found.values())
+    return tuple(part for reading in found.values() for part in _versions(reading, output))
+
+
+def keys_of(provenance: Provenance) -> tuple[str, str]:
+    """The keys of a model's reading as it was proposed, and as it is now."""
+    key, _ = _name(provenance)
+    return f"{key} {_AS_PROPOSED}", key
+
+
+def _versions(reading: Reading, output: ModelOutput) -> tuple[Reading, ...]:
+    """A reading alone, or before it what the model proposed, where a reader changed its labels."""
+    changed = [output.originals.changed(one.uid) for one in reading.segmentations]
+    if not any(changed):
+        return (reading,)
+    originals = tuple(
+        original or Original(one.segments)
+        for original, one in zip(changed, reading.segmentations, strict=True)
+    )
+    jobs = {segment.provenance.job_uid for one in originals for segment in one.segments}
+    results = [output.outcomes.find(uid) for uid in jobs]
+    proposed = Reading(
+        keys_of(originals[0].segments[0].provenance)[0],
+        f"{reading.title}, {_AS_PROPOSED}",
+        reading.segmentations,
+        tuple(finding for one in results if one is not None for finding in one.findings),
+        originals,
+    )
+    return proposed, replace(reading, title=f"{reading.title}, as corrected")
+
+
+def _proposed(output: ModelOutput, segmentation: Segmentation) -> tuple[Segment, ...]:
+    original = output.originals.of(segmentation.uid)
+    return () if original is None else original.segments
 
 
 def compare(first: Reading, second: Reading, volume: Volume) -> Comparison:
@@ -131,6 +185,7 @@ def compare(first: Reading, second: Reading, volume: Volume) -> Comparison:
     Rejected segments and findings do not count. Structures are the same if code and label are,
     else if the code is and stands once on either side. Takes one pass over the labels.
     """
+    first, second = first.whole(), second.whole()
     ours, theirs = _segments(first), _segments(second)
     pairs = _pairs(ours, theirs)
     rows, union = _structures(ours, theirs, pairs, volume)

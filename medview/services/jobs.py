@@ -21,7 +21,7 @@ from medview.core.volume import Volume
 from medview.inference import orders, scope
 from medview.inference.catalog import Catalog
 from medview.inference.client import WorkerClient
-from medview.services.arrival_rules import ArrivalRule, Arrivals
+from medview.services.arrival_rules import Arrivals, RuleBook
 from medview.services.durations import Durations, seconds_left
 from medview.services.outcomes import Outcomes
 from medview.services.review import ReviewDesk
@@ -60,7 +60,7 @@ class Jobs:
         settings: Settings | None = None,
         *,
         durations: Durations | None = None,
-        rules: Sequence[ArrivalRule] = (),
+        rules: RuleBook | None = None,
     ) -> None:
         self._workspace = workspace
         self._catalog = catalog
@@ -69,7 +69,8 @@ class Jobs:
         self._settings = settings or Settings(None)
         self.queue = Waiting()
         self._durations = durations or Durations()
-        self._arrivals = Arrivals(workspace, self._settings, rules, self._wake)
+        self.rules = rules or RuleBook()
+        self.arrivals = Arrivals(workspace, self._settings, self.rules, self.wake)
         self._running_since = 0.0
         self._active = ""
         self._cancelling = False
@@ -89,7 +90,8 @@ class Jobs:
     def on_wake(self, callback: Callable[[], object] | None) -> None:
         self._client.on_wake = callback
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have the owner pump soon."""
         if self.on_wake is not None:
             self.on_wake()
 
@@ -103,7 +105,7 @@ class Jobs:
 
         From now on fitting models run on what is opened, if the settings ask for it.
         """
-        self._arrivals.watch()
+        self.arrivals.watch()
         self._client.warm()
 
     def wait(self, timeout_s: float) -> bool:
@@ -113,22 +115,13 @@ class Jobs:
     def close(self) -> None:
         """Stop everything and end the worker. May be called twice."""
         self.queue.keep_only(())
-        self._arrivals.stop()
+        self.arrivals.stop()
         self._client.close()
         self.pump()
 
     def fit(self, model_id: str, image_uid: str) -> tuple[scope.Reason, ...]:
-        """What speaks against running a model on an open volume or clip.
-
-        ModelError for an unknown model, KeyError for an image that is not open.
-        """
-        image = _image(self._workspace, image_uid)
-        study = self._workspace.study_of(image_uid)
-        series = study.find_series(image.series_uid)
-        card = self._catalog.card(model_id)
-        free = free_bytes()
-        lacking = () if free is None else scope.room(card, free / 2**20)
-        return (*scope.fit_image(card, study, series, image), *lacking)
+        """What speaks against a run there; ModelError for no such model, KeyError for no image."""
+        return _reasons(self._catalog.card(model_id), self._workspace, image_uid)
 
     def fitting(self, image_uid: str) -> tuple[ModelCard, ...]:
         """Models that may run on an open volume or clip, the least doubtful first, rules last."""
@@ -145,11 +138,12 @@ class Jobs:
         device: str = "",
         override: bool = False,
         parameters: Mapping[str, Any] | None = None,
-        priority: Priority = Priority.READER,
+        rule: str = "",
     ) -> str:
         """Queue a run and give the job's UID. Without `device` the settings choose.
 
-        `parameters` are plain values for the engine, see InferenceJob. ModelError with the reasons
+        `parameters` are plain values for the engine, see InferenceJob; `rule` says why it starts by
+        itself, and it then waits behind what readers ask for. ModelError with the reasons
         if the model is not for this image; with `override` only where it could not even look at
         it. What was overridden is marked in the result.
         """
@@ -166,20 +160,21 @@ class Jobs:
             device=device or self._settings.text("ai.device"),
             override_scope=override,
             parameters=dict(parameters or {}),
-            priority=priority,
+            priority=Priority.ARRIVAL if rule else Priority.READER,
+            rule=rule,
         )
         job = replace(job, seconds_left=self._expected_s(job))
         self._reasons[job.uid] = tuple(reason.text for reason in reasons)
-        self.queue.put(job.uid, priority)
+        self.queue.put(job.uid, job.priority)
         self._workspace.put_job(job)
         self._start_next()
         return job.uid
 
     def expected_s(self, model_id: str, image_uid: str) -> float | None:
         """Seconds a run should take by earlier ones on this machine; None if there were none."""
-        device, voxels = self._settings.text("ai.device"), _voxels(self._workspace, image_uid)
-        version = self._catalog.card(model_id).version
-        return self._durations.expected_s((model_id, version), device, voxels)
+        device, card = self._settings.text("ai.device"), self._catalog.card(model_id)
+        voxels = _voxels(self._workspace, image_uid)
+        return self._durations.expected_s((card.id, card.version), device, voxels)
 
     def put_first(self, job_uid: str) -> None:
         """Have a waiting job run next. One that runs or is over: nothing."""
@@ -207,18 +202,14 @@ class Jobs:
         heard = self._client.poll()
         for one in heard:
             self._take_in(one)
-        for volume in self._arrivals.take():
-            for model_id in self._arrivals.due(volume, self.fitting(volume.uid)):
-                self._run_by_itself(model_id, volume.uid)
+        for volume in self.arrivals.take():
+            for model_id, why in self.arrivals.due(volume, self.fitting(volume.uid)).items():
+                try:
+                    self.run(model_id, volume.uid, parameters=wishes(self._settings), rule=why)
+                except ModelError as error:  # it fitted a moment ago, when there was more memory
+                    self._workspace.notify(Level.WARNING, error.user_text, error.hint)
         self._start_next()
         return len(heard)
-
-    def _run_by_itself(self, model_id: str, volume_uid: str) -> None:
-        try:
-            asked = wishes(self._settings)
-            self.run(model_id, volume_uid, parameters=asked, priority=Priority.ARRIVAL)
-        except ModelError as error:  # it fitted a moment ago, when there was more memory
-            self._workspace.notify(Level.WARNING, error.user_text, error.hint)
 
     # From the queue to the worker
 
@@ -301,8 +292,7 @@ class Jobs:
         if not _inputs_unchanged(self._workspace, job):
             self._fail(job, "The image changed while the model ran; its result was dropped.", "")
             return
-        limits = (*self._reasons.get(job.uid, ()), *result.out_of_scope)
-        result = _with_cautions(replace(result, out_of_scope=tuple(dict.fromkeys(limits))))
+        result = _with_cautions(result, self._reasons.get(job.uid, ()))
         try:
             self._review.propose(result, job)
         except ModelError as error:
@@ -370,6 +360,15 @@ def _order(
     )
 
 
+def _reasons(card: ModelCard, workspace: Workspace, image_uid: str) -> tuple[scope.Reason, ...]:
+    image = _image(workspace, image_uid)
+    study = workspace.study_of(image_uid)
+    free = free_bytes()
+    lacking = () if free is None else scope.room(card, free / 2**20)
+    fit = scope.fit_image(card, study, study.find_series(image.series_uid), image)
+    return (*fit, *lacking)
+
+
 def _voxels(workspace: Workspace, image_uid: str) -> int:
     image = _image(workspace, image_uid)
     return int((image.pictures if isinstance(image, Clip) else image).voxels.size)
@@ -400,8 +399,10 @@ def _backing(volume: Volume, hold: object) -> SharedArrayName | None:
     return hold.key if same and np.shares_memory(hold.array, volume.voxels) else None
 
 
-def _with_cautions(result: InferenceResult) -> InferenceResult:
+def _with_cautions(result: InferenceResult, reasons: Sequence[str]) -> InferenceResult:
     """The result with its findings saying where the image left the model's card."""
+    limits = tuple(dict.fromkeys((*reasons, *result.out_of_scope)))
+    result = replace(result, out_of_scope=limits)
 
     def marked(finding: Finding) -> Finding:
         return replace(

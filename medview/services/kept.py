@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,11 +16,18 @@ import numpy.typing as npt
 
 from medview.core.errors import MedviewError, StoreError
 from medview.core.findings import Finding
+from medview.core.geometry import Box
+from medview.core.jobs import InferenceJob, InferenceResult
+from medview.core.maps import ScalarMap
 from medview.core.report import Report
 from medview.core.segmentation import Segmentation
 from medview.core.timeline import ClipTrack
 from medview.services.edits import Edit
 from medview.services.journal import KeptReport, KeptSegmentation, from_text, unpack_slice
+from medview.services.kept_results import KeptMap, KeptOriginal, KeptResult
+from medview.services.map_files import MapFiles
+from medview.services.originals import Original, Patch
+from medview.services.outcomes import MOST_MAP_BYTES
 from medview.services.steps import hold_together, unpack_step
 from medview.services.store_file import connect, fetch
 
@@ -52,16 +61,22 @@ class KeptWork:
     steps: tuple[Edit, ...] = ()
     losses: int = 0
     tracks: tuple[ClipTrack, ...] = ()
+    runs: tuple[tuple[InferenceJob, InferenceResult], ...] = ()
+    originals: Mapping[str, Original] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.segmentations or self.findings or self.reports or self.tracks)
+        work = self.segmentations or self.findings or self.reports or self.tracks
+        return bool(work or self.runs)
 
 
-def read_kept(path: Path, study_uid: str) -> KeptWork:
-    """Everything kept of a study; StoreError if the store cannot be read at all."""
+def read_kept(path: Path, study_uid: str, maps: MapFiles | None = None) -> KeptWork:
+    """Everything kept of a study; StoreError if the store cannot be read at all.
+
+    Without `maps` results come back without theirs.
+    """
     try:
         with closing(connect(path, writable=False)) as connection:
-            return _Reading(connection).work(study_uid)
+            return _Reading(connection, maps).work(study_uid)
     except sqlite3.Error as error:
         raise StoreError(
             "The saved work could not be read", "It is left as it is.", str(error)
@@ -87,8 +102,10 @@ def _paths(sources: str) -> tuple[Path, ...]:
 class _Reading:
     """One reading of one study, counting what is damaged."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, maps: MapFiles | None) -> None:
         self._connection = connection
+        self._maps = maps
+        self._map_bytes = 0
         self._losses = 0
 
     def work(self, study_uid: str) -> KeptWork:
@@ -103,6 +120,9 @@ class _Reading:
         together = hold_together(steps, labels, findings, reports, study_uid, tracks)
         if self._losses or not together:
             steps = ()
+        # What follows is no work: a loss there does not cost the way back.
+        runs = self._runs(study_uid)
+        originals = self._originals(study_uid)
         return KeptWork(
             study_uid=study_uid,
             saved_at=str(saved[0][0]) if saved else "",
@@ -112,7 +132,47 @@ class _Reading:
             steps=steps,
             losses=self._losses,
             tracks=tracks,
+            runs=runs,
+            originals=originals,
         )
+
+    def _runs(self, study_uid: str) -> tuple[tuple[InferenceJob, InferenceResult], ...]:
+        """Jobs that ended well, with their results; the maps of the latest first, within bounds."""
+        results = {one.job_uid: one for one in self._objects(KeptResult, "result", study_uid)}
+        jobs = [one for one in self._objects(InferenceJob, "job", study_uid) if one.uid in results]
+        whole = [(job, results[job.uid].whole(self._map)) for job in reversed(jobs)]
+        return tuple(reversed(whole))
+
+    def _map(self, kept: KeptMap) -> ScalarMap | None:
+        """A map whose file is there and good. One that is not is no loss of work."""
+        if self._maps is None or self._map_bytes > MOST_MAP_BYTES:
+            return None
+        try:
+            found = kept.whole(self._maps)
+        except (MedviewError, ValueError):
+            return None
+        self._map_bytes += found.values.nbytes
+        return found
+
+    def _originals(self, study_uid: str) -> dict[str, Original]:
+        found = {}
+        for kept in self._objects(KeptOriginal, "original", study_uid):
+            rows = self._rows(
+                "SELECT box, dtype, labels FROM patch WHERE segmentation_uid = ? ORDER BY place",
+                kept.segmentation_uid,
+            )
+            try:
+                patches = tuple(
+                    Patch(from_text(Box, str(box)), str(dtype), _bytes(labels))
+                    for box, dtype, labels in rows
+                )
+                for patch in patches:
+                    patch.labels()
+            except (StoreError, ValueError, TypeError, zlib.error):
+                self._losses += 1  # without one of them the original is not known
+                continue
+            found[kept.segmentation_uid] = Original(kept.segments, patches)
+        return found
 
     def _objects(self, kind: type[T], table: str, study_uid: str, order: str = "rowid") -> list[T]:
         query = f"SELECT content FROM {table} WHERE study_uid = ? ORDER BY {order}"  # noqa: S608

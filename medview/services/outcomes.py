@@ -10,18 +10,18 @@ from medview.core.maps import ScalarMap
 from medview.core.timeline import Timeline
 
 #: The maps of all open studies together; the oldest go first.
-_MOST_BYTES = 512 << 20
+MOST_MAP_BYTES = 512 << 20
 
 
 class Outcomes:
     """Results of finished jobs by job UID, in the order they came, until their study is closed.
 
     Segmentations are the workspace's and not kept here. Findings are as the model gave them,
-    whatever became of them in the workspace. Nothing here is undone or saved: it can be had again
-    by another run.
+    whatever became of them in the workspace. Nothing here is undone; the store keeps it, and maps
+    as far as there is room for them.
     """
 
-    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = MOST_MAP_BYTES) -> None:
         self._most_bytes = most_bytes
         self._results: dict[str, InferenceResult] = {}
 
@@ -34,6 +34,11 @@ class Outcomes:
             if uid != result.job_uid:
                 self._results[uid] = replace(one, maps=())
 
+    def drop_maps(self, job_uid: str) -> None:
+        """Forget the maps of a job: they do not lie on the image at hand."""
+        if job_uid in self._results:
+            self._results[job_uid] = replace(self._results[job_uid], maps=())
+
     @property
     def has_any(self) -> bool:
         """Whether any run has ended well."""
@@ -42,6 +47,10 @@ class Outcomes:
     def result(self, job_uid: str) -> InferenceResult:
         """How a job went; KeyError for one that did not end well, or whose study was closed."""
         return self._results[job_uid]
+
+    def find(self, job_uid: str) -> InferenceResult | None:
+        """How a job went, None as `result` raises."""
+        return self._results.get(job_uid)
 
     def maps_of(self, volume_uid: str) -> tuple[ScalarMap, ...]:
         """The maps on an image, the newest last."""

@@ -172,6 +172,15 @@ _DECLARED = (
         limits=(0.05, 0.8),
     ),
     Option(
+        "store.maps_mb",
+        1024,
+        "Room on the disk for maps of uncertainty and saliency, so that they are there when a study"
+        " is opened again; those used longest ago go first. Takes effect at the next start.",
+        "Kept maps",
+        unit="MB",
+        limits=(0, 65536),
+    ),
+    Option(
         "loading.workers",
         2,
         "Processes that read files; a change takes effect at the next start.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from medview.core.errors import CommandError
-from medview.core.findings import Finding, ModelAuthor
+from medview.core.findings import Finding, ModelAuthor, Person
 from medview.services.watch import CHANGED
 from medview.services.workspace import Workspace
 
@@ -13,12 +13,20 @@ from medview.services.workspace import Workspace
 def stale_reason(workspace: Workspace, finding: Finding) -> str:
     """Why a model's finding no longer speaks of what is there, in words; "" if it still does.
 
-    Its files changed or went after they were read, or a segmentation it was made from was
-    corrected since. What a reader said is never stale by this.
+    Its files changed or went after they were read or since the result was kept, or a segmentation
+    it was made from was corrected. What a reader said is never stale by this.
     """
     if not isinstance(finding.provenance.author, ModelAuthor):
         return ""
     job = workspace.jobs.get(finding.provenance.job_uid)
+    if job is not None and job.stale:
+        return job.stale
+    if (
+        finding.segment_ref is None
+        and finding.measurements
+        and _measured_on_corrected(workspace, finding.provenance.job_uid)
+    ):
+        return "Stale: the reader corrected the segments it was measured on"
     for item in () if job is None else job.inputs:
         segmentation = workspace.segmentations.get(item.uid)
         if segmentation is not None and segmentation.revision != item.revision:
@@ -26,6 +34,24 @@ def stale_reason(workspace: Workspace, finding: Finding) -> str:
     if any(CHANGED in workspace.series(uid).notes for uid in _series_of(workspace, finding)):
         return "Stale: the files of the image changed after the model looked at it"
     return ""
+
+
+def _measured_on_corrected(workspace: Workspace, job_uid: str) -> bool:
+    """Whether a reader corrected a structure that the same run drew.
+
+    Its own finding was measured again then; one about several structures was not.
+    """
+    drawn = {
+        one.uid
+        for one in workspace.segmentations.values()
+        if any(segment.provenance.job_uid == job_uid for segment in one.segments)
+    }
+    return bool(drawn) and any(
+        isinstance(measured.provenance.author, Person)
+        for one in workspace.findings.values()
+        if one.segment_ref is not None and one.segment_ref.segmentation_uid in drawn
+        for measured in one.measurements
+    )
 
 
 def require_fresh(workspace: Workspace, findings: Iterable[Finding]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 from medview.core.errors import MedviewError, StoreError
 from medview.core.events import (
+    Event,
     FindingChanged,
     HistoryChanged,
     JobChanged,
@@ -23,21 +25,26 @@ from medview.services.audit import NO_HASH, AuditRow
 from medview.services.batch import Batch, Dirty, Saved, gather
 from medview.services.bringing_back import BringingBack
 from medview.services.kept import Unfinished, read_unfinished
+from medview.services.kept_results import MapKeeper, ModelOutput
 from medview.services.loading import Loading
 from medview.services.lock import ProfileLock
 from medview.services.store_file import (
-    NewerStoreError,
     fetch,
-    open_store,
+    open_for_one,
     read_meta,
-    set_aside,
     write_meta,
 )
 from medview.services.tasks import Tasks
-from medview.services.workspace import Workspace
+from medview.services.workspace import SIGNAL_OF, Workspace
 
 #: How long to wait before a save that failed is tried again.
 _RETRY_S = 2.0
+
+#: What changes the work, or what is kept beside it.
+_WORK: tuple[type, ...] = (
+    *(SegmentationChanged, FindingChanged, TrackChanged, ReportChanged),
+    *(JobChanged, HistoryChanged),
+)
 
 
 class Store:
@@ -47,11 +54,12 @@ class Store:
     and reports are written, off the owner's thread, in one transaction that is on disk when it
     ends. `notices` says what the reader has to know about the file: damaged (kept aside), newer,
     or open elsewhere; in the last two cases nothing is saved and `is_writable` is False. With
-    `path` None nothing is kept beyond this run.
+    `path` None nothing is kept beyond this run. `on_back` is called when kept work has come back.
     """
 
     def __init__(self, path: Path | None, delay_s: float = 0.3) -> None:
         self.notices: list[Notice] = []
+        self.on_back: Callable[[], object] = lambda: None
         self._path = path
         self._delay_s = delay_s
         self._dirty = Dirty()
@@ -63,13 +71,17 @@ class Store:
         self._unsaved_audit: list[AuditRow] = []
         self._one_writer = threading.Lock()
         self._lock = ProfileLock(path.with_name(path.name + ".lock")) if path else None
-        self._connection = self._open(path, self._lock) if path and self._lock else None
+        self._connection: sqlite3.Connection | None = None
+        if path is not None and self._lock is not None:
+            self._connection, self.notices = open_for_one(path, self._lock)
         self._unfinished: tuple[Unfinished, ...] = ()
         if self._connection is not None:
             self._unfinished = read_unfinished(self._connection)
         self._workspace: Workspace | None = None
         self._tasks: Tasks | None = None
         self._back: BringingBack | None = None
+        self._output: ModelOutput | None = None
+        self._maps: MapKeeper | None = None
 
     @property
     def is_writable(self) -> bool:
@@ -77,30 +89,48 @@ class Store:
         return self._connection is not None
 
     @property
+    def is_bringing_back(self) -> bool:
+        """Whether kept work is on its way back."""
+        return self._back is not None and not self._back.idle
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is on its way to the disk or back; always so while not attached."""
         if self._tasks is None or not self.is_writable:
             return True
         waits = self._dirty or self._batches or self._writing
-        return not waits and (self._back is None or self._back.idle)
+        maps_wait = self._maps is not None and not self._maps.idle
+        return not (waits or maps_wait or self.is_bringing_back)
 
-    def attach(self, workspace: Workspace, tasks: Tasks, loading: Loading | None = None) -> None:
-        """Follow a workspace. With `loading`, kept work comes back when its study is opened."""
-        self._workspace, self._tasks = workspace, tasks
-        events = workspace.events
-        events.segmentation_changed.connect(self._on_segmentation)
-        events.finding_changed.connect(self._on_finding)
-        events.track_changed.connect(self._on_track)
-        events.report_changed.connect(self._on_report)
-        events.job_changed.connect(self._on_job)
-        events.history_changed.connect(self._on_history)
+    def attach(
+        self,
+        workspace: Workspace,
+        tasks: Tasks,
+        loading: Loading | None = None,
+        output: ModelOutput | None = None,
+    ) -> None:
+        """Follow a workspace. With `loading`, kept work comes back when its study is opened.
+
+        `output` is what models give beside the work, to be kept with it.
+        """
+        self._workspace, self._tasks, self._output = workspace, tasks, output
+        for kind in _WORK:
+            getattr(workspace.events, SIGNAL_OF[kind]).connect(self._on_change)
         workspace.on_closing(self._on_closing)
         if loading is not None and self._path is not None and self.is_writable:
-            self._back = BringingBack(self._path, workspace, tasks, loading)
+            self._back = BringingBack(
+                self._path, workspace, tasks, loading, output=output, saved=self._saved
+            )
+            self._back.on_idle = self._came_back
+        if output is not None and self.is_writable:
+            self._maps = MapKeeper(workspace, tasks, output)
         for notice in self.notices:
             workspace.notify(notice.level, notice.text, notice.hint)
         if self._dirty:
             self._save_soon()
+
+    def _came_back(self) -> None:
+        self.on_back()
 
     # What an earlier run left
 
@@ -190,38 +220,34 @@ class Store:
             if self._lock is not None:
                 self._lock.release()
 
-    def _on_segmentation(self, event: SegmentationChanged) -> None:
-        if self._back is not None and self._back.is_putting:
+    def _on_change(self, event: Event) -> None:
+        """Note what is to be saved; what comes back from the store is there already."""
+        workspace, dirty = self._workspace, self._dirty
+        is_putting = self._back is not None and self._back.is_putting
+        if workspace is None:
             return
-        touched = None if event.box is None else range(event.box.start[0], event.box.stop[0])
-        self._dirty.mark_slices(event.uid, touched)
+        match event:
+            case ReportChanged():
+                dirty.reports.add(event.uid)
+            case HistoryChanged() if workspace.history.study_uid:
+                dirty.steps.add(workspace.history.study_uid)
+            case SegmentationChanged() if not is_putting:
+                touched = (
+                    None if event.box is None else range(event.box.start[0], event.box.stop[0])
+                )
+                dirty.mark_slices(event.uid, touched)
+                dirty.originals.add(event.uid)
+            case FindingChanged() if not is_putting:
+                dirty.findings[event.uid] = None
+            case TrackChanged() if not is_putting:
+                dirty.tracks.add(event.uid)
+            case JobChanged() if not is_putting and workspace.jobs[event.uid].state.is_over:
+                dirty.jobs.add(event.uid)
+                if self._maps is not None and event.uid not in self._saved.results:
+                    self._maps.keep(event.uid)
+            case _:
+                return
         self._save_soon()
-
-    def _on_finding(self, event: FindingChanged) -> None:
-        if self._back is not None and self._back.is_putting:
-            return
-        self._dirty.findings[event.uid] = None
-        self._save_soon()
-
-    def _on_track(self, event: TrackChanged) -> None:
-        if self._back is not None and self._back.is_putting:
-            return
-        self._dirty.tracks.add(event.uid)
-        self._save_soon()
-
-    def _on_report(self, event: ReportChanged) -> None:
-        self._dirty.reports.add(event.uid)
-        self._save_soon()
-
-    def _on_history(self, _event: HistoryChanged) -> None:
-        if self._workspace is not None and self._workspace.history.study_uid:
-            self._dirty.steps.add(self._workspace.history.study_uid)
-            self._save_soon()
-
-    def _on_job(self, event: JobChanged) -> None:
-        if self._workspace is not None and self._workspace.jobs[event.uid].state.is_over:
-            self._dirty.jobs.add(event.uid)
-            self._save_soon()
 
     def _on_closing(self, study_uid: str) -> None:
         """While the study's work is still there: gather it, and note that it is closed."""
@@ -245,7 +271,7 @@ class Store:
             return
         batch = Batch(audit=self._dirty.audit)
         if self._workspace is not None:
-            batch = gather(self._dirty, self._workspace, self._saved)
+            batch = gather(self._dirty, self._workspace, self._saved, self._output)
         if closed:
             batch.closed.append((closed,))
             self._saved.steps.pop(closed, None)
@@ -288,42 +314,6 @@ class Store:
         self._batches.appendleft(self._writing)
         self._writing = None
         self._tasks.after(_RETRY_S, self._write_next)
-
-    # The file
-
-    def _open(self, path: Path, lock: ProfileLock) -> sqlite3.Connection | None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if lock.acquire():
-                return self._open_locked(path)
-            why = f"medview is already running with this profile (process {lock.owner()})"
-            hint = "Use the other window, or close it first."
-        except (NewerStoreError, OSError, sqlite3.OperationalError) as error:
-            lock.release()
-            if isinstance(error, NewerStoreError):
-                why, hint = error.user_text, error.hint
-            else:
-                why = f"{path} cannot be opened ({error})"
-                hint = "Check the disk and the rights of the profile folder."
-        self._tell(Level.WARNING, f"{why}; work done here is not saved", hint)
-        return None
-
-    def _open_locked(self, path: Path) -> sqlite3.Connection:
-        try:
-            return open_store(path)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            kept = set_aside(path)
-            self._tell(
-                Level.ERROR,
-                f"The file of saved work is damaged ({error}) and was kept as {kept.name};"
-                " a new one was begun",
-            )
-            return open_store(path)
-
-    def _tell(self, level: Level, text: str, hint: str = "") -> None:
-        self.notices.append(Notice(level, text, hint))
 
     def _save_error(self, error: sqlite3.Error) -> StoreError:
         return StoreError(

@@ -10,10 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from medview.core.errors import StoreError
+from medview.core.events import Level, Notice
 from medview.core.findings import utc_now
+from medview.services.lock import ProfileLock
 
 #: Version of the tables: major << 16 | minor. A newer minor only adds, a newer major changes.
-MAJOR, MINOR = 1, 1
+MAJOR, MINOR = 1, 2
 VERSION = MAJOR << 16 | MINOR
 
 _TRACKS = """
@@ -21,8 +23,18 @@ CREATE TABLE track (uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL, content TEXT 
 CREATE INDEX track_of_study ON track (study_uid);
 """
 
+_RESULTS = """
+CREATE TABLE result (uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL, content TEXT NOT NULL);
+CREATE INDEX result_of_study ON result (study_uid);
+CREATE TABLE original (uid TEXT PRIMARY KEY, study_uid TEXT NOT NULL, content TEXT NOT NULL);
+CREATE TABLE patch (
+    segmentation_uid TEXT NOT NULL, place INTEGER NOT NULL, box TEXT NOT NULL, dtype TEXT NOT NULL,
+    labels BLOB NOT NULL, PRIMARY KEY (segmentation_uid, place)
+) WITHOUT ROWID;
+"""
+
 #: Everything a store of this version holds. Pixels of originals are not among it.
-SCHEMA = f"""{_TRACKS}
+SCHEMA = f"""{_TRACKS}{_RESULTS}
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE study (
     uid TEXT PRIMARY KEY, title TEXT NOT NULL, sources TEXT NOT NULL,
@@ -63,7 +75,10 @@ CREATE INDEX report_of_study ON report (study_uid);
 
 #: Upgrades to run, in order, on a store whose version is below the key.
 UPGRADES: Mapping[int, Callable[[sqlite3.Connection], None]] = MappingProxyType(
-    {1 << 16 | 1: lambda connection: _run(connection, _TRACKS)}
+    {
+        1 << 16 | 1: lambda connection: _run(connection, _TRACKS),
+        1 << 16 | 2: lambda connection: _run(connection, _RESULTS),
+    }
 )
 
 
@@ -145,6 +160,42 @@ def fetch(
     """All rows of a query."""
     with closing(connection.execute(query, tuple(arguments))) as cursor:
         return cursor.fetchall()
+
+
+def open_for_one(path: Path, lock: ProfileLock) -> tuple[sqlite3.Connection | None, list[Notice]]:
+    """A store opened by whoever holds its lock, and what the reader has to know about the file.
+
+    No connection where it is open elsewhere, newer, or cannot be opened: then nothing is saved.
+    A damaged file is kept aside and a new one begun.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if lock.acquire():
+            return _open_locked(path)
+        why = f"medview is already running with this profile (process {lock.owner()})"
+        hint = "Use the other window, or close it first."
+    except (NewerStoreError, OSError, sqlite3.OperationalError) as error:
+        lock.release()
+        if isinstance(error, NewerStoreError):
+            why, hint = error.user_text, error.hint
+        else:
+            why = f"{path} cannot be opened ({error})"
+            hint = "Check the disk and the rights of the profile folder."
+    return None, [Notice(Level.WARNING, f"{why}; work done here is not saved", hint)]
+
+
+def _open_locked(path: Path) -> tuple[sqlite3.Connection, list[Notice]]:
+    try:
+        return open_store(path), []
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        kept = set_aside(path)
+        text = (
+            f"The file of saved work is damaged ({error}) and was kept as {kept.name};"
+            " a new one was begun"
+        )
+        return open_store(path), [Notice(Level.ERROR, text)]
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medview.core.errors import CommandError
 from medview.core.events import StudyClosed, ViewChanged
@@ -37,7 +37,6 @@ class Thresholds:
         self._workspace = workspace
         self._outcomes = outcomes
         self._audit = audit
-        self._chosen: dict[str, float] = {}
         self._preview: dict[str, float] = {}
         workspace.events.study_closed.connect(self._forget)
 
@@ -54,7 +53,9 @@ class Thresholds:
         there = [_probability(f) for f in pool if self._stands(f, undecided=True)]
         gone = [_probability(f) for f in pool if f.uid not in self._workspace.findings]
         own = self._result(job_uid)
-        for line in (self._chosen.get(job_uid), None if own is None else own.threshold):
+        job = self._workspace.jobs.get(job_uid)
+        chosen = None if job is None else job.line
+        for line in (chosen, None if own is None else own.threshold):
             if line is not None and all(p >= line for p in there) and all(p < line for p in gone):
                 return line
         return min(there, default=1.0)
@@ -86,10 +87,9 @@ class Thresholds:
         if result is None or not self.movable(job_uid):
             raise CommandError("That run has no findings with probabilities", "Run it again.")
         self._preview.pop(job_uid, None)
-        self._chosen[job_uid] = line
+        job = self._workspace.jobs[job_uid]
         steps = [step for finding in self._pool(job_uid) if (step := self._step(finding, line))]
         if steps:
-            job = self._workspace.jobs[job_uid]
             title = f"Threshold {line:.2f}"
             self._workspace.apply(ChangeFindings(job.study_uid, tuple(steps), title))
             come = sum(step.before is None for step in steps)
@@ -101,6 +101,7 @@ class Thresholds:
                 model=f"{job.model_id} {job.version}",
                 note=f"{line:.2f}: {come} proposed, {len(steps) - come} withdrawn",
             )
+        self._workspace.put_job(replace(job, line=line))
         self._workspace.emit(ViewChanged())
         return self.count(job_uid, line)
 
@@ -133,10 +134,7 @@ class Thresholds:
         return tuple(finding for finding in both if _can_move(finding))
 
     def _result(self, job_uid: str) -> InferenceResult | None:
-        try:
-            return self._outcomes.result(job_uid)
-        except KeyError:
-            return None
+        return self._outcomes.find(job_uid)
 
     def _stands(self, finding: Finding, *, undecided: bool) -> bool:
         there = finding.uid in self._workspace.findings
@@ -147,9 +145,8 @@ class Thresholds:
         return now is not None and now.review.state is not ReviewState.PROPOSED
 
     def _forget(self, _event: StudyClosed) -> None:
-        for kept in (self._chosen, self._preview):
-            for uid in kept.keys() - self._workspace.jobs.keys():
-                del kept[uid]
+        for uid in self._preview.keys() - self._workspace.jobs.keys():
+            del self._preview[uid]
 
 
 def _can_move(finding: Finding) -> bool:

@@ -43,6 +43,7 @@ class MainWindow(QMainWindow):
         self.bridge = Bridge(services, self)
         self._docks: dict[str, QDockWidget] = {}
         self._patient: Patient | None = None
+        self._proposed: set[str] = set()
         self._known_patients: set[tuple[str, str, str, str]] = set()
         self._was_shown = False
         self.setWindowTitle("medview")
@@ -149,8 +150,10 @@ class MainWindow(QMainWindow):
         for changed in changes.of(JobChanged):
             job = self.services.workspace.jobs.get(changed.uid)
             proposes = job is not None and "tracks" not in job.parameters
-            if proposes and job is not None and job.state is JobState.DONE:
+            done = job is not None and job.state is JobState.DONE
+            if proposes and done and changed.uid not in self._proposed:
                 # What was just proposed waits for a decision: bring it to the front.
+                self._proposed.add(changed.uid)
                 self._docks["findings"].raise_()
         for event in changes.of(SettingChanged):
             application = QApplication.instance()

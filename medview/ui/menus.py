@@ -81,8 +81,8 @@ MENUS: tuple[tuple[str, Entries], ...] = (
         "AI",
         (
             "ai.run", "ai.cancel", "", "ai.uncertainty", "ai.saliency", "", "ai.read_first",
-            "ai.reveal", "", "ai.compare", "ai.origin", "", "ai.card", "ai.add_model", "ai.trust",
-            "ai.remove_model", "", "train.watch",
+            "ai.reveal", "", "ai.compare", "ai.compare_original", "ai.origin", "", "ai.card",
+            "ai.rules", "ai.add_model", "ai.trust", "ai.remove_model", "", "train.watch",
         ),
     ),
     (

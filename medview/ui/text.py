@@ -14,6 +14,7 @@ from medview.core.findings import Finding, Laterality, Measurement
 from medview.core.study import Patient, Series
 from medview.core.volume import Volume
 from medview.reporting.fields import value_text
+from medview.services.corrections import Correction
 from medview.ui import theme
 
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
@@ -111,6 +112,16 @@ def confidence(finding: Finding) -> str:
         return ""
     percent = f"{100 * finding.probability:.0f} %"
     return f"{percent} confidence" if finding.calibrated else f"{percent} (uncalibrated score)"
+
+
+def correction_words(correction: Correction | None) -> str:
+    """What the reader changed of a model's proposal, in figures; "" for nothing."""
+    if correction is None:
+        return ""
+    words = f"changed by the reader: Dice {correction.dice:.2f}"
+    if correction.change is None:
+        return f"{words}, not there before"
+    return f"{words}, volume {100 * correction.change:+.1f} %".replace("-", "\N{MINUS SIGN}")
 
 
 def duration(seconds: float) -> str:

@@ -18,6 +18,7 @@ from medview.core.views import Plane
 from medview.core.volume import Volume
 from medview.services.bundle import Services
 from medview.services.commands import Command, Registry
+from medview.services.comparison import keys_of
 from medview.ui.dialogs.about import AboutDialog
 from medview.ui.dialogs.compare import CompareDialog
 from medview.ui.dialogs.help import HelpDialog, KeysDialog
@@ -27,6 +28,7 @@ from medview.ui.dialogs.outline import OutlineDialog
 from medview.ui.dialogs.palette import PaletteDialog
 from medview.ui.dialogs.preferences import PreferencesDialog
 from medview.ui.dialogs.problems import NoticesDialog, ProblemsDialog
+from medview.ui.dialogs.rules import RulesDialog
 from medview.ui.dialogs.training import TrainingDialog
 from medview.ui.slice_view import SliceView
 from medview.ui.text import shown
@@ -52,6 +54,7 @@ def register(registry: Registry, services: Services, window: MainWindow) -> None
         *_panels(window),
         *_pictures(services, window),
         *_findings(services, window),
+        *_comparing(services, window),
     ):
         registry.add(command)
 
@@ -105,6 +108,7 @@ def _dialogs(services: Services, window: MainWindow) -> tuple[Command, ...]:
     notices = open_dialog(lambda: NoticesDialog(workspace.notices, window))
     preferences = open_dialog(lambda: PreferencesDialog(services, window))
     manual = open_dialog(lambda: HelpDialog(services.commands, resources, window))
+    rules = open_dialog(lambda: RulesDialog(services, window))
     keys = open_dialog(lambda: KeysDialog(services.commands, window))
     training = open_dialog(lambda: TrainingDialog(services, window.bridge, window))
     rows: tuple[tuple[str, str, Callable[..., Any], str, str, str], ...] = (
@@ -123,6 +127,8 @@ def _dialogs(services: Services, window: MainWindow) -> tuple[Command, ...]:
          "it fits the image on show."),
         ("train.watch", "Train a model", training, "", "AI",
          "Start, watch, stop and resume a training, with its curves while it runs."),
+        ("ai.rules", "Rules on arrival", rules, "", "AI",
+         "Which models start by themselves on which images as they are opened."),
         ("help.manual", "Manual", manual, "F1", "Help", "How to do the work, page by page."),
         ("help.keys", "Keys and commands", keys, "Shift+F1", "Help",
          "Every command with its key and what it does."),
@@ -241,16 +247,7 @@ def _findings(services: Services, window: MainWindow) -> tuple[Command, ...]:
             raise CommandError("No finding is chosen", "Choose one in the list of findings.")
         OriginDialog(services, services.workspace.findings[chosen], window).open()
 
-    def compare(first: str = "", second: str = "") -> None:
-        CompareDialog(services, window.bridge, window, (first, second)).show()
-
     return (
-        Command(
-            "ai.compare", "Compare readings", compare,
-            enabled=lambda: services.viewing.volume is not None, shortcut="Ctrl+D", menu="AI",
-            help="Two models, two runs, or a model and a reader on the image on show: side by "
-            "side, where they differ, and by how much.",
-        ),
         Command(
             "ai.origin", "Where a finding comes from", origin, enabled=has_findings,
             shortcut="Ctrl+I", menu="AI",
@@ -269,6 +266,42 @@ def _findings(services: Services, window: MainWindow) -> tuple[Command, ...]:
             "finding.previous", "Previous finding", lambda: window.findings.step(-1),
             enabled=has_findings, shortcut="Shift+N", menu="Report",
             help="Go back to the finding before.",
+        ),
+    )  # fmt: skip
+
+
+def _comparing(services: Services, window: MainWindow) -> tuple[Command, ...]:
+    def compare(first: str = "", second: str = "") -> None:
+        CompareDialog(services, window.bridge, window, (first, second)).show()
+
+    def corrected() -> Finding | None:
+        finding = services.workspace.findings.get(window.findings.selected_uid)
+        ref = None if finding is None else finding.segment_ref
+        was = None if ref is None else services.output.originals.changed(ref.segmentation_uid)
+        return None if was is None else finding
+
+    def compare_original() -> None:
+        finding = corrected()
+        if finding is None or finding.segment_ref is None:
+            raise CommandError(
+                "The chosen finding is as the model proposed it, or its original is not kept",
+                "Choose one that you changed in the list of findings.",
+            )
+        _look_at(services, finding.segment_ref)
+        compare(*keys_of(finding.provenance))
+
+    return (
+        Command(
+            "ai.compare_original", "Compare with the original", compare_original,
+            enabled=lambda: corrected() is not None, shortcut="Ctrl+Alt+D", menu="AI",
+            help="What the model proposed beside what you made of it, for the chosen finding: "
+            "where they differ, Dice, and the change of volume.",
+        ),
+        Command(
+            "ai.compare", "Compare readings", compare,
+            enabled=lambda: services.viewing.volume is not None, shortcut="Ctrl+D", menu="AI",
+            help="Two models, two runs, or a model and a reader on the image on show: side by "
+            "side, where they differ, and by how much.",
         ),
     )  # fmt: skip
 

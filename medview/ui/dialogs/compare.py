@@ -30,7 +30,10 @@ _DIFFERENCE = {
     BOTH: SegmentDisplay(opacity=0.12),
     DIFFERENT: SegmentDisplay(opacity=0.65),
 }
-_LEGEND = "Orange: only the first.  Blue: only the second.  Green: both.  Pink: both, other names."
+_LEGEND = (
+    "Orange: only the first.  Blue: only the second.  Green: both.  Pink: both, other names.  "
+    "What was rejected does not count."
+)
 
 
 class CompareDialog(Dialog):
@@ -93,7 +96,9 @@ class CompareDialog(Dialog):
         self._volume_uid = volume.uid if volume is not None else ""
         services = self._services
         self._readings = (
-            () if volume is None else readings(services.workspace, services.first_read, volume)
+            ()
+            if volume is None
+            else readings(services.workspace, services.first_read, volume, services.output)
         )
         keys = [reading.key for reading in self._readings]
         for place, (choice, wanted) in enumerate(zip(self.choices, chosen, strict=True)):
@@ -113,7 +118,8 @@ class CompareDialog(Dialog):
         self.comparison = None
         self._asked += 1
         for pane, reading in zip(self.panes, pair, strict=False):
-            pane.show_labels(reading.segmentations, reading.findings)
+            # What was proposed at first is put together beside the window's thread.
+            pane.show_labels(() if reading.originals else reading.segmentations, reading.findings)
         self.panes[2].show_labels(())
         if volume is None or len(pair) < 2 or pair[0] is pair[1]:
             self.table.setRowCount(0)
@@ -133,6 +139,8 @@ class CompareDialog(Dialog):
 
     def _show(self, comparison: Comparison) -> None:
         self.comparison = comparison
+        for pane, reading in zip(self.panes, (comparison.first, comparison.second), strict=False):
+            pane.show_labels(reading.segmentations, reading.findings)
         if comparison.map is not None:
             self.panes[2].show_labels((comparison.map,), shown=_DIFFERENCE)
         found = comparison.detections
@@ -157,6 +165,16 @@ class CompareDialog(Dialog):
                 self.table.setItem(place, column, item)
 
 
+def _apart(first_ml: float, second_ml: float) -> str:
+    """How much larger or smaller the second volume is, with a sign, and in percent."""
+    if first_ml == second_ml:
+        return "none"
+    sign = "+" if second_ml > first_ml else "\N{MINUS SIGN}"
+    words = f"{sign}{millilitres(abs(second_ml - first_ml))}"
+    share = f" ({sign}{100 * abs(second_ml / first_ml - 1):.1f} %)" if first_ml else ""
+    return words + share
+
+
 def _structure_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for one in comparison.structures:
@@ -164,9 +182,7 @@ def _structure_rows(comparison: Comparison) -> list[tuple[str, ...]]:
         second = "none" if one.second_ml is None else millilitres(one.second_ml)
         apart = ""
         if one.first_ml is not None and one.second_ml is not None:
-            apart = f"{one.second_ml - one.first_ml:+.2f} mL"
-            if one.first_ml:
-                apart += f" ({100 * (one.second_ml / one.first_ml - 1):+.0f} %)"
+            apart = _apart(one.first_ml, one.second_ml)
         agreement = "only in one" if one.dice is None else f"Dice {one.dice:.3f}"
         rows.append((shown(one.label), first, second, apart, agreement))
     return rows

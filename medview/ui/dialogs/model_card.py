@@ -73,6 +73,8 @@ class ModelsDialog(Dialog):
         self.list = QListWidget(self)
         self.list.setAccessibleName("Models")
         self.list.setFixedWidth(250)
+        self.list.setWordWrap(True)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         for card, standing in self._choices:
             item = QListWidgetItem(shown(card.title or card.id), self.list)
             item.setToolTip(tip("\n".join(reason.text for reason in standing.reasons)))
@@ -151,6 +153,11 @@ def _add_purpose(sheet: Sheet, card: ModelCard) -> None:
     sheet.add_text("Voxel spacing", _spacing(scope) or "any")
 
 
+def _split(name: str) -> str:
+    """Which part of the data, where it is not all of it."""
+    return "" if name in ("", "all") else f" of the {_SPLITS.get(name, name)} split"
+
+
 def _add_performance(sheet: Sheet, card: ModelCard) -> None:
     sheet.add_heading("How good it was where it was measured")
     metrics = card.metrics
@@ -159,7 +166,7 @@ def _add_performance(sheet: Sheet, card: ModelCard) -> None:
     else:
         sheet.add_text(
             "Measured on",
-            f"{metrics.count} cases of the {_SPLITS.get(metrics.split, metrics.split)} split",
+            f"{metrics.count} case{'' if metrics.count == 1 else 's'}{_split(metrics.split)}",
         )
         sheet.add_widget(_table(metrics))
     threshold = "" if card.threshold is None else f"{card.threshold:g}"

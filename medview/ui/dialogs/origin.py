@@ -8,14 +8,14 @@ from medview.core.findings import Finding, ModelAuthor
 from medview.core.jobs import InferenceResult
 from medview.services.bundle import Services
 from medview.ui.dialogs.frame import Dialog, Sheet
-from medview.ui.text import confidence, label, measurement, shown
+from medview.ui.text import confidence, correction_words, label, measurement, shown
 
 
 class OriginDialog(Dialog):
     """The provenance of one finding, to be read and copied."""
 
     def __init__(self, services: Services, finding: Finding, parent: QWidget | None = None) -> None:
-        super().__init__(f"Where this comes from: {shown(finding.label)}", parent, size=(620, 620))
+        super().__init__(f"Where this comes from: {shown(finding.label)}", parent, size=(780, 680))
         if finding.provenance.cautions:
             words = " ".join(map(shown, finding.provenance.cautions))
             self.body.addWidget(
@@ -23,11 +23,10 @@ class OriginDialog(Dialog):
             )
         sheet = Sheet(self)
         self.sheet = sheet
-        _add_finding(sheet, finding)
+        _add_finding(sheet, services, finding)
         _add_author(sheet, services, finding)
-        try:
-            result = services.jobs.outcomes.result(finding.provenance.job_uid)
-        except KeyError:
+        result = services.jobs.outcomes.find(finding.provenance.job_uid)
+        if result is None:
             sheet.add_heading("The run")
             sheet.add_text("Run", "of an earlier session: its details are not kept", "muted")
         else:
@@ -35,7 +34,7 @@ class OriginDialog(Dialog):
         self.body.addWidget(sheet, 1)
 
 
-def _add_finding(sheet: Sheet, finding: Finding) -> None:
+def _add_finding(sheet: Sheet, services: Services, finding: Finding) -> None:
     sheet.add_heading("The finding")
     sheet.add_text("Code", f"{finding.code.meaning} ({finding.code.scheme} {finding.code.value})")
     sheet.add_text("Confidence", confidence(finding) or "none given")
@@ -44,10 +43,17 @@ def _add_finding(sheet: Sheet, finding: Finding) -> None:
     for measured in finding.measurements:
         name = measured.name or measured.kind.meaning
         sheet.add_text(name, f"{measurement(measured)}  ({measured.method})")
+    if words := correction_words(services.corrections.of(finding)):
+        sheet.add_text("Correction", words)
     review = finding.review
     decided = f"{review.state.value} by {review.by}" if review.by else review.state.value
     when = f", {review.at:%Y-%m-%d %H:%M} UTC" if review.at is not None else ""
     sheet.add_text("Decision", shown(decided) + when)
+
+
+def _wish(value: object) -> str:
+    """A parameter in words: lists without their brackets."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _add_author(sheet: Sheet, services: Services, finding: Finding) -> None:
@@ -68,6 +74,11 @@ def _add_author(sheet: Sheet, services: Services, finding: Finding) -> None:
 def _add_run(sheet: Sheet, services: Services, result: InferenceResult) -> None:
     sheet.add_heading("The run")
     job = services.workspace.jobs.get(result.job_uid)
+    if job is not None and job.stale:
+        sheet.add_text("Stale", job.stale, "caution")
+    sheet.add_text(
+        "Started", f"by itself: {shown(job.rule)}" if job and job.rule else "by a reader"
+    )
     sheet.add_text("Device", result.device)
     sheet.add_text("Took", f"{result.seconds:.1f} s")
     sheet.add_text("Otherwise than asked", "\n".join(result.fallbacks) or "nothing")
@@ -77,7 +88,7 @@ def _add_run(sheet: Sheet, services: Services, result: InferenceResult) -> None:
         line = services.thresholds.line(result.job_uid)
         moved = "" if line == result.threshold else f", moved to {line:.2f} by the reader"
         sheet.add_text("Threshold", f"{result.threshold:.2f}{moved}")
-    wishes = ", ".join(f"{name}: {value}" for name, value in result.parameters.items())
+    wishes = "; ".join(f"{name}: {_wish(value)}" for name, value in result.parameters.items())
     sheet.add_text("Parameters", wishes or "none")
     for one in result.inputs:
         sheet.add_text("Input", f"{one.uid}\nSHA-256 {one.sha256}")

@@ -141,7 +141,10 @@ class AiPanel(QWidget):
         newest: dict[str, InferenceJob] = {}
         shown_uid = self._fitted_uid
         for job in self._services.workspace.jobs.values():
-            if job.inputs and job.inputs[0].uid == shown_uid:
+            known = newest.get(job.model_id)
+            # One that was kept may come back after a new one was asked for.
+            later = known is None or job.queued_at >= known.queued_at
+            if job.inputs and job.inputs[0].uid == shown_uid and later:
                 newest[job.model_id] = job
         for model_id, widget in self._cards.items():
             widget.show_job(newest.get(model_id))
@@ -208,9 +211,10 @@ class ModelWidget(QFrame):
         """Show how the newest run on this image goes or went."""
         self._job = job
         going = job is not None and not job.state.is_over
-        self.bar.setVisible(going)
+        # What only waits does not move.
+        self.bar.setVisible(going and job is not None and not job.state.is_waiting)
         self.cancel.setVisible(going)
-        self.first.setVisible(job is not None and self._before(job) > 0)
+        self.first.setVisible(job is not None and self._waiting_before(job) > 0)
         self.run.setVisible(not going)
         self._state.setVisible(job is not None)
         if job is not None:
@@ -248,6 +252,8 @@ class ModelWidget(QFrame):
             words = f"{words}, {before} before it"
         elif job.seconds_left is not None and job.state is not JobState.LOADING:
             words = f"{words}, about {duration(max(1, job.seconds_left))} left"
+        if job.rule:
+            words = f"{words}\nStarted by itself: {job.rule}"
         self._state.setText(shown(words))
         bad = job.state in (JobState.FAILED, JobState.DIED)
         theme.set_role(self._state, "bad" if bad else "muted")
@@ -260,10 +266,16 @@ class ModelWidget(QFrame):
         self.cancel.setEnabled(not cancelling)
         self.cancel.setText("Cancelling …" if cancelling else "Cancel")
 
-    def _before(self, job: InferenceJob) -> int:
-        """How many jobs run before a waiting one."""
+    def _waiting_before(self, job: InferenceJob) -> int:
+        """How many jobs wait that run before a waiting one."""
         waiting = list(self._services.jobs.queue)
         return waiting.index(job.uid) if job.uid in waiting else 0
+
+    def _before(self, job: InferenceJob) -> int:
+        """How many jobs have to end before a waiting one runs, the running one with them."""
+        jobs = self._services.workspace.jobs.values()
+        running = sum(not one.state.is_over and not one.state.is_waiting for one in jobs)
+        return self._waiting_before(job) + running if job.state.is_waiting else 0
 
     def _result_words(self, job: InferenceJob) -> str:
         result = self._services.jobs.outcomes.result(job.uid)

@@ -38,7 +38,16 @@ from medview.services.limits import Limit, nearest_limit
 from medview.services.staleness import stale_reason
 from medview.ui import theme
 from medview.ui.bridge import Bridge, Changes
-from medview.ui.text import confidence, elided, label, measurement, shown, side, tip
+from medview.ui.text import (
+    confidence,
+    correction_words,
+    elided,
+    label,
+    measurement,
+    shown,
+    side,
+    tip,
+)
 
 _EMPTY = "No findings yet. Run a model in the AI panel, or paint a segment."
 _EMPTY_HIDDEN = "Read first: what models propose in this study is shown after your first read."
@@ -61,6 +70,7 @@ class _Row:
     color_rgb: tuple[int, int, int] | None
     limit: Limit | None = None
     is_stale: bool = False
+    correction: str = ""
 
 
 class FindingsPanel(QWidget):
@@ -242,9 +252,10 @@ class FindingsPanel(QWidget):
             if item is not None:
                 item.setData(_ROLE, row)
                 limit = "" if row.limit is None else row.limit.text
-                words = f"{row.title}, {row.value}, {row.details}, {row.state.value}, {limit}"
+                more = [part for part in (row.correction, shown(limit)) if part]
+                words = ", ".join([row.title, row.value, row.details, row.state.value, *more])
                 item.setData(Qt.ItemDataRole.AccessibleTextRole, words)
-                item.setToolTip(tip(f"{row.title}\n{row.details}\n{shown(limit)}".strip()))
+                item.setToolTip(tip("\n".join([row.title, row.details, *more])))
         uids = [row.uid for row in rows]
         if chosen in uids:
             self._list.setCurrentRow(uids.index(chosen))
@@ -273,6 +284,7 @@ class FindingsPanel(QWidget):
             self._color(finding),
             Limit(stale, is_crossed=True) if stale else nearest_limit(finding, self._card(author)),
             bool(stale),
+            correction_words(self._services.corrections.of(finding)),
         )
 
     def _card(self, author: Author) -> ModelCard | None:
@@ -303,9 +315,11 @@ class _Delegate(QStyledItemDelegate):
     """Draws a finding on two lines: name and value, details and state."""
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
-        """Two lines and some air; a third where there is a limit to be read."""
+        """Two lines and some air; one more for a correction, and for a limit to be read."""
         row = index.data(_ROLE)
-        lines = 3 if isinstance(row, _Row) and row.limit is not None else 2
+        lines = 2
+        if isinstance(row, _Row):
+            lines += (row.limit is not None) + bool(row.correction)
         return QSize(120, lines * option.fontMetrics.height() + 16)
 
     def paint(
@@ -349,10 +363,15 @@ def _paint(painter: QPainter, option: QStyleOptionViewItem, row: _Row) -> None:
     painter.setPen(QColor(scheme.muted))
     room = second.width() - pill_width - 8
     painter.drawText(second, _LEFT, elided(row.details, font, room))
+    below = second
+    if row.correction:
+        below = below.translated(0, line + 1)
+        painter.setPen(QColor(scheme.bright))
+        painter.drawText(below, _LEFT, elided(row.correction, font, below.width()))
     if row.limit is not None:
-        third = second.translated(0, line + 1)
+        below = below.translated(0, line + 1)
         painter.setPen(QColor(scheme.caution if row.limit.is_crossed else scheme.faint))
-        painter.drawText(third, _LEFT, elided(shown(row.limit.text), font, third.width()))
+        painter.drawText(below, _LEFT, elided(shown(row.limit.text), font, below.width()))
 
 
 def _paint_title(painter: QPainter, option: QStyleOptionViewItem, first: QRect, row: _Row) -> None:

@@ -91,8 +91,11 @@ class StatusLine(QStatusBar):
         where = (
             " and ".join(shown(device) for device in devices) if devices else "starts when needed"
         )
-        busy = f"AI: {len(open_jobs)} running" if open_jobs else f"AI: {where}"
-        self._ai.setText(busy)
+        waiting = sum(job.state.is_waiting for job in open_jobs)
+        running = len(open_jobs) - waiting
+        parts = [f"{running} running"] if running else []
+        parts += [f"{waiting} waiting"] if waiting else []
+        self._ai.setText(f"AI: {', '.join(parts) or where}")
         self._ai.setToolTip(f"Models run in a process of their own ({where}).")
 
     def _show_memory(self) -> None:

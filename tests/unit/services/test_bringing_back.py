@@ -13,12 +13,20 @@ import numpy as np
 import pytest
 
 from medview.core.geometry import Box
+from medview.core.jobs import InferenceResult, InputHash, JobState
+from medview.core.maps import MapKind, ScalarMap
 from medview.core.report import KeyImage
 from medview.core.volume import Volume
+from medview.services.kept_results import ModelOutput
 from medview.services.loading import Loading
+from medview.services.map_files import MapFiles
+from medview.services.originals import Originals
+from medview.services.outcomes import Outcomes
 from medview.services.review import ReviewDesk
+from medview.services.staleness import stale_reason
 from medview.services.store import Store
 from medview.services.tasks import Tasks
+from medview.services.thresholds import Thresholds
 from medview.services.workspace import Workspace
 from tests.helpers import desk
 from tests.helpers.desk import SERIES, STUDY, VOLUME_UID
@@ -27,9 +35,12 @@ from tests.helpers.desk import SERIES, STUDY, VOLUME_UID
 class Shelf(Loading):
     """Loading whose files are made up: one volume of the desk's grid, or none."""
 
-    def __init__(self, work: Workspace, tasks: Tasks, *, shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, work: Workspace, tasks: Tasks, *, shape: tuple[int, int, int], value: int = 0
+    ) -> None:
         super().__init__(work, tasks)
         self._shape = shape
+        self._value = value
         self.opened: list[Path] = []
 
     def open_paths(self, paths: Sequence[Path], _password: str = "", **_rest: Any) -> None:  # type: ignore[override]
@@ -40,7 +51,7 @@ class Shelf(Loading):
         assert series_uid == SERIES
         grid = desk.geometry(self._shape)
         if not self._workspace.volumes:
-            volume = Volume(VOLUME_UID, SERIES, grid, np.zeros(self._shape, np.int16))
+            volume = Volume(VOLUME_UID, SERIES, grid, np.full(self._shape, self._value, np.int16))
             self._workspace.add_volume(volume)
         self._tasks.post(lambda: on_done(self._workspace.volumes_of(series_uid)))
 
@@ -253,4 +264,184 @@ def test_a_study_closed_while_its_work_is_read_stays_closed(tmp_path: Path, task
     work.close_study(STUDY)
     settle(tasks, store)
     assert not work.findings
+    store.close()
+
+
+# What models gave beside the work
+
+
+def output_of(work: Workspace, tmp_path: Path) -> ModelOutput:
+    return ModelOutput(Outcomes(), Originals(work), MapFiles(tmp_path / "maps", 1 << 20))
+
+
+def run_of(work: Workspace, review: ReviewDesk, output: ModelOutput) -> InferenceResult:
+    """A run that ended well: two structures, three boxes of which one stands, a map."""
+    result = desk.result(work)
+    boxes = [
+        replace(desk.finding(None, 1.0, f"Spot {p}"), probability=p, measurements=())
+        for p in (0.7, 0.4, 0.2)
+    ]
+    volume = work.volumes[VOLUME_UID]
+    values = np.linspace(0, 1, volume.voxels.size, dtype=np.float16).reshape(volume.voxels.shape)
+    one = ScalarMap(
+        volume.uid, MapKind.SALIENCY, volume.geometry, values, (-1.0, 1.0), "Spot", boxes[0].uid
+    )
+    result = replace(
+        result,
+        findings=(*result.findings, boxes[0]),
+        candidates=tuple(boxes[1:]),
+        threshold=0.5,
+        maps=(one,),
+        inputs=(InputHash.of(volume),),
+        notes=("A note",),
+        seconds=2.5,
+        author=desk.MODEL,
+    )
+    job = desk.job(work)
+    review.propose(result, job)
+    output.outcomes.put(result)
+    for state in (JobState.LOADING, JobState.RUNNING, JobState.DONE):
+        job = job.step(state)
+    work.put_job(job)
+    return result
+
+
+def begin_with_output(
+    tmp_path: Path, tasks: Tasks
+) -> tuple[Workspace, ReviewDesk, Store, ModelOutput]:
+    work = desk.workspace()
+    store = Store(tmp_path / "store.sqlite", delay_s=0.01)
+    review, _ = desk.desk(work, store)
+    output = output_of(work, tmp_path)
+    store.attach(work, tasks, output=output)
+    return work, review, store, output
+
+
+def again_with_output(
+    path: Path, tmp_path: Path, tasks: Tasks, *, value: int = 0
+) -> tuple[Workspace, Store, ModelOutput]:
+    """The next start; the voxels of the image at hand are all `value`."""
+    work = Workspace()
+    work.reader = "Dr Ada"
+    store = Store(path, delay_s=0.01)
+    desk.desk(work, store)
+    output = output_of(work, tmp_path)
+    shelf = Shelf(work, tasks, shape=(6, 10, 12), value=value)
+    store.attach(work, tasks, shelf, output)
+    work.open_studies([desk.study()])
+    settle(tasks, store)
+    return work, store, output
+
+
+def test_results_come_back_as_they_were(tmp_path: Path, tasks: Tasks) -> None:
+    work, review, store, output = begin_with_output(tmp_path, tasks)
+    result = run_of(work, review, output)
+    thresholds = Thresholds(work, output.outcomes, review._audit)
+    assert thresholds.set("job", 0.3).above == 2
+    settle(tasks, store)
+    path = torn(tmp_path)
+    store.close()
+
+    work, store, output = again_with_output(path, tmp_path, tasks)
+    back = output.outcomes.result("job")
+    (was,), (now,) = result.maps, back.maps
+    np.testing.assert_array_equal(now.values, was.values)
+    assert replace(now, values=was.values, geometry=was.geometry).uid == was.uid
+    assert now.geometry.agrees_with(was.geometry)
+    assert (now.kind, now.value_range, now.finding_uid) == (
+        was.kind,
+        was.value_range,
+        was.finding_uid,
+    )
+    assert replace(back, maps=()) == replace(result, maps=(), segmentations=())
+    thresholds = Thresholds(work, output.outcomes, review._audit)
+    assert thresholds.line("job") == 0.3
+    assert thresholds.count("job", 0.1).above == 3
+    assert work.jobs["job"].state is JobState.DONE
+    assert not any(stale_reason(work, finding) for finding in work.findings.values())
+    assert thresholds.set("job", 0.1).above == 3
+    store.close()
+
+
+def test_originals_come_back_and_go_on(tmp_path: Path, tasks: Tasks) -> None:
+    work, review, store, output = begin_with_output(tmp_path, tasks)
+    run_of(work, review, output)
+    (uid,) = work.segmentations
+    kept = work.segmentations[uid].labels.copy()
+    paint(work, Box((3, 0, 0), (4, 2, 6)), 1)
+    settle(tasks, store)
+    paint(work, Box((1, 0, 0), (2, 5, 6)), 2)
+    settle(tasks, store)
+    path = torn(tmp_path)
+    store.close()
+    work, store, output = again_with_output(path, tmp_path, tasks)
+    paint(work, Box((2, 0, 0), (3, 4, 4)), 1)
+    settle(tasks, store)
+    store.close()
+    work, store, output = again_with_output(path, tmp_path, tasks)
+    original = output.originals.changed(uid)
+    assert original is not None
+    assert len(original.patches) == 3
+    np.testing.assert_array_equal(original.restored(work.segmentations[uid]).labels, kept)
+    store.close()
+
+
+def test_a_run_on_other_voxels_is_stale_and_shows_no_map(tmp_path: Path, tasks: Tasks) -> None:
+    work, review, store, output = begin_with_output(tmp_path, tasks)
+    run_of(work, review, output)
+    settle(tasks, store)
+    path = torn(tmp_path)
+    store.close()
+    work, store, output = again_with_output(path, tmp_path, tasks, value=7)
+    assert all("not the one" in stale_reason(work, one) for one in work.findings.values())
+    assert output.outcomes.result("job").maps == ()
+    store.close()
+    work, store, output = again_with_output(path, tmp_path, tasks)
+    assert output.outcomes.result("job").maps, "the files lie there still"
+    store.close()
+
+
+def test_a_proposal_taken_back_leaves_no_original_behind(tmp_path: Path, tasks: Tasks) -> None:
+    work, review, store, output = begin_with_output(tmp_path, tasks)
+    run_of(work, review, output)
+    paint(work, Box((3, 0, 0), (4, 2, 6)), 1)
+    settle(tasks, store)
+    work.history.undo()
+    work.history.undo()
+    assert not work.segmentations
+    settle(tasks, store)
+    assert store._connection is not None
+    for table in ("original", "patch"):
+        assert not store._connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608
+    work.history.redo()
+    work.history.redo()
+    settle(tasks, store)
+    path = torn(tmp_path)
+    store.close()
+    work, store, output = again_with_output(path, tmp_path, tasks)
+    (uid,) = work.segmentations
+    assert output.originals.changed(uid) is not None
+    store.close()
+
+
+@pytest.mark.parametrize("table", ["result", "job", "original", "patch"])
+def test_damage_beside_the_work_costs_no_work(tmp_path: Path, tasks: Tasks, table: str) -> None:
+    work, review, store, output = begin_with_output(tmp_path, tasks)
+    run_of(work, review, output)
+    paint(work, Box((3, 0, 0), (4, 2, 6)), 1)
+    settle(tasks, store)
+    state = desk.fingerprint(work)
+    assert store._connection is not None
+    column = "labels" if table == "patch" else "content"
+    store._connection.execute(f"UPDATE {table} SET {column} = '{{'")  # noqa: S608
+    path = torn(tmp_path)
+    store.close()
+    work, store, output = again_with_output(path, tmp_path, tasks)
+    assert desk.fingerprint(work) == state
+    assert work.history.can_undo
+    if table in ("result", "job"):
+        assert not work.jobs
+    else:
+        assert output.originals.of(next(iter(work.segmentations))) is None
+    assert "1 parts could not be read" in work.notices[-1].text
     store.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,10 @@ from medview.core.volume import Volume
 from medview.services.comparison import Reading, compare, readings
 from medview.services.edits import AddSegmentation, ChangeFindings, FindingStep
 from medview.services.first_read import FirstRead
+from medview.services.kept_results import ModelOutput
+from medview.services.map_files import MapFiles
+from medview.services.originals import Originals
+from medview.services.outcomes import Outcomes
 from medview.services.settings import Settings
 from medview.services.workspace import Workspace
 from tests.helpers import desk as made
@@ -112,18 +117,19 @@ def test_findings_without_a_place_are_compared_by_name(volume: Volume) -> None:
 
 
 def test_everybody_who_said_something_is_offered_and_nothing_hidden(
-    work: Workspace, volume: Volume
+    work: Workspace, volume: Volume, tmp_path: Path
 ) -> None:
     settings = Settings(None)
+    output = ModelOutput(Outcomes(), Originals(work), MapFiles(tmp_path, 0))
     _, audit = made.desk(work)
     first_read = FirstRead(work, settings, audit)
     for author in (ADA, OTHER):
         work.apply(AddSegmentation(STUDY, _segmentation(work, author, (1,)), "One"))
     work.apply(ChangeFindings(STUDY, (FindingStep(None, _box(1, 0)),), "One"))
-    offered = readings(work, first_read, volume)
+    offered = readings(work, first_read, volume, output)
     assert [one.title.split(",")[0] for one in offered] == ["Dr Ada", "other 2"]
     assert len(offered[1].findings) == 1
     first_read._seen.clear()
     again = FirstRead(work, settings, audit)
     settings._values["ai.read_first"] = True
-    assert [one.title for one in readings(work, again, volume)] == ["Dr Ada"]
+    assert [one.title for one in readings(work, again, volume, output)] == ["Dr Ada"]

@@ -45,3 +45,10 @@ def test_a_store_of_an_earlier_release_opens_with_all_its_work(file: Path, tmp_p
     assert [report.status for report in kept.reports] == [ReportStatus.FINAL, ReportStatus.DRAFT]
     assert kept.reports[0].key_images[0].png == b"\x89PNG"
     assert [step.title for step in kept.steps] == ["Amend report", "Reject: Left structure 2"]
+    since_results = tuple(int(part) for part in file.stem.split(".")) >= (1, 2)
+    assert [job.model_id for job, _ in kept.runs] == (["finder"] if since_results else [])
+    assert [len(result.candidates) for _, result in kept.runs] == [1] * since_results
+    for original in kept.originals.values():
+        counted = original.restored(labels).labels
+        assert [int((counted == number).sum()) for number in (1, 2)] == [48, 48]
+    assert len(kept.originals) == since_results

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medview.core.errors import ModelError
 from medview.core.jobs import Priority
 from medview.core.study import Series
-from medview.services.arrival_rules import read_rules
+from medview.services.arrival_rules import ArrivalRule, RuleBook, read_rules
 from medview.services.durations import Durations, seconds_left
 from medview.services.waiting import Waiting
 
@@ -103,6 +106,8 @@ def test_rules_name_models_by_modality_and_part(tmp_path: Path) -> None:
         ("[[rule]]", "names no model"),
         ('[[rule]]\nmodel = "m"\nage = 3', "age"),
         ('[[rule]]\nmodel = "m"\nmodality = "CT"', "modality"),
+        ('[[rule]]\nmodel = "m"\ndescription = 3', "no text"),
+        ('[[rule]]\nmodel = "m"\non = "yes"', "neither true nor false"),
     ],
 )
 def test_a_wrong_rule_file_says_what_is_wrong(tmp_path: Path, text: str, word: str) -> None:
@@ -110,3 +115,52 @@ def test_a_wrong_rule_file_says_what_is_wrong(tmp_path: Path, text: str, word: s
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ModelError, match=word):
         read_rules(file)
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+WORDS = st.lists(TEXT.map(str.upper), max_size=3).map(tuple)
+
+
+@given(st.lists(st.builds(ArrivalRule, TEXT.filter(bool), WORDS, WORDS, TEXT, st.booleans())))
+def test_rules_are_read_as_they_were_written(rules: list[ArrivalRule]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "arrival.toml"
+        RuleBook(file).save(rules)
+        assert read_rules(file) == tuple(rules)
+
+
+def test_a_description_is_looked_for_in_any_case() -> None:
+    rule = ArrivalRule("m", description="lUng")
+    assert rule.matches(Series("s", "st", "CT", "Thorax LUNG 1.0", ()))
+    assert not rule.matches(Series("s", "st", "CT", "Thorax", ()))
+    assert rule.words == "“lUng” in the description"
+    assert ArrivalRule("m", ("CT", "PT"), ("CHEST",)).words == "CT or PT, CHEST"
+    assert ArrivalRule("m").words == "every image"
+
+
+def test_saving_keeps_what_was_written_by_hand(tmp_path: Path) -> None:
+    file = tmp_path / "arrival.toml"
+    by_hand = '# mine\n[[rule]]\nmodel = "a"\n'
+    file.write_text(by_hand, encoding="utf-8")
+    book = RuleBook(file)
+    book.save([*book.rules, ArrivalRule("b", is_on=False)])
+    assert file.with_name("arrival.toml.bak").read_text(encoding="utf-8") == by_hand
+    assert [rule.model_id for rule in book.in_force] == ["a"]
+
+
+def test_a_broken_file_gives_no_rules_and_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "arrival.toml"
+    file.write_text("[[rule", encoding="utf-8")
+    book = RuleBook(file)
+    assert book.rules == ()
+    assert "cannot be read" in book.error
+    book.save([ArrivalRule("a")])
+    assert not book.error
+    assert RuleBook(file).rules == (ArrivalRule("a"),)
+
+
+def test_a_folder_that_takes_no_file_is_told(tmp_path: Path) -> None:
+    book = RuleBook(tmp_path / "gone" / "arrival.toml")
+    with pytest.raises(ModelError, match="cannot be written"):
+        book.save([ArrivalRule("a")])
+    assert book.rules == ()

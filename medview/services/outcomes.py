@@ -57,6 +57,23 @@ class Outcomes:
         maps = (one for result in self._results.values() for one in result.maps)
         return tuple(one for one in maps if one.volume_uid == volume_uid)
 
+    def maps_beside(self, one: ScalarMap) -> tuple[ScalarMap, ...]:
+        """A map and those its run gave of other places in the same image, each place once.
+
+        A model that looks at several regions says of each how sure it is; maps of single
+        findings stand alone.
+        """
+        found = [one]
+        for result in self._results.values():
+            if one.finding_uid or one not in result.maps:
+                continue
+            for other in result.maps:
+                alike = (other.kind, other.volume_uid) == (one.kind, one.volume_uid)
+                taken = any(other.geometry.agrees_with(known.geometry) for known in found)
+                if alike and not taken and not other.finding_uid:
+                    found.append(other)
+        return tuple(found)
+
     def maps_about(self, finding_uid: str) -> tuple[ScalarMap, ...]:
         """The maps that explain a finding."""
         maps = (one for result in self._results.values() for one in result.maps)

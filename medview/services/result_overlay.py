@@ -54,6 +54,12 @@ class ResultOverlay:
         """The map on show; None where none was asked for or the image on show has none."""
         return None if self._kind is None else self._best(self._kind)
 
+    @property
+    def maps(self) -> tuple[ScalarMap, ...]:
+        """The map on show, and what its run said of other places of the image."""
+        shown = self.map
+        return () if shown is None else self._outcomes.maps_beside(shown)
+
     def has(self, kind: MapKind) -> bool:
         """Whether the image on show has such a map."""
         return self._best(kind) is not None

@@ -129,7 +129,7 @@ class MainWindow(QMainWindow):
             across = Qt.Orientation.Horizontal
             self.resizeDocks([self._docks["studies"], self._docks["ai"]], [left, right_px], across)
             right = [self._docks["ai"], self._docks["findings"]]
-            self.resizeDocks(right, [4, 6], Qt.Orientation.Vertical)
+            self.resizeDocks(right, [1, 1], Qt.Orientation.Vertical)
             QTimer.singleShot(0, self._started)
 
     def _started(self) -> None:

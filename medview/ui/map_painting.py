@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +36,11 @@ class Bar:
     lines: tuple[str, ...]
 
 
-def bar_of(one: ScalarMap) -> Bar:
-    """The bar of a map: what it is of stands above the caption."""
+def bar_of(maps: Sequence[ScalarMap]) -> Bar:
+    """The bar of maps that are shown together: what they are of stands above the caption."""
+    one = maps[0]
     low, high = (f"{value:.2g}" for value in one.value_range)
-    about = f": {one.subject}" if one.subject else ""
+    about = f": {one.subject}" if one.subject and len(maps) == 1 else ""
     # Lines so short that no view cuts off what a caption says last.
     words = textwrap.wrap(one.caption, _CAPTION_LETTERS)
     return Bar(one.kind, low, high, (_TITLES[one.kind] + about, *words))

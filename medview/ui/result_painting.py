@@ -16,15 +16,16 @@ class ResultPainter:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._maps = MapPainter()
+        self._maps: dict[str, MapPainter] = {}
 
     def paint(self, painter: QPainter, port: Viewport, font: QFont) -> None:
         """Draw it over the slice that `port` shows, in pixels of the view."""
         results = self._services.results
-        shown_map = results.map
-        if shown_map is not None:
-            opacity = self._services.settings.number("ai.map_opacity")
-            self._maps.paint(painter, port, shown_map, opacity)
+        maps = results.maps
+        self._maps = {one.uid: self._maps.get(one.uid) or MapPainter() for one in maps}
+        opacity = self._services.settings.number("ai.map_opacity")
+        for one in maps:
+            self._maps[one.uid].paint(painter, port, one, opacity)
         paint_marks(painter, self._services, port)
         boxed = results.boxed()
         known = self._services.workspace.findings

@@ -73,7 +73,7 @@ def dressing_of(
             *_progress(services),
         ),
         ai_notice=ai_notice(services),
-        bar=None if services.results.map is None else bar_of(services.results.map),
+        bar=bar_of(maps) if (maps := services.results.maps) else None,
         rulers=_rulers(shown) if amount is not TextAmount.NONE else None,
         crosshair=_crosshair(viewing, port) if lines else (),
         position=_position(port),

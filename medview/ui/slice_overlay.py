@@ -27,12 +27,13 @@ _PROPOSED = QColor(205, 170, 255)
 _ACCENT = QColor(79, 179, 217)
 _SHADOW = QColor(0, 0, 0, 130)
 _EDGE = 8.0
+#: How far letters of the left and right edge stand from it.
+_LETTER_INSET = _EDGE + 13
 _GAP_PX = 14.0
 _NO_RULER_PX = 120
 _KEPT_BLOCKS = 40
 #: Width and greatest height of a colour bar.
 _BAR_PX = (12, 130)
-_BESIDE_LETTER_PX = 30
 #: Rulers this much alike are one.
 _ALIKE = 0.01
 _AROUND = ((-1, 0), (1, 0), (0, -1), (0, 1), (1, 1))
@@ -222,18 +223,22 @@ class Dresser:
                 pixmaps.append(self._place(area, block, at_bottom=at_bottom))
         if still.bar is not None:
             # The words of the bar stand in the block just placed; the bar stands on them.
-            pixmaps += self._place_bar(area, font, still.bar, pixmaps[-1][0].y(), ratio)
+            letter = still.letters.right
+            pixmaps += self._place_bar(area, font, still.bar, pixmaps[-1][0].y(), ratio, letter)
         frame = area.adjusted(0, 0, -1, -1) if still.is_active else None
         return _Still(tuple(pixmaps), tuple(lines), frame)
 
     def _place_bar(
-        self, area: QRectF, font: QFont, bar: Bar, bottom: float, ratio: float
+        self, area: QRectF, font: QFont, bar: Bar, bottom: float, ratio: float, letter: str
     ) -> list[tuple[QPointF, QPixmap]]:
-        """A colour bar at the right edge above `bottom`, the ends of its range beside it."""
+        """A colour bar at the right edge above `bottom`, the ends of its range beside it.
+
+        Beside the letter of the edge, not on it: oblique planes have letters of three signs.
+        """
         height = int(min(_BAR_PX[1], area.height() * 0.22))
         x, y = round(area.right() - _EDGE - _BAR_PX[0]), round(bottom - 10 - height)
-        if y - 20 < area.center().y():  # beside the letter of the edge, not on it
-            x -= _BESIDE_LETTER_PX
+        if letter and y - 20 < area.center().y():
+            x = round(area.right() - _LETTER_INSET - _letter_width(font, letter) - 8 - _BAR_PX[0])
         placed = [(QPointF(x, y), bar_pixmap(bar.kind, _BAR_PX[0], height, ratio))]
         for words, level in ((bar.high, y), (bar.low, y + height)):
             made = self._block(_Block(((words, _TEXT),), font, ratio))
@@ -267,10 +272,8 @@ class Dresser:
     def _place_letters(
         self, area: QRectF, font: QFont, letters: EdgeLetters, ratio: float
     ) -> list[tuple[QPointF, QPixmap]]:
-        bold = QFont(font)
-        bold.setBold(True)
-        bold.setPixelSize(font.pixelSize() + 2)
-        inset = _EDGE + 13
+        bold = _letter_font(font)
+        inset = _LETTER_INSET
         middle = area.center()
         placed = []
         for word, x, y, share in (
@@ -308,6 +311,18 @@ def _room(area: QRectF) -> float:
 def _ratio_of(painter: QPainter) -> float:
     device = painter.device()
     return 1.0 if device is None else device.devicePixelRatioF()
+
+
+def _letter_font(font: QFont) -> QFont:
+    """What the letters of the edges are written in."""
+    bold = QFont(font)
+    bold.setBold(True)
+    bold.setPixelSize(font.pixelSize() + 2)
+    return bold
+
+
+def _letter_width(font: QFont, letter: str) -> float:
+    return QFontMetricsF(_letter_font(font)).horizontalAdvance(letter)
 
 
 def _draw_block(block: _Block) -> QPixmap:

@@ -13,15 +13,18 @@ from PyQt6.QtWidgets import QLabel
 from medview.core.codes import Code
 from medview.core.errors import CommandError
 from medview.core.findings import Finding, ModelAuthor, PictureBox, Provenance, utc_now
+from medview.core.geometry import Box
 from medview.core.jobs import InferenceJob, InferenceResult, JobInput, JobState
 from medview.core.maps import CAPTIONS, MapKind, ScalarMap
-from medview.core.segmentation import Segmentation
+from medview.core.segmentation import LabelEdit, Segmentation
 from medview.core.views import Plane
-from medview.services.edits import AddSegmentation, ChangeFindings, FindingStep
+from medview.services.arrival_rules import ArrivalRule, read_rules
+from medview.services.edits import AddSegmentation, ChangeFindings, FindingStep, PaintEdit
 from medview.ui.box_painting import label_of, outline_of
 from medview.ui.dialogs.compare import CompareDialog
 from medview.ui.dialogs.first_read import FirstReadDialog
 from medview.ui.dialogs.origin import OriginDialog
+from medview.ui.dialogs.rules import RulesDialog
 from medview.ui.panels.run_result import RunResult
 from medview.ui.slice_dressing import ai_notice
 from medview.ui.slice_view import SliceView
@@ -275,3 +278,85 @@ def test_the_origin_of_a_finding_can_be_read(desk: Desk) -> None:
     dialog = desk.dialog(OriginDialog)
     words = {label.text() for label in dialog.findChildren(QLabel)}
     assert {"1.2.3", "cd" * 32, "cpu", "2.5 s", "smaller patches"} <= words
+
+
+def test_a_corrected_finding_says_so_and_is_set_beside_its_original(desk: Desk) -> None:
+    first, second = desk.propose()
+    work = desk.services.workspace
+    assert not desk.services.commands.get("ai.compare_original").enabled()
+    (mask,) = work.segmentations.values()
+    column = Box((1, 4, 4), (2, 9, 5))
+    fifth = LabelEdit.between(mask, column, np.zeros(column.shape, np.uint8), "Erase: a fifth")
+    assert fifth is not None
+    work.apply(PaintEdit(work.study_of(mask.uid).uid, fifth))
+
+    def words(uid: str) -> str:
+        rows = [desk.window.findings.view.item(n) for n in range(2)]
+        return next(
+            row.data(Qt.ItemDataRole.UserRole).correction
+            for row in rows
+            if row is not None and row.data(Qt.ItemDataRole.UserRole).uid == uid
+        )
+
+    # 25 voxels proposed, 20 left: Dice 40 / 45.
+    told = "changed by the reader: Dice 0.89, volume \N{MINUS SIGN}20.0 %"
+    desk.wait(lambda: words(second) == told)
+    assert words(first) == ""
+    desk.window.findings.select(second)
+    desk.turn()
+    desk.run("ai.compare_original")
+    dialog = desk.dialog(CompareDialog)
+    desk.wait(lambda: dialog.comparison is not None)
+    rows = {row.label: row for row in dialog.comparison.structures}
+    assert rows["Structure 2"].dice == pytest.approx(40 / 45)
+    assert rows["Structure 1"].dice == 1.0
+    assert [choice.currentText().rpartition(", ")[2] for choice in dialog.choices] == [
+        "as proposed",
+        "as corrected",
+    ]
+    texts = {dialog.table.item(row, 0).text(): dialog.table.item(row, 3).text() for row in range(2)}
+    assert texts["Structure 1"] == "none"
+    assert texts["Structure 2"].endswith("(\N{MINUS SIGN}20.0 %)")
+
+
+def test_rules_on_arrival_are_written_in_the_window(desk: Desk) -> None:
+    desk.run("ai.rules")
+    dialog = desk.dialog(RulesDialog)
+    assert not dialog._form.isVisibleTo(dialog)
+    dialog.add.click()
+    dialog.description.setText("thorax")
+    dialog.description.textEdited.emit("thorax")
+    assert dialog.matches.text() == "\N{CHECK MARK}  Thorax"
+    dialog.modality.setText("mr, pt")
+    dialog.modality.textEdited.emit("mr, pt")
+    assert "Not this one" in dialog.matches.text()
+    dialog.modality.setText("")
+    dialog.modality.textEdited.emit("")
+    dialog.add.click()
+    dialog.list.item(1).setCheckState(Qt.CheckState.Unchecked)
+    dialog.accept()
+    file = desk.services.paths.config / "arrival.toml"
+    first, second = read_rules(file)
+    assert first == ArrivalRule("fake", (), (), "thorax")
+    assert not second.is_on
+    assert desk.services.jobs.rules.in_force == (first,)
+    desk.run("ai.rules")
+    dialog = desk.dialog(RulesDialog)
+    assert dialog.list.count() == 2
+    dialog.remove.click()
+    dialog.remove.click()
+    dialog.accept()
+    assert read_rules(file) == ()
+
+
+def test_a_run_by_a_rule_says_so(desk: Desk) -> None:
+    volume = desk.services.viewing.volume
+    assert volume is not None
+    study_uid = desk.services.workspace.study_of(volume.uid).uid
+    job = InferenceJob("fake", "1", (JobInput(volume.uid),), study_uid, rule="CT, CHEST")
+    desk.services.workspace.put_job(job)
+    desk.turn()
+    card = desk.window.ai.cards["fake"]
+    assert card._state.text().endswith("\nStarted by itself: CT, CHEST")
+    assert not card.bar.isVisibleTo(card)
+    assert "1 waiting" in desk.window.statusBar()._ai.text()  # type: ignore[union-attr]

@@ -252,9 +252,8 @@ class ModelWidget(QFrame):
             words = f"{words}, {before} before it"
         elif job.seconds_left is not None and job.state is not JobState.LOADING:
             words = f"{words}, about {duration(max(1, job.seconds_left))} left"
-        if job.rule:
-            words = f"{words}\nStarted by itself: {job.rule}"
-        self._state.setText(shown(words))
+        lines = [words, f"Started by itself: {job.rule}"] if job.rule else [words]
+        self._state.setText("\n".join(map(shown, lines)))
         bad = job.state in (JobState.FAILED, JobState.DIED)
         theme.set_role(self._state, "bad" if bad else "muted")
         if job.fraction is None:
@@ -287,7 +286,10 @@ class ModelWidget(QFrame):
             if finding.provenance.job_uid == job.uid
         )
         plural = "" if count == 1 else "s"
-        words = [f"Done in {result.seconds:.0f} s on {result.device}: {count} finding{plural}."]
+        found = f": {count} finding{plural}"
+        if result.timeline is not None and not count:
+            found = ", see the timeline under the clip"
+        words = [f"Done in {result.seconds:.0f} s on {result.device}{found}."]
         words += [*result.notes, *result.fallbacks]
         return " ".join(words)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,24 @@ def test_what_belongs_to_closed_studies_is_forgotten() -> None:
         outcomes.result("a")
     assert outcomes.result("b").job_uid == "b"
     assert not outcomes.maps_of("v")
+
+
+def test_maps_of_other_places_are_shown_together_and_those_of_findings_alone() -> None:
+    grid = Geometry((2, 3, 4), np.eye(4))
+    shifted = grid.affine.copy()
+    shifted[0, 3] += 40.0
+    elsewhere = replace(grid, affine=shifted)
+
+    def one(place: Geometry, uid: str, finding_uid: str = "") -> ScalarMap:
+        values = np.zeros(place.shape, np.float16)
+        return ScalarMap(
+            "v", MapKind.UNCERTAINTY, place, values, (0.0, 1.0), finding_uid=finding_uid, uid=uid
+        )
+
+    left, right, same = one(grid, "left"), one(elsewhere, "right"), one(grid, "same")
+    about = one(elsewhere, "about", "finding")
+    outcomes = Outcomes()
+    outcomes.put(InferenceResult("a", maps=(left, right, same, about)))
+    outcomes.put(InferenceResult("b", maps=(one(elsewhere, "later"),)))
+    assert [found.uid for found in outcomes.maps_beside(left)] == ["left", "right"]
+    assert [found.uid for found in outcomes.maps_beside(about)] == ["about"]

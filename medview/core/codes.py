@@ -46,6 +46,7 @@ STANDARD_DEVIATION = Code("386136009", "SCT", "Standard Deviation")
 MINIMUM = Code("255605001", "SCT", "Minimum")
 MAXIMUM = Code("56851009", "SCT", "Maximum")
 LOW_ATTENUATION = Code("112", "99MEDVIEW", "Share of low attenuation")
+RATIO = Code("118586006", "SCT", "Ratio")
 COUNT = Code("410681005", "SCT", "Count of entities")
 PROBABILITY = Code("122157", "DCM", "Probability")
 

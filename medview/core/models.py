@@ -56,10 +56,15 @@ class OutputChannel:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """What a model gives: `kind` is labels, probabilities, boxes or classes."""
+    """What a model gives: `kind` is labels, probabilities, boxes or classes.
+
+    With `sides` the network draws both lungs as one; the first channel is the right, the second
+    the left one, told apart afterwards.
+    """
 
     kind: str
     channels: tuple[OutputChannel, ...]
+    sides: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The mask of both lungs in a frontal chest picture, told into right and left."""
+"""The mask of both lungs in a frontal chest picture: right and left, or why it is none."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,14 @@ Mask = npt.NDArray[np.bool_]
 _OTHER_LUNG = 0.1
 #: One piece is two lungs that touch if its valley is at most this share of the lower summit.
 _VALLEY = 0.6
+
+#: What lungs in frontal pictures are like, about twice as wide as in the 140 of a public data set:
+#: each lung's share of the picture, the right one's share of both, their common height as a share
+#: of the whole, and how often a lung is as high as wide.
+_PICTURE_SHARE = (0.02, 0.45)
+_RIGHT_SHARE = (0.28, 0.68)
+_COMMON_HEIGHT = 0.5
+_SLENDER = (0.7, 4.5)
 
 
 def split_lungs(mask: Mask, *, right_is_first: bool = True) -> tuple[Mask, Mask]:
@@ -67,3 +75,29 @@ def _valley(heights: npt.NDArray[np.float64], start: int, end: int) -> int | Non
     lowest = left + int(heights[left : right + 1].argmin())
     deep = heights[lowest] <= _VALLEY * min(heights[left], heights[right])
     return lowest if deep else None
+
+
+def why_not_frontal(right: Mask, left: Mask) -> str:
+    """Say why two lungs cannot be those of a frontal chest picture; empty if they can.
+
+    A lateral view shows one lung upon the other; what is no chest gives scraps. Lungs that differ
+    as much as after a lung was removed are refused as well.
+    """
+    smaller, larger = sorted((right.mean(), left.mean()))
+    if smaller == 0:
+        return "one lung" if larger else "no lung"
+    if smaller < _PICTURE_SHARE[0] or larger > _PICTURE_SHARE[1]:
+        return f"lungs of {100 * smaller:.1f} % and {100 * larger:.1f} % of the picture"
+    share = right.sum() / (right.sum() + left.sum())
+    if not _RIGHT_SHARE[0] <= share <= _RIGHT_SHARE[1]:
+        return f"a right lung of {100 * share:.0f} % of both"
+    boxes = [ndimage.find_objects(lung.astype(np.uint8))[0] for lung in (right, left)]
+    (top, bottom), (first, last) = ((box[0].start, box[0].stop) for box in boxes)
+    common = min(bottom, last) - max(top, first)
+    if common < _COMMON_HEIGHT * (max(bottom, last) - min(top, first)):
+        return "lungs that do not lie side by side"
+    for rows, columns in boxes:
+        slender = (rows.stop - rows.start) / (columns.stop - columns.start)
+        if not _SLENDER[0] <= slender <= _SLENDER[1]:
+            return f"a lung {slender:.1f} times as high as wide"
+    return ""

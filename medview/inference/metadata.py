@@ -196,7 +196,10 @@ def _outputs(own: _Block, word: str) -> OutputSpec:
         own.faults.append("medview.outputs names an index twice")
     if not channels:
         own.faults.append("medview.outputs names no structure")
-    return OutputSpec(kind, tuple(channels))
+    sides = own.read("sides", _yes_or_no, default=False)
+    if sides and len(channels) != 2:
+        own.faults.append("medview.outputs does not name a right and a left structure")
+    return OutputSpec(kind, tuple(channels), sides)
 
 
 _NO_CODE = Code("none", "99MEDVIEW", "none")
@@ -215,6 +218,12 @@ def _number(value: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
         raise _Faults("is not a number")
     return float(value)
+
+
+def _yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Faults("is not true or false")
+    return value
 
 
 def _maybe_number(value: Any) -> float | None:

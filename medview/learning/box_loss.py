@@ -1,5 +1,6 @@
 """What the cells of a detector should answer, and how far its answers are from that."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ from torch.nn import functional
 
 #: The bump around a middle reaches over this share of the box (Liu et al., arXiv:1909.00700).
 _SHARE = 0.54
+#: Where a bump is lower it counts as nothing.
+_LEAST = 0.01
 
 
 @dataclass(frozen=True)
@@ -34,25 +37,33 @@ def box_target(
     """
     heat = torch.zeros(classes, *shape)
     reach, weight = torch.zeros(4, *shape), torch.zeros(shape)
-    rows = torch.arange(shape[0], dtype=torch.float32)[:, None]
-    columns = torch.arange(shape[1], dtype=torch.float32)[None]
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+    middles = ((boxes[:, :2] + boxes[:, 2:]) / 2 / stride).floor()
+    middles = torch.minimum(middles, torch.tensor([shape[0] - 1.0, shape[1] - 1.0]))
+    widths = (_SHARE * (boxes[:, 2:] - boxes[:, :2]) / 2 / stride / 3).clamp(min=0.35)
     for index in areas.argsort(descending=True).tolist():
-        box = boxes[index]
-        middle = ((box[:2] + box[2:]) / 2 / stride).floor()
-        middle = torch.minimum(middle, torch.tensor([shape[0] - 1.0, shape[1] - 1.0]))
-        width = (_SHARE * (box[2:] - box[:2]) / 2 / stride / 3).clamp(min=0.35)
-        bump = torch.exp(
-            -(((rows - middle[0]) / width[0]) ** 2) / 2
-            - ((columns - middle[1]) / width[1]) ** 2 / 2
-        )
-        bump[bump < 0.01] = 0
-        number = int(numbers[index])
-        heat[number] = torch.maximum(heat[number], bump)
+        sides = zip(middles[index].tolist(), widths[index].tolist(), shape, strict=True)
+        (rows, down), (columns, across) = (_profile(*side) for side in sides)
+        bump = down[:, None] * across[None]
+        bump[bump < _LEAST] = 0
+        place = (rows, columns)
+        own = heat[int(numbers[index])][place]
+        own.copy_(torch.maximum(own, bump))
         inside = bump > 0
-        reach[:, inside] = box[:, None]
-        weight[inside] = bump[inside] / bump.sum() * (1 + areas[index].clamp(min=1).log())
+        reach[:, rows, columns] = torch.where(
+            inside, boxes[index, :, None, None], reach[:, rows, columns]
+        )
+        strength = bump / bump.sum() * (1 + areas[index].clamp(min=1).log())
+        weight[place] = torch.where(inside, strength, weight[place])
     return BoxTarget(heat, reach, weight)
+
+
+def _profile(middle: float, width: float, length: int) -> tuple[slice, torch.Tensor]:
+    """Give the cells along an axis that a bump reaches, and how high it is there."""
+    far = width * math.sqrt(-2 * math.log(_LEAST))
+    cells = slice(max(0, math.ceil(middle - far)), min(length, math.floor(middle + far) + 1))
+    away = torch.arange(cells.start, cells.stop, dtype=torch.float32) - middle
+    return cells, torch.exp(-((away / width) ** 2) / 2)
 
 
 def box_loss(

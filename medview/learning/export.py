@@ -143,6 +143,8 @@ def metadata(
     if trained.task == "segmentation":
         outputs.insert(0, {"index": 0, "label": "background"})
     names = {str(output["index"]): output["label"] for output in outputs}
+    if card.entries.get("sides"):
+        names = {"0": "background", "1": " and ".join(recipe.classes)}
     channels = {"0": "image"} if recipe.channels == 1 else {"0": "red", "1": "green", "2": "blue"}
     if trained.task == "video":
         channels = {"0": "frame", "1": "next frame"}
@@ -258,6 +260,7 @@ def _own_block(
         "licence": card["licence"],
         "data_licence": card["data_licence"],
         "metrics": "docs/metrics.json",
+        **({"sides": True} if card.entries.get("sides") else {}),
         "train_command": card.entries.get(
             "train_command", "medview train configs/train.toml --out DIR"
         ),

@@ -71,7 +71,8 @@ class Trainer:
         if config.network.weights:
             load_weights(network, Path(config.network.weights))
         task.check_network(network)
-        network.to(self.device)
+        # Pictures are quicker with their channels last; what has three dimensions stays as it is.
+        nn.utils.convert_conv2d_weight_memory_format(network.to(self.device), torch.channels_last)
         self.state = TrainingState(
             network, Average(network, config.run.ema), make_optimiser(network, config.optimiser)
         )
@@ -137,7 +138,8 @@ class Trainer:
         return {"epoch": state.epoch + 1, "lr": rate, "train_loss": loss}
 
     def _backward(self, images: torch.Tensor, target: Any) -> float:
-        images = images.to(self.device)
+        form = torch.channels_last if images.ndim == 4 else torch.preserve_format
+        images = images.to(self.device, memory_format=form)
         if isinstance(target, torch.Tensor):
             target = target.to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):

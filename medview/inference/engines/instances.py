@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from medview.core.codes import AREA, COUNT, NO_UNIT, SQUARE_MILLIMETRE
+from medview.core.codes import COUNT, NO_UNIT
 from medview.core.errors import ModelError
 from medview.core.findings import Finding, Measurement, PictureBox, SegmentRef
 from medview.core.geometry import Geometry
@@ -23,7 +23,7 @@ from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.inference.adapter import Context, loaded, wanted_maps
-from medview.inference.engines.labelled import patient_box
+from medview.inference.engines.labelled import measured_area, patient_box
 from medview.inference.engines.planes import FlatModel
 from medview.inference.networks.averaging import unsureness
 from medview.inference.networks.readings import object_maps, objects_of
@@ -32,7 +32,6 @@ Numbered = npt.NDArray[np.int32]
 
 #: Labels are 16 bits wide.
 _MOST = 65_535
-_PIXELS = "{pixels}"
 
 
 @dataclass(frozen=True)
@@ -145,22 +144,6 @@ def _shade(color_rgb: tuple[int, int, int], number: int) -> tuple[int, int, int]
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _area(
-    pixels: float, geometry: Geometry, name: str, method: str, context: Context
-) -> Measurement:
-    """An area, in square millimetres where the image is in the patient, else in pixels."""
-    known = geometry.in_patient_space
-    _, down, across = geometry.spacing_mm
-    return Measurement(
-        kind=AREA,
-        value=pixels * down * across if known else float(pixels),
-        unit=SQUARE_MILLIMETRE.value if known else _PIXELS,
-        method=method,
-        provenance=context.provenance,
-        name=name,
-    )
-
-
 def _finding(
     one: _Object, channel: OutputChannel, segmentation: Segmentation, context: Context
 ) -> Finding:
@@ -173,7 +156,7 @@ def _finding(
         provenance=context.provenance,
         probability=min(1.0, one.probability),
         measurements=(
-            _area(one.pixels, segmentation.geometry, "Area", "Pixels of the segment", context),
+            measured_area(one.pixels, segmentation.geometry, "Area", context.provenance),
         ),
         segment_ref=SegmentRef(segmentation.uid, one.number),
         box_lps_mm=patient_box(segmentation.geometry, start, stop),
@@ -197,7 +180,8 @@ def _count(
     sizes: tuple[Measurement, ...] = ()
     if objects:
         median = float(np.median([one.pixels for one in objects]))
-        sizes = (_area(median, geometry, "Median area", "Median over all objects", context),)
+        method = "Median over all objects"
+        sizes = (measured_area(median, geometry, "Median area", context.provenance, method),)
     return Finding(
         label=f"{channel.label}: count",
         code=channel.code,

@@ -21,6 +21,8 @@ from medview.core.volume import Volume
 from medview.imaging.measure import count_voxels
 from medview.inference.adapter import Context
 
+_PIXELS = "{pixels}"
+
 
 def labelled_result(
     card: ModelCard,
@@ -31,8 +33,9 @@ def labelled_result(
 ) -> InferenceResult:
     """One segmentation on the volume's grid, and a finding for each structure that was found.
 
-    Volumes in millilitres where the image has a place in the patient, else the share of the
-    picture in words. ModelError for a label that the card does not name.
+    Volumes in millilitres where the image has a place in the patient, else the area of a single
+    picture in pixels and its share; of a stack of pictures the share in words. ModelError for a
+    label that the card does not name.
     """
     counts = count_voxels(labels)
     known = {channel.index: channel for channel in card.outputs.channels}
@@ -66,8 +69,23 @@ def _finding(
 ) -> Finding:
     geometry = segmentation.geometry
     in_patient = geometry.in_patient_space
+    single = geometry.shape[0] == 1
     share = 100 * count / segmentation.labels.size
-    volume = measured_volume(count, geometry, made_by)
+    sizes: tuple[Measurement, ...] = ()
+    if in_patient:
+        sizes = (measured_volume(count, geometry, made_by),)
+    elif single:
+        sizes = (
+            measured_area(count, geometry, "Area", made_by),
+            Measurement(
+                kind=codes.RATIO,
+                value=share,
+                unit=codes.PERCENT.value,
+                method="Pixels of the segment by those of the picture",
+                provenance=made_by,
+                name="Share of the picture",
+            ),
+        )
     place = _place(segmentation.labels, channel.index, box) if in_patient else None
     return Finding(
         label=channel.label,
@@ -75,8 +93,8 @@ def _finding(
         provenance=made_by,
         site=channel.code,
         laterality=structure_of(channel.label)[1],
-        text="" if in_patient else f"{share:.3g} % of the picture.",
-        measurements=(volume,) if in_patient else (),
+        text="" if in_patient or single else f"{share:.3g} % of the picture.",
+        measurements=sizes,
         segment_ref=SegmentRef(segmentation.uid, channel.index),
         location_lps_mm=point_of(geometry.to_lps_mm(place)) if place is not None else None,
         box_lps_mm=patient_box(geometry, [part.start for part in box], [part.stop for part in box]),
@@ -92,6 +110,26 @@ def measured_volume(voxels: int, geometry: Geometry, made_by: Provenance) -> Mea
         method="Voxels of the segment times their volume",
         provenance=made_by,
         name="Volume",
+    )
+
+
+def measured_area(
+    pixels: float,
+    geometry: Geometry,
+    name: str,
+    made_by: Provenance,
+    method: str = "Pixels of the segment",
+) -> Measurement:
+    """An area, in square millimetres where the image is in the patient, else in pixels."""
+    known = geometry.in_patient_space
+    _, down, across = geometry.spacing_mm
+    return Measurement(
+        kind=codes.AREA,
+        value=pixels * down * across if known else float(pixels),
+        unit=codes.SQUARE_MILLIMETRE.value if known else _PIXELS,
+        method=method,
+        provenance=made_by,
+        name=name,
     )
 
 

@@ -33,7 +33,9 @@ class FlatModel:
         self.card = card
         self.recipe: FlatRecipe = flat_recipe(read_metadata(folder))
         self.network: nn.Module = load_trained(folder, device)
-        self.channels = channels_of(card, self.recipe.classes)
+        sides = ("right", "left") if card.outputs.sides else ("",)
+        named = [f"{side} {name}" for name in self.recipe.classes for side in sides]
+        self.channels = channels_of(card, named)
 
     def pictures(self, volume: Volume, context: Context) -> Iterator[tuple[int, Picture]]:
         """Slice numbers and pictures, saying how far the run is; those without content left out."""

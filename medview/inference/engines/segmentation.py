@@ -1,7 +1,8 @@
 """The segmentation engine: networks of ours that say of each pixel or voxel what it belongs to.
 
 What the card says of its input decides how a network is asked: about a region of the head
-(`engines.paired`), about every slice as a picture, or about the whole volume window by window.
+(`engines.paired`), about both lungs in a chest picture (`engines.chest_pictures`), about every
+slice as a picture, or about the whole volume window by window.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from medview.imaging.intensity import normalise
 from medview.inference import wire
 from medview.inference.adapter import Context, ModelAdapter, loaded, wanted_maps
 from medview.inference.engines import paired
+from medview.inference.engines.chest_pictures import LungEngine
 from medview.inference.engines.labelled import labelled_result
 from medview.inference.engines.network import load_trained, read_flips, read_metadata
 from medview.inference.engines.patches import Asked
@@ -47,6 +49,8 @@ class Engine:
         self._way: ModelAdapter
         if card.inputs.localise:
             self._way = paired.Engine(card, folder)
+        elif card.outputs.sides:
+            self._way = LungEngine(card, folder)
         elif len(card.inputs.patch_shape) == 2:
             self._way = SliceEngine(card, folder)
         else:

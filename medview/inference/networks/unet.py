@@ -96,3 +96,32 @@ class UNet2d(_UNet):
         norm: str = "instance",
     ) -> None:
         super().__init__(Parts(2, norm), in_channels, out_channels, widths)
+
+
+class ShuffledUNet2d(nn.Module):
+    """Residual 2D U-Net on a coarser grid; (N, C, rows, columns) to (N, classes, rows, columns).
+
+    Every `step` x `step` pixels become channels of one cell, and each cell's answer is spread over
+    its pixels again: no detail is thrown away, and the costly full grid is never convolved
+    (Shi et al., arXiv:1609.05158). On a processor several times as quick as the full grid.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 2,
+        widths: Sequence[int] = (16, 32, 64, 96),
+        norm: str = "batch",
+        step: int = 2,
+    ) -> None:
+        super().__init__()
+        cells = step * step
+        self.gather = nn.PixelUnshuffle(step)
+        self.body = UNet2d(cells * in_channels, cells * out_channels, widths, norm)
+        self.spread = nn.PixelShuffle(step)
+        self.divisor = step * self.body.divisor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Give logits on the grid of the input."""
+        logits: torch.Tensor = self.spread(self.body(self.gather(x)))
+        return logits

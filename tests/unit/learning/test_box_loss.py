@@ -23,6 +23,21 @@ def test_a_bump_stands_on_each_middle_and_small_boxes_come_first():
     assert target.weight[0, 0] == 0
 
 
+def test_a_bump_is_a_gaussian_of_the_box_over_the_whole_grid():
+    """Liu et al., arXiv:1909.00700: alpha = 0.54, three standard deviations to the edge."""
+    boxes = torch.tensor([[2.0, 6.0, 50.0, 30.0], [-6.0, 40.0, 10.0, 70.0]])
+    target = box_target(boxes, torch.tensor([0, 0]), 1, (16, 16), 4)
+    rows, columns = torch.meshgrid(*[torch.arange(16.0)] * 2, indexing="ij")
+    bumps = []
+    for top, left, bottom, right in boxes.tolist():
+        row, column = (top + bottom) / 2 // 4, (left + right) / 2 // 4
+        down, across = 0.54 * (bottom - top) / 24, 0.54 * (right - left) / 24
+        bump = torch.exp(-(((rows - row) / down) ** 2 + ((columns - column) / across) ** 2) / 2)
+        bumps.append(torch.where(bump < 0.01, 0.0, bump))
+    torch.testing.assert_close(target.heat[0], torch.maximum(*bumps))
+    assert torch.equal(target.weight > 0, target.heat[0] > 0)
+
+
 def test_a_perfect_answer_costs_next_to_nothing_and_others_more():
     boxes = torch.tensor([[8.0, 8.0, 40.0, 48.0]])
     target = box_target(boxes, torch.tensor([1]), 2, (16, 16), 4)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medview.inference.networks.averaging import FlipAverage
-from medview.inference.networks.unet import UNet3d
+from medview.inference.networks.unet import ShuffledUNet2d, UNet3d
 
 
 def test_logits_lie_on_the_grid_of_the_input():
@@ -45,3 +45,16 @@ def test_without_flips_it_is_the_network_itself():
     inner = UNet3d(1, 3, (4, 8)).eval()
     image = torch.randn(1, 1, 8, 8, 8)
     torch.testing.assert_close(FlipAverage(inner)(image), inner(image).softmax(dim=1))
+
+
+def test_a_coarser_grid_loses_no_pixel():
+    """Gathered and spread again, every pixel is where it was; its neighbours see it, no other."""
+    torch.manual_seed(0)
+    network = ShuffledUNet2d(3, 2, (4, 8), step=2).eval()
+    assert network.divisor == 4
+    image = torch.randn(1, 3, 16, 24)
+    assert network(image).shape == (1, 2, 16, 24)
+    torch.testing.assert_close(network.spread(network.gather(image)), image)
+    other = image.clone()
+    other[0, 0, 5, 7] += 1.0
+    assert not torch.equal(network(other), network(image))

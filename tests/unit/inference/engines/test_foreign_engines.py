@@ -285,8 +285,9 @@ def check_red_square(engine: Any) -> None:
     labels = segmentation.labels == 1
     assert 2 * (labels & truth).sum() / (labels.sum() + truth.sum()) > 0.97
     (finding,) = result.findings
-    assert finding.measurements == ()
-    assert finding.text.startswith(f"{100 * labels.mean():.3g} %")
+    area, share = finding.measurements
+    assert (area.value, area.unit) == (labels.sum(), "{pixels}")
+    assert (share.value, share.unit) == (pytest.approx(100 * labels.mean()), "%")
     # A grey picture is shown to it in all three colours, none redder than another.
     nothing = engine.run(grey(np.full((1, 8, 8), 99.0, np.float32)), None, None, RunContext())
     assert nothing.segmentations == ()

@@ -7,6 +7,7 @@ across the head, as receive coils leave it, is fitted along, and points that dis
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -23,6 +24,18 @@ _REACH_MM = 80.0
 _LONGEST_STEP = 6.0
 _SMALLEST_STEP = 0.02
 _LEAST_INSIDE = 0.4
+
+
+def turn_about_axes(angles_deg: Sequence[float]) -> FloatArray:
+    """The 3x3 rotation about x, then y, then z, axes that stay where they are; in degrees."""
+    matrix: FloatArray = np.eye(3)
+    for axis, angle in enumerate(np.radians(angles_deg)):
+        a, b = (axis + 1) % 3, (axis + 2) % 3
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        matrix = turn @ matrix
+    return matrix
 
 
 def _generators() -> FloatArray:

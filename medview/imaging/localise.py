@@ -17,11 +17,18 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 from scipy import fft, linalg, ndimage
-from scipy.spatial.transform import Rotation
 
 from medview.core.errors import ModelError
 from medview.core.geometry import FloatArray, Geometry
-from medview.imaging.affine_fit import FloatImage, Picture, Pose, Target, fit_affine, measured
+from medview.imaging.affine_fit import (
+    FloatImage,
+    Picture,
+    Pose,
+    Target,
+    fit_affine,
+    measured,
+    turn_about_axes,
+)
 
 #: Numbers in the template's tissue map; 4 is brain that is none of the three for certain.
 CSF, GREY, WHITE = 1, 2, 3
@@ -300,7 +307,7 @@ def _search(
     poses = []
     turns = list(product(_PITCHES_DEG, _TILTS_DEG, _TILTS_DEG))
     for number, angles in enumerate(turns):
-        turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+        turn = turn_about_axes(angles)
         similarity, place = head.best_shift(offsets @ turn.T, target.intensities)
         position = coarse.origin_mm + np.array(place[::-1]) * coarse.spacing_mm
         poses.append(Pose(turn * _TYPICAL_SCALE, position, template.center_mm, similarity))

@@ -8,6 +8,7 @@ declared types. Arrays never travel: both sides see them in shared memory.
 from __future__ import annotations
 
 import json
+import select
 import socket
 import struct
 from collections.abc import Mapping
@@ -373,6 +374,11 @@ class Channel:
         while not self._waiting:
             self._waiting = self.hear()
         return self._waiting.pop(0)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something waits to be received, without waiting for it."""
+        return bool(self._waiting) or bool(select.select([self.socket], [], [], 0)[0])
 
     def close(self) -> None:
         """Hang up."""

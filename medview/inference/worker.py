@@ -45,6 +45,11 @@ from medview.inference.results import refusal
 _log = logging.getLogger(__name__)
 
 _DEVICES = "medview.inference.engines.devices"
+#: Together some seconds, in steps after which a waiting order is looked for.
+_SLOW_TO_IMPORT = (
+    *("scipy.ndimage", "scipy.linalg", "scipy.fft", "numba", "medview.imaging.kernels"),
+    *("medview.inference.engines.chest_rules", "medview.inference.engines.segmentation"),
+)
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,7 @@ class _Worker:
         """Answer until Shutdown or the end of the wire. `lacking`: what its box does not hold."""
         try:
             self.channel.send(wire.Ready(_warmed() if self._start.warm else (), lacking))
+            self._read_ahead()
             while not isinstance(message := self.channel.receive(), wire.Shutdown):
                 self._answer(message)
         except (EOFError, ConnectionError):
@@ -212,6 +218,14 @@ class _Worker:
         finally:
             for uid in list(self._images):
                 self._detach(uid)
+
+    def _read_ahead(self) -> None:
+        """Import what the first run would wait for, as long as nobody asks for one."""
+        for name in _SLOW_TO_IMPORT if self._start.warm else ():
+            if self.channel.has_more:
+                return
+            with suppress(ImportError, OSError):  # who needs it says so, in words
+                importlib.import_module(name)
 
     def _answer(self, message: wire.Message) -> None:
         match message:

@@ -31,7 +31,10 @@ def stale_reason(workspace: Workspace, finding: Finding) -> str:
         segmentation = workspace.segmentations.get(item.uid)
         if segmentation is not None and segmentation.revision != item.revision:
             return "Stale: the segments it was made from were changed since"
-    if any(CHANGED in workspace.series(uid).notes for uid in _series_of(workspace, finding)):
+    known = finding.uid in workspace.findings
+    studies = (workspace.study_of(finding.uid),) if known else workspace.studies.values()
+    noted = {series.uid for one in studies for series in one.series if CHANGED in series.notes}
+    if noted and noted & _series_of(workspace, finding):
         return "Stale: the files of the image changed after the model looked at it"
     return ""
 

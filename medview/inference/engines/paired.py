@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.spatial.transform import Rotation
 from torch import nn
 
 from medview.core.errors import ModelError
@@ -25,6 +24,7 @@ from medview.core.maps import MapKind, ScalarMap
 from medview.core.models import ModelCard
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
+from medview.imaging.affine_fit import turn_about_axes
 from medview.imaging.crops import (
     axes_of,
     crop_grid,
@@ -175,7 +175,7 @@ class Engine:
 
         The training crops are left sides, or right ones mirrored; so a right side is too.
         """
-        tilt = Rotation.from_euler("x", region.pitch_deg, degrees=True).as_matrix()
+        tilt = turn_about_axes((region.pitch_deg, 0.0, 0.0))
         orientation = self.card.inputs.orientation or "RAS"
         axes: FloatArray = placement.rotation @ tilt @ axes_of(orientation)
         if mirrored:

@@ -20,7 +20,7 @@ from PyQt6.QtWidgets import (
 )
 
 from medview.core.errors import MedviewError
-from medview.core.models import ModelCard
+from medview.core.models import ModelCard, Task
 from medview.core.study import Series, Severity, Study
 from medview.inference import scope
 from medview.services.arrival_rules import ArrivalRule
@@ -46,7 +46,9 @@ class RulesDialog(Dialog):
         buttons = (StandardButton.Save, StandardButton.Cancel)
         super().__init__("Rules on arrival", parent, buttons=buttons, size=(860, 560))
         self._services = services
-        self._cards = {card.id: card for card in services.catalog.cards()}
+        # Models of motion follow what a reader placed on a clip: they never start by themselves.
+        cards = services.catalog.cards()
+        self._cards = {card.id: card for card in cards if card.task is not Task.MOTION}
         self._rules = list(services.jobs.rules.rules)
         self._filling = False
         self.list = QListWidget(self)
@@ -220,7 +222,7 @@ class RulesDialog(Dialog):
             return "No study is open to try it on."
         lines = [self._line(card, study, one) for study, one in series if rule.matches(one)]
         if not lines:
-            return f"None of the {len(series)} open series." if len(series) > 1 else "Not this one."
+            return f"None of the {len(series)} open series." if len(series) > 1 else "None."
         off = [] if rule.is_on else ["The rule is switched off."]
         return "\n".join((*off, *lines))
 

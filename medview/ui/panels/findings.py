@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PyQt6.QtCore import QModelIndex, QRect, QSize, Qt
@@ -34,6 +35,7 @@ from medview.core.events import (
 from medview.core.findings import Author, Finding, ModelAuthor, ReviewState
 from medview.core.models import ModelCard
 from medview.services.bundle import Services
+from medview.services.corrections import Correction
 from medview.services.limits import Limit, nearest_limit
 from medview.services.staleness import stale_reason
 from medview.ui import theme
@@ -73,6 +75,10 @@ class _Row:
     correction: str = ""
 
 
+#: What a row is made of: finding, installed cards, why it is stale, its correction, its colour.
+_Made = tuple[Finding, tuple[ModelCard, ...], str, Correction | None, tuple[int, int, int] | None]
+
+
 class FindingsPanel(QWidget):
     """The findings of the study on show. Nothing is ticked beforehand: each is decided on its own.
 
@@ -85,6 +91,7 @@ class FindingsPanel(QWidget):
         self._services = services
         self._bridge = bridge
         self._filling = False
+        self._known: dict[str, tuple[_Made, _Row]] = {}
         self._summary = label("", "muted")
         self._cautions = label("", "caution", wrap=True)
         self._reveal = QPushButton("Commit first read and reveal …", self)
@@ -210,8 +217,11 @@ class FindingsPanel(QWidget):
             findings = self._services.first_read.visible(study.uid, findings)
         self._reveal.setVisible(hidden)
         self._empty.setText(_EMPTY_HIDDEN if hidden else _EMPTY)
-        rows = [self._row(finding) for finding in findings]
-        if rows != [self._data(n) for n in range(self._list.count())]:
+        cards = self._services.catalog.cards()
+        self._known = {finding.uid: self._row_of(finding, cards) for finding in findings}
+        rows = [row for _, row in self._known.values()]
+        before = [self._data(n) for n in range(self._list.count())]
+        if len(rows) != len(before) or any(a is not b for a, b in zip(rows, before, strict=True)):
             self._fill(rows)
         waiting = sum(row.state is ReviewState.PROPOSED for row in rows)
         count = f"{len(rows)} finding{'' if len(rows) == 1 else 's'}"
@@ -263,7 +273,16 @@ class FindingsPanel(QWidget):
             self._list.setCurrentRow(min(place, len(rows) - 1))
         self._filling = False
 
-    def _row(self, finding: Finding) -> _Row:
+    def _row_of(self, finding: Finding, cards: Sequence[ModelCard]) -> tuple[_Made, _Row]:
+        """The row of a finding; the one that was made before, while all it is made of stays."""
+        stale = stale_reason(self._services.workspace, finding)
+        correction = self._services.corrections.of(finding)
+        made = (finding, tuple(cards), stale, correction, self._color(finding))
+        known = self._known.get(finding.uid)
+        return known if known is not None and known[0] == made else (made, self._row(made))
+
+    def _row(self, made: _Made) -> _Row:
+        finding, cards, stale, correction, color = made
         values = [m for m in finding.measurements if m.kind == VOLUME] or finding.measurements
         author = finding.provenance.author
         by = (
@@ -272,7 +291,9 @@ class FindingsPanel(QWidget):
             else author.name
         )
         parts = [side(finding.laterality), confidence(finding), shown(by)]
-        stale = stale_reason(self._services.workspace, finding)
+        limit = nearest_limit(finding, _card(author, cards))
+        if stale:
+            limit = Limit(stale, is_crossed=True)
         if finding.review.reason:
             parts.insert(0, shown(finding.review.reason))
         return _Row(
@@ -281,18 +302,11 @@ class FindingsPanel(QWidget):
             measurement(values[0]) if values else "",
             "  ·  ".join(part for part in parts if part),
             finding.review.state,
-            self._color(finding),
-            Limit(stale, is_crossed=True) if stale else nearest_limit(finding, self._card(author)),
+            color,
+            limit,
             bool(stale),
-            correction_words(self._services.corrections.of(finding)),
+            correction_words(correction),
         )
-
-    def _card(self, author: Author) -> ModelCard | None:
-        """The card of the model that made a finding, if it is still installed in that version."""
-        if not isinstance(author, ModelAuthor):
-            return None
-        cards = (one for one in self._services.catalog.cards() if one.id == author.model_id)
-        return next((one for one in cards if one.version == author.version), None)
 
     def _color(self, finding: Finding) -> tuple[int, int, int] | None:
         ref = finding.segment_ref
@@ -309,6 +323,14 @@ class FindingsPanel(QWidget):
         self._enable_buttons()
         if not self._filling and self.selected_uid:
             self._bridge.run("finding.show", uid=self.selected_uid)
+
+
+def _card(author: Author, cards: Sequence[ModelCard]) -> ModelCard | None:
+    """The card of the model that made a finding, if it is still installed in that version."""
+    if not isinstance(author, ModelAuthor):
+        return None
+    same = (one for one in cards if one.id == author.model_id)
+    return next((one for one in same if one.version == author.version), None)
 
 
 class _Delegate(QStyledItemDelegate):
@@ -370,7 +392,7 @@ def _paint(painter: QPainter, option: QStyleOptionViewItem, row: _Row) -> None:
         painter.drawText(below, _LEFT, elided(row.correction, font, below.width()))
     if row.limit is not None:
         below = below.translated(0, line + 1)
-        painter.setPen(QColor(scheme.caution if row.limit.is_crossed else scheme.faint))
+        painter.setPen(QColor(scheme.caution if row.limit.is_crossed else scheme.muted))
         painter.drawText(below, _LEFT, elided(shown(row.limit.text), font, below.width()))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,7 @@ class Scene:
         self._mapper: Any = None
         self._range = (0.0, 1.0)
         self._spacing_mm = 1.0
+        self._bounds_mm: tuple[float, ...] = (-1.0, 1.0) * 3
         self._surfaces: dict[str, dict[int, Surface]] = {}
         self._actors: dict[SegmentRef, tuple[vtkActor, Surface]] = {}
         self._window.ReleaseCurrent()
@@ -88,6 +90,7 @@ class Scene:
         """Take over a volume, thinned to what this machine can turn fluently."""
         budget = _SOFTWARE_VOXELS if self.software else _HARDWARE_VOXELS
         image, matrix, self._range, self._spacing_mm = _image_of(volume, budget)
+        self._bounds_mm = _bounds_of(volume)
         self._window.MakeCurrent()
         if self._mapper is not None:
             self._mapper.ReleaseGraphicsResources(self._window)
@@ -212,7 +215,16 @@ class Scene:
         eye.SetFocalPoint(*camera.focal_lps_mm)
         eye.SetPosition(*(camera.focal_lps_mm + 1000.0 * camera.frame[2]))
         eye.SetViewUp(*camera.frame[1])
-        self._renderer.ResetCameraClippingRange()
+        # Asked without bounds VTK goes through all surfaces, and nothing else runs meanwhile.
+        self._renderer.ResetCameraClippingRange(self._bounds_mm)
+
+
+def _bounds_of(volume: Volume) -> tuple[float, ...]:
+    """The ends of a volume along x, y and z in LPS mm, outer faces: surfaces lie within."""
+    ends = product(*((-1.0, float(size)) for size in volume.geometry.shape))
+    corners = np.array([volume.geometry.to_lps_mm(end) for end in ends])
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return tuple(float(n) for pair in zip(low, high, strict=True) for n in pair)
 
 
 def _headlight() -> vtkLight:

@@ -52,7 +52,7 @@ def build(
             continue
         mask = (labels[found] == number).astype(np.uint8)
         start = (found[0].start, found[1].start, found[2].start)
-        checksum = zlib.crc32(mask.tobytes(), zlib.crc32(repr((start, mask.shape)).encode()))
+        checksum = zlib.crc32(mask.data, zlib.crc32(repr((start, mask.shape)).encode()))
         if number in known and known[number].checksum == checksum:
             result[number] = known[number]
             continue

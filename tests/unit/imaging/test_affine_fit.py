@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from medview.imaging.affine_fit import Picture, Pose, Target, fit_affine, measured
+from medview.imaging.affine_fit import (
+    Picture,
+    Pose,
+    Target,
+    fit_affine,
+    measured,
+    turn_about_axes,
+)
 
 RNG = np.random.default_rng(7)
 CENTERS = RNG.uniform(-45, 45, (40, 3))
@@ -107,3 +116,9 @@ def test_thinning_keeps_places() -> None:
     point = few.origin_mm + np.array([3, 4, 5]) * few.spacing_mm
     assert few.sample(point[None])[0] == pytest.approx(scene.sample(point[None])[0])
     assert few.covers(point[None]).all()
+
+
+@given(st.lists(st.floats(-360, 360), min_size=3, max_size=3))
+def test_turns_about_the_axes_are_those_of_scipy(angles: list[float]) -> None:
+    truth = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    np.testing.assert_allclose(turn_about_axes(angles), truth, atol=1e-12)

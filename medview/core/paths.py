@@ -50,6 +50,11 @@ class Paths:
         return self.data / "trusted_models.json"
 
     @property
+    def pseudonym_key(self) -> Path:
+        """What makes pseudonyms of patients in data sets; without it they lead back to nobody."""
+        return self.data / "pseudonyms.key"
+
+    @property
     def own_models(self) -> Path:
         """Model folders the reader added."""
         return self.data / "models"

@@ -25,6 +25,8 @@ _DIRECTIONS = {
     "S": (0.0, 0.0, 1.0),
     "I": (0.0, 0.0, -1.0),
 }
+#: What crops to learn from leave around a structure; networks are asked about the same.
+MARGIN_MM = 6.0
 #: Source voxels that a cubic spline looks at beyond the crop.
 _MARGIN = 6
 
@@ -49,6 +51,37 @@ def crop_grid(
     affine[:3, 3] = np.asarray(center_lps_mm) - affine[:3, :3] @ ((count - 1) / 2)
     x, y, z = (int(n) for n in count)
     return Geometry((x, y, z), affine, like.frame_of_reference_uid, like.calibration)
+
+
+def crop_around(
+    mask: npt.NDArray[np.bool_],
+    geometry: Geometry,
+    spacing_mm: npt.ArrayLike,
+    axes_lps: FloatArray,
+) -> Geometry | None:
+    """The grid of a crop along the columns of a 3x3, with MARGIN_MM around the middles of a mask.
+
+    None for a mask that is empty.
+    """
+    voxels = np.argwhere(mask)
+    if not len(voxels):
+        return None
+    along = geometry.to_lps_mm(voxels) @ axes_lps
+    low, high = along.min(axis=0), along.max(axis=0)
+    center = axes_lps @ ((low + high) / 2)
+    return crop_grid(center, axes_lps, high - low + 2 * MARGIN_MM, spacing_mm, geometry)
+
+
+def upright(grid: Geometry) -> Geometry:
+    """The grid of a crop, transposed to (z, y, x), put at the origin: right, anterior, superior.
+
+    A file with this grid shows the crop as networks see it, and nothing of where it was.
+    """
+    x_mm, y_mm, z_mm = grid.spacing_mm
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = z_mm, -y_mm, -x_mm, 1.0
+    x, y, z = grid.shape
+    return Geometry((z, y, x), affine)
 
 
 def sample_cubic(values: FloatImage, geometry: Geometry, grid: Geometry) -> FloatImage:

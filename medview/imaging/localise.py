@@ -29,6 +29,7 @@ from medview.imaging.affine_fit import (
     measured,
     turn_about_axes,
 )
+from medview.imaging.crops import axes_of
 
 #: Numbers in the template's tissue map; 4 is brain that is none of the three for certain.
 CSF, GREY, WHITE = 1, 2, 3
@@ -141,6 +142,18 @@ class HeadPlacement:
         """How the head is turned (3x3): the rotation nearest to the affine, scale left out."""
         rotation, _ = linalg.polar(self.affine[:3, :3])
         return np.asarray(rotation, dtype=np.float64)
+
+    def crop_axes(self, pitch_deg: float, orientation: str, *, mirrored: bool) -> FloatArray:
+        """Axes of a crop (3x3, columns in LPS): the head's own, its front turned down.
+
+        Networks of paired structures learned from left sides, or right ones mirrored; so a right
+        side is mirrored too.
+        """
+        tilt = turn_about_axes((pitch_deg, 0.0, 0.0))
+        axes: FloatArray = self.rotation @ tilt @ axes_of(orientation)
+        if mirrored:
+            axes = axes * [-1.0 if letter in "LR" else 1.0 for letter in orientation]
+        return axes
 
     def doubts(self) -> tuple[str, ...]:
         """Why this is not to be believed, in the reader's words; empty if it is."""

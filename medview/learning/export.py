@@ -39,6 +39,12 @@ class Card:
         """Give one entry."""
         return self.entries[name]
 
+    @property
+    def licence(self) -> Path:
+        """The text of the licence: beside the card, or where a model folder keeps it."""
+        beside: Path = self.folder / self.entries["licence_file"]
+        return beside if beside.is_file() else self.folder.parent / "LICENSE"
+
 
 def load_card(path: Path) -> Card:
     """Read a card (TOML); every missing entry is named in one ReadError."""
@@ -47,11 +53,12 @@ def load_card(path: Path) -> Card:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ReadError(f"The card {path.name} could not be read.", detail=str(error)) from error
     missing = [name for name in _NEEDED if name not in entries]
-    if "licence_file" in entries and not (path.parent / entries["licence_file"]).is_file():
+    card = Card(path.parent, entries)
+    if "licence_file" in entries and not card.licence.is_file():
         missing.append(f"the file {entries['licence_file']}")
     if missing:
         raise ReadError(f"The card {path.name} lacks: {', '.join(missing)}.")
-    return Card(path.parent, entries)
+    return card
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def export_model(
     )
     for name, source in sources.items():
         _copy(source, folder / "configs" / name)
-    _copy(card.folder / card["licence_file"], folder / "LICENSE")
+    _copy(card.licence, folder / "LICENSE")
 
 
 def _tensors(networks: Sequence[nn.Module]) -> dict[str, torch.Tensor]:

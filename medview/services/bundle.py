@@ -28,6 +28,7 @@ from medview.services import (
 )
 from medview.services.arrival_rules import RuleBook
 from medview.services.audit import Audit
+from medview.services.cases import Cases
 from medview.services.commands import Registry, always
 from medview.services.corrections import Corrections
 from medview.services.durations import Durations
@@ -82,6 +83,7 @@ class Services:
     catalog: Catalog
     shelf: Shelf
     training: Training
+    cases: Cases
     tasks: Tasks
     store: Store
     audit: Audit
@@ -151,6 +153,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         catalog=models,
         shelf=Shelf(paths, models, audit, TrustFile(paths.trust_file)),
         training=Training(workspace),
+        cases=Cases(workspace, models, tasks, audit, paths),
         tasks=tasks,
         store=store,
         audit=audit,

@@ -1,4 +1,4 @@
-"""Commands for training models: starting, stopping."""
+"""Commands for training models: collecting cases, starting, stopping."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 def register(registry: Registry, services: Services) -> None:
     """Add the commands."""
-    training = services.training
+    training, viewing = services.training, services.viewing
+
+    def collect(folder: str = "") -> None:
+        if not folder:
+            raise CommandError("A case needs the folder of a data set.")
+        services.cases.collect(viewing.require_volume().uid, Path(folder).absolute())
 
     def start(config: str = "", out: str = "", *, resume: bool = False) -> None:
         if not config or not out:
@@ -22,6 +27,12 @@ def register(registry: Registry, services: Services) -> None:
         training.start(Path(config).absolute(), Path(out).absolute(), resume=resume)
 
     for command in (
+        Command(
+            "case.collect", "Add to a data set", collect, menu="AI",
+            enabled=lambda: viewing.volume is not None,
+            help="Write the image on show, with what you accepted and corrected, as a case to "
+            "learn from into the data set at folder, under a pseudonym.",
+        ),
         Command(
             "train.start", "Start a training", start, enabled=lambda: not training.is_running,
             help="Train as the file config says into the folder out, in a process of its own; "

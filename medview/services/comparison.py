@@ -141,7 +141,7 @@ def readings(
             before = of(segments[0].provenance)
             found[before.key] = replace(before, segmentations=(*before.segmentations, one))
     for finding in first_read.visible(study_uid, workspace.findings_of(study_uid)):
-        if _is_about(finding, volume, workspace):
+        if is_about(finding, volume, workspace):
             before = of(finding.provenance)
             found[before.key] = replace(before, findings=(*before.findings, finding))
     return tuple(part for reading in found.values() for part in _versions(reading, output))
@@ -338,7 +338,7 @@ def _name(provenance: Provenance) -> tuple[str, str]:
     return f"reader {author.name}", author.name
 
 
-def _is_about(finding: Finding, volume: Volume, workspace: Workspace) -> bool:
+def is_about(finding: Finding, volume: Volume, workspace: Workspace) -> bool:
     """Whether a finding was made on an image, or on a segment of it."""
     ref = finding.segment_ref
     if ref is not None:

@@ -13,6 +13,7 @@ from psygnal import Signal
 
 from medview.core.errors import CommandError
 from medview.core.events import Level, Notice, SettingChanged
+from medview.core.toml import toml_text
 
 Value = bool | int | float | str
 
@@ -320,17 +321,15 @@ class Settings:
     def _write(self) -> None:
         if self._file is None:
             return
-        groups: dict[str, list[str]] = {}
+        groups: dict[str, dict[str, object]] = {}
         for name, value in sorted({**self._foreign, **self._values}.items()):
             group, _, key = name.partition(".")
-            groups.setdefault(group, []).append(f"{_toml_key(key)} = {_toml(value)}")
-        lines = [f"format = {FORMAT}"]
-        for group, entries in groups.items():
-            lines += ["", f"[{_toml_key(group)}]", *entries]
+            groups.setdefault(group, {})[key] = value
+        text = toml_text({"format": FORMAT, **groups})
         temporary = self._file.with_name(self._file.name + ".new")
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8") as target:
-            target.write("\n".join(lines) + "\n")
+            target.write(text)
             target.flush()
             os.fsync(target.fileno())
         temporary.replace(self._file)
@@ -345,20 +344,3 @@ def _flat(tree: Mapping[str, object], prefix: str = "") -> list[tuple[str, objec
         else:
             found.append((prefix + key, value))
     return found
-
-
-def _toml_key(key: str) -> str:
-    bare = key.replace("_", "").replace("-", "")
-    return key if bare.isascii() and bare.isalnum() else _toml(key)
-
-
-def _toml(value: object) -> str:
-    """One value as TOML 1.0 writes it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in text) + '"'

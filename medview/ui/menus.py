@@ -82,7 +82,8 @@ MENUS: tuple[tuple[str, Entries], ...] = (
         (
             "ai.run", "ai.cancel", "", "ai.uncertainty", "ai.saliency", "", "ai.read_first",
             "ai.reveal", "", "ai.compare", "ai.compare_original", "ai.origin", "", "ai.card",
-            "ai.rules", "ai.add_model", "ai.trust", "ai.remove_model", "", "train.watch",
+            "ai.rules", "ai.add_model", "ai.trust", "ai.remove_model", "",
+            "case.collect", "train.watch",
         ),
     ),
     (
@@ -118,7 +119,7 @@ QUESTIONS = frozenset(
         "study.open_folder", "study.open_files", "finding.edit", "finding.accept_all",
         "report.sign", "report.export", "reader.change", "volume.values", "view.presentation",
         "ai.add_model", "ai.trust", "ai.remove_model", "segment.import",
-        "ai.reveal",
+        "ai.reveal", "case.collect",
     }
 )  # fmt: skip
 

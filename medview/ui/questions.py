@@ -59,6 +59,7 @@ class Questions:
                 "volume.values": self.values,
                 "view.presentation": self.presentation,
                 "segment.import": self.import_labels,
+                "case.collect": self.collect,
             }
         )
 
@@ -76,6 +77,20 @@ class Questions:
         dialog = QFileDialog(self._window, "Open files")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
         self._choose_paths(dialog)
+
+    def collect(self, folder: str = "") -> None:
+        """Choose the folder of a data set, unless one is given."""
+        if folder:
+            self._bridge.run("case.collect", folder=folder)
+            return
+        dialog = QFileDialog(self._window, "Data set to add this case to")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly, on=True)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.filesSelected.connect(
+            lambda paths: self._bridge.run("case.collect", folder=paths[0])
+        )
+        dialog.open()
 
     def import_labels(self, path: str = "", names: str = "") -> None:
         """Choose a label map, unless one is given."""

@@ -18,6 +18,9 @@ from medview.inference.networks.averaging import FlipAverage
 from medview.inference.networks.building import build_network
 from medview.inference.networks.windows import Windowed
 
+#: What the tensors of an ensemble's first member are called.
+_FIRST = "members.0."
+
 
 def read_metadata(folder: Path) -> dict[str, Any]:
     """Read `configs/metadata.json` of a model folder; ModelError if it has no medview block."""
@@ -74,17 +77,25 @@ def load_trained(folder: Path, device: str = "cpu") -> nn.Module:
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Put the tensors of a safetensors file into a network; ModelError if they do not fit."""
+    """Put the tensors of a safetensors file into a network; ModelError if they do not fit.
+
+    Of a file that holds an ensemble a single network gets its first member.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"The weights {path.name} are missing.", detail=str(error)) from error
-    _put_weights(network, content, path.name)
+    _put_weights(network, content, path.name, one_member=True)
 
 
-def _put_weights(network: nn.Module, content: bytes, name: str) -> None:
+def _put_weights(
+    network: nn.Module, content: bytes, name: str, *, one_member: bool = False
+) -> None:
     try:
         tensors = safetensors.torch.load(content)
+        if one_member and not any(key.startswith(_FIRST) for key in network.state_dict()):
+            first = {k.removeprefix(_FIRST): v for k, v in tensors.items() if k.startswith(_FIRST)}
+            tensors = first or tensors
         network.load_state_dict({key: value.float() for key, value in tensors.items()})
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise ModelError(

@@ -18,7 +18,7 @@ from torch import nn
 
 from medview.core.errors import ModelError
 from medview.core.findings import Laterality
-from medview.core.geometry import Box, FloatArray, Geometry
+from medview.core.geometry import Box, Geometry
 from medview.core.jobs import InferenceResult
 from medview.core.maps import MapKind, ScalarMap
 from medview.core.models import ModelCard
@@ -26,7 +26,7 @@ from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.imaging.affine_fit import turn_about_axes
 from medview.imaging.crops import (
-    axes_of,
+    MARGIN_MM,
     crop_grid,
     largest_piece,
     sample_cubic,
@@ -48,8 +48,7 @@ from medview.inference.networks.averaging import unsureness
 
 FloatImage = npt.NDArray[np.float32]
 
-#: What the training crops leave around a structure, and how often a crop is drawn again.
-_MARGIN_MM = 6.0
+#: How often a crop is drawn again.
 _PASSES = 2
 _LEAST_COVERED = 0.98
 _COARSEST = 2.0
@@ -149,7 +148,8 @@ class Engine:
         left = laterality is Laterality.LEFT
         stage, begun = f"Segmenting the {laterality} side", 0.7 if left else 0.83
         context.progress(stage, begun)
-        axes = self._axes(placement, region, mirrored=not left)
+        orientation = self.card.inputs.orientation or "RAS"
+        axes = placement.crop_axes(region.pitch_deg, orientation, mirrored=not left)
         center = placement.to_patient_mm(region.left_center_mm if left else region.right_center_mm)
         spacing = self.card.inputs.spacing_mm or (1.0, 1.0, 1.0)
         grid = crop_grid(center, axes, region.size_mm, spacing, geometry)
@@ -167,20 +167,6 @@ class Engine:
             answer = SideAnswer(laterality, grid, _without_islands(probabilities))
             grid = _grid_around(answer, spacing)
         return answer
-
-    def _axes(
-        self, placement: HeadPlacement, region: PairedRegion, *, mirrored: bool
-    ) -> FloatArray:
-        """Axes of a crop: the head's own, tilted as the training crops are.
-
-        The training crops are left sides, or right ones mirrored; so a right side is too.
-        """
-        tilt = turn_about_axes((region.pitch_deg, 0.0, 0.0))
-        orientation = self.card.inputs.orientation or "RAS"
-        axes: FloatArray = placement.rotation @ tilt @ axes_of(orientation)
-        if mirrored:
-            axes = axes * [-1.0 if letter in "LR" else 1.0 for letter in orientation]
-        return axes
 
     def _ask(self, crop: FloatImage, flips: tuple[int, ...]) -> FloatImage:
         """Class probabilities (C, x, y, z) of a crop, its brightness made the network's."""
@@ -230,7 +216,7 @@ def _grid_around(side: SideAnswer, spacing_mm: tuple[float, float, float]) -> Ge
     box = Box.of(side.probabilities.argmax(axis=0) > 0)
     if box is None:
         return side.grid
-    margin = np.ceil(_MARGIN_MM / np.array(spacing_mm)).astype(int)
+    margin = np.ceil(MARGIN_MM / np.array(spacing_mm)).astype(int)
     affine = side.grid.affine.copy()
     affine[:3, 3] = side.grid.to_lps_mm(np.array(box.start) - margin)
     x, y, z = (int(n) for n in np.array(box.shape) + 2 * margin)

@@ -24,7 +24,6 @@ from medview.core.maps import MapKind, ScalarMap
 from medview.core.models import ModelCard
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
-from medview.imaging.affine_fit import turn_about_axes
 from medview.imaging.crops import (
     MARGIN_MM,
     crop_grid,

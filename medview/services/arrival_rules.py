@@ -14,7 +14,6 @@ A condition that is left out allows everything; models whose card refuses the im
 
 from __future__ import annotations
 
-import json
 import shutil
 import tomllib
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from medview.core.errors import ModelError
 from medview.core.events import VolumeLoaded
 from medview.core.models import ModelCard, Task
 from medview.core.study import Series
+from medview.core.toml import toml_text
 from medview.core.volume import Volume
 from medview.services.settings import Settings
 from medview.services.workspace import Workspace
@@ -95,7 +95,9 @@ class RuleBook:
         if self._file is not None:
             fresh = self._file.with_name(self._file.name + ".new")
             try:
-                fresh.write_text(_HEAD + "".join(map(_written, rules)), encoding="utf-8")
+                fresh.write_text(
+                    _HEAD + toml_text({"rule": [_table(rule) for rule in rules]}), encoding="utf-8"
+                )
                 with suppress(FileNotFoundError):
                     shutil.copyfile(self._file, self._file.with_name(self._file.name + ".bak"))
                 fresh.replace(self._file)
@@ -206,21 +208,12 @@ def _rule(entry: Any, name: str, place: int) -> ArrivalRule:
     return ArrivalRule(model, lists[0], lists[1], description, is_on)
 
 
-def _written(rule: ArrivalRule) -> str:
-    """A rule as TOML; what it leaves open is left out."""
-    lines = ["", "[[rule]]", f"model = {_toml(rule.model_id)}"]
-    lines += [
-        f"{key} = {_toml(list(words))}"
-        for key, words in (("modality", rule.modality), ("body_part", rule.body_part))
-        if words
-    ]
-    if rule.description:
-        lines.append(f"description = {_toml(rule.description)}")
-    if not rule.is_on:
-        lines.append("on = false")
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: str | list[str]) -> str:
-    """JSON's texts are TOML's too, but for the one sign that JSON leaves as it is."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _table(rule: ArrivalRule) -> dict[str, object]:
+    """A rule as a table of its file; what it leaves open is left out."""
+    told: dict[str, object] = {
+        "modality": list(rule.modality),
+        "body_part": list(rule.body_part),
+        "description": rule.description,
+    }
+    switch = {} if rule.is_on else {"on": False}
+    return {"model": rule.model_id, **{k: v for k, v in told.items() if v}, **switch}

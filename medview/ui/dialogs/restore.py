@@ -31,7 +31,8 @@ class RestoreDialog(Dialog):
         self._tree.setAccessibleName("Studies with saved work")
         for offer in offers:
             source = str(offer.sources[0]) if offer.sources else "not known"
-            row = [shown(offer.title), _local_time(offer.saved_at), shown(source)]
+            title = shown(offer.title) or "Study without a name"
+            row = [title, _local_time(offer.saved_at), shown(source)]
             item = QTreeWidgetItem(row)
             item.setData(0, Qt.ItemDataRole.UserRole, offer.study_uid)
             item.setCheckState(0, Qt.CheckState.Checked)

@@ -88,7 +88,9 @@ def _placed(mesh: vtkPolyData, geometry: Geometry) -> vtkPolyData:
     scaled = vtk_to_numpy(mesh.GetPoints().GetData()).astype(np.float64)
     index = scaled[:, ::-1] / np.array(geometry.spacing_mm)
     points = vtkPoints()
-    points.SetData(numpy_to_vtk(geometry.to_lps_mm(index).astype(np.float32), deep=True))
+    # Not copied: VTK keeps the array as long as anything shows it.
+    placed_mm = np.ascontiguousarray(geometry.to_lps_mm(index), np.float32)
+    points.SetData(numpy_to_vtk(placed_mm))
     placed = vtkPolyData()
     placed.SetPoints(points)
     placed.SetPolys(mesh.GetPolys())

@@ -65,13 +65,6 @@ class MapFiles:
             raise StoreError("A kept map is damaged", "Run the model again.") from error
         return values
 
-    def keep_only(self, uids: Iterable[str]) -> None:
-        """Delete the files of all other maps."""
-        wanted = {self._path(uid) for uid in uids}
-        for path in self._folder.glob(f"*{_SUFFIX}*"):
-            if path not in wanted:
-                path.unlink(missing_ok=True)
-
     def _write_one(self, one: ScalarMap) -> None:
         packed = zlib.compress(np.ascontiguousarray(one.values).data, 1)
         if len(packed) > self._most_bytes:

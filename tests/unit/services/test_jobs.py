@@ -340,6 +340,30 @@ def test_models_run_on_what_is_opened_only_if_asked_for(tmp_path: Path) -> None:
     assert job.parameters == {"maps": ["saliency"]}
 
 
+def test_nothing_starts_by_itself_twice_or_while_kept_work_comes_back(tmp_path: Path) -> None:
+    settings = Settings(None)
+    settings.set("ai.run_on_open", value=True)
+    stage = Stage(tmp_path, settings)
+    write_fake_model(tmp_path, "net", task="segmentation")
+    stage.catalog.refresh()
+    stage.jobs.warm()
+    is_coming_back = [True]
+    stage.jobs.arrivals.waits = lambda: is_coming_back[0]
+    volume = replace(stage.work.volumes[VOLUME_UID], uid="second")
+    stage.work.add_volume(volume)
+    stage.jobs.pump()
+    assert not stage.work.jobs
+    is_coming_back[0] = False
+    stage.jobs.pump()
+    (job,) = stage.work.jobs.values()
+    assert job.rule == "all that fit, as Preferences say"
+    due = stage.jobs.arrivals.due
+    fitting = stage.jobs.fitting("second")
+    assert due(volume, fitting) == {}
+    stage.say(orders.JobFailed(job.uid, "No."))
+    assert list(due(volume, fitting)) == ["net"]
+
+
 def test_a_model_that_is_removed_while_it_runs_comes_to_its_end(
     stage: Stage, tmp_path: Path
 ) -> None:

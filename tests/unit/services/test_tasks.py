@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -176,3 +177,16 @@ def test_closing_ends_work_under_way() -> None:
     assert not multiprocessing.active_children()
     with pytest.raises(RuntimeError):
         tasks.run(print)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives threads a priority")
+def test_background_work_goes_behind_the_window(tasks: Tasks) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    told: list[int] = []
+    tasks.run(niceness, on_done=told.append)
+    until(tasks, lambda: bool(told))
+    own = os.getpriority(os.PRIO_PROCESS, os.getpid())
+    assert told == [min(19, own + 5)]
+    assert niceness() == own

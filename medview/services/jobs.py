@@ -76,6 +76,7 @@ class Jobs:
         self._cancelling = False
         self._volumes: dict[str, str] = {}
         self._reasons: dict[str, tuple[str, ...]] = {}
+        self._silent = ""
         self.outcomes = Outcomes()
         self.devices: tuple[str, ...] = ()
         self.lacking = ""
@@ -261,6 +262,7 @@ class Jobs:
                 title = _title(self._catalog, job.model_id)
                 text = f"{title} has shown no sign of life for {heard.silent_s:.0f} s."
                 self._workspace.notify(Level.WARNING, text, "Wait, or stop it.")
+                self._silent = job.uid
 
     def _over(
         self,
@@ -309,6 +311,9 @@ class Jobs:
 
     def _end(self, job: InferenceJob, state: JobState, error: str = "") -> None:
         self._reasons.pop(job.uid, None)
+        if self._silent == job.uid and state is JobState.DONE:  # the warning holds no longer
+            text = f"{_title(self._catalog, job.model_id)} is done."
+            self._workspace.notify(Level.INFO, text)
         fraction = 1.0 if state is JobState.DONE else None
         ended = replace(job.step(state, error=error), stage="", fraction=fraction)
         self._workspace.put_job(replace(ended, seconds_left=None))

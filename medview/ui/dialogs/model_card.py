@@ -20,7 +20,7 @@ from PyQt6.QtWidgets import (
 
 from medview.core.models import Metrics, ModelCard, Scope
 from medview.core.study import Severity
-from medview.inference.scope import Reason
+from medview.inference.scope import Reason, preference
 from medview.reporting.content import metric_text
 from medview.ui import theme
 from medview.ui.dialogs.frame import Dialog, Sheet
@@ -69,7 +69,7 @@ class ModelsDialog(Dialog):
         self, choices: Sequence[tuple[ModelCard, Standing]], parent: QWidget | None = None
     ) -> None:
         super().__init__("Models", parent, size=(960, 740))
-        self._choices = sorted(choices, key=lambda one: (one[1].is_refused, len(one[1].reasons)))
+        self._choices = sorted(choices, key=lambda one: preference(one[0], one[1].reasons))
         self.list = QListWidget(self)
         self.list.setAccessibleName("Models")
         self.list.setFixedWidth(250)

@@ -189,6 +189,8 @@ def test_silence_and_a_given_up_worker_are_told_to_the_reader(stage: Stage) -> N
     assert stage.state(uid) is JobState.RUNNING
     stage.say(orders.WorkerStopped("It does not start."))
     assert stage.work.notices[-1].text == "It does not start."
+    stage.say(stage.done(uid))
+    assert stage.work.notices[-1].text.endswith("is done."), "the warning holds no longer"
 
 
 def test_the_result_of_a_closed_study_is_dropped_with_a_notice(stage: Stage) -> None:

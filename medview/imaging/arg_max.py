@@ -3,7 +3,11 @@
 Interpolating every class everywhere costs most of the time and memory of a segmentation. Where
 all eight neighbours of a place have the same best class, that class also wins between them: its
 score is the highest at each neighbour, and interpolation is a mean with weights that are not
-negative. Only the other places, near borders, are interpolated. Importing this module loads numba.
+negative. Only the other places, near borders, are interpolated.
+
+Scores may come as sums that the classes are made of (`mix`): a network's last layer that looks at
+one voxel at a time commutes with interpolation, so it is done here, where it is needed, and for
+the few channels before it instead of for every class. Importing this module loads numba.
 """
 
 from __future__ import annotations
@@ -21,6 +25,9 @@ _NEGLIGIBLE = np.float32(-20.0)
 
 Scores = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint16]
+
+#: (classes, channels): each class's score as a sum of what is in each channel, weighted.
+Mix = npt.NDArray[np.float32]
 
 #: A box of voxels: the first and the one after the last along each of three axes.
 Span = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -57,22 +64,52 @@ def line(size: int, count: int) -> Line:
     return Line(lower, np.where(share > 0, np.minimum(lower + 1, size - 1), lower), share)
 
 
+@numba.njit(cache=True, nogil=True)
+def _classes(rows, mix):  # type: ignore[no-untyped-def]
+    """How many classes are in rows of scores (channels, n)."""
+    return mix.shape[0] if mix.size else rows.shape[0]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def _score(rows, mix, index, held):  # type: ignore[no-untyped-def]
+    """Scores of one class from rows (channels, n): its own row, or what `mix` makes of all."""
+    if not mix.size:
+        return rows[index]
+    factor, row = mix[index, 0], rows[0]
+    for n in range(held.size):
+        held[n] = factor * row[n]
+    for channel in range(1, rows.shape[0]):
+        factor, row = mix[index, channel], rows[channel]
+        for n in range(held.size):
+            held[n] += factor * row[n]
+    return held
+
+
+@numba.njit(cache=True, nogil=True)
+def _highest(rows, mix, held, top, best):  # type: ignore[no-untyped-def]
+    """The highest score at each place of rows (channels, n), and its class: the first of equals."""
+    top[:] = -np.inf
+    best[:] = 0
+    for index in range(_classes(rows, mix)):
+        values = _score(rows, mix, index, held)
+        for n in range(top.size):
+            if values[n] > top[n]:
+                top[n] = values[n]
+                best[n] = index
+
+
 @numba.njit(cache=True, nogil=True, parallel=True)
-def _best(scores, span, best):  # type: ignore[no-untyped-def]
+def _best(scores, mix, span, best):  # type: ignore[no-untyped-def]
     plane0, row0, column0 = span[0, 0], span[1, 0], span[2, 0]
     plane1, row1, column1 = span[0, 1], span[1, 1], span[2, 1]
     rows = row1 - row0
     for number in numba.prange((plane1 - plane0) * rows):
         plane, row = plane0 + number // rows, row0 + number % rows
-        top = scores[0, plane, row, column0:column1].copy()
-        here = np.zeros(top.size, np.int32)
-        for index in range(1, scores.shape[0]):
-            values = scores[index, plane, row, column0:column1]
-            for column in range(top.size):
-                if values[column] > top[column]:
-                    top[column] = values[column]
-                    here[column] = index
-        for column in range(top.size):
+        seen = scores[:, plane, row, column0:column1].copy()
+        held, top = np.empty(seen.shape[1], np.float32), np.empty(seen.shape[1], np.float32)
+        here = np.empty(seen.shape[1], np.int32)
+        _highest(seen, mix, held, top, here)
+        for column in range(here.size):
             best[plane, row, column0 + column] = here[column]
 
 
@@ -135,27 +172,27 @@ def _mix(scores, corners, columns, factors, mixed):  # type: ignore[no-untyped-d
 
 
 @numba.njit(cache=True, nogil=True)
-def _decide(scores, corners, columns, factors, places, held, out):  # type: ignore[no-untyped-def]
-    """Interpolate every class at the places of a row where neighbours disagree; write the best."""
+def _decide(source, corners, columns, factors, places, held, out):  # type: ignore[no-untyped-def]
+    """Interpolate at the places of a row where neighbours disagree, and write the best class."""
+    scores, mix = source
     left_over, (lower, upper, share) = places
-    mixed, top, best = held
-    for n in range(left_over.size):
-        top[n] = -np.inf
-    for index in range(scores.shape[0]):
-        _mix(scores[index], corners, columns, factors, mixed)
-        for n in range(left_over.size):
+    mixed, between, spare, top, best = held
+    count = left_over.size
+    seen = between[: scores.shape[0] * count].reshape((scores.shape[0], count))
+    for channel in range(scores.shape[0]):
+        _mix(scores[channel], corners, columns, factors, mixed)
+        row = seen[channel]
+        for n in range(count):
             place = left_over[n]
             low = mixed[lower[place] - columns[0]]
-            value = low + (mixed[upper[place] - columns[0]] - low) * share[place]
-            if value > top[n]:
-                top[n] = value
-                best[n] = index
-    for n in range(left_over.size):
+            row[n] = low + (mixed[upper[place] - columns[0]] - low) * share[place]
+    _highest(seen, mix, spare[:count], top[:count], best[:count])
+    for n in range(count):
         out[left_over[n]] = best[n]
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
-def _between(scores, scale, best, lines, span, out):  # type: ignore[no-untyped-def]
+def _between(scores, mix, scale, best, lines, span, out):  # type: ignore[no-untyped-def]
     (a_low, a_high, a_share), (b_low, b_high, b_share), (c_low, c_high, c_share) = lines
     size, rows = scores.shape[3], span[1, 1] - span[1, 0]
     total = (span[0, 1] - span[0, 0]) * rows
@@ -166,8 +203,10 @@ def _between(scores, scale, best, lines, span, out):  # type: ignore[no-untyped-
         left_over = np.empty(out.shape[2], np.int64)
         held = (
             np.empty(size, np.float32),
+            np.empty(scores.shape[0] * out.shape[2], np.float32),
             np.empty(out.shape[2], np.float32),
-            np.zeros(out.shape[2], np.int32),
+            np.empty(out.shape[2], np.float32),
+            np.empty(out.shape[2], np.int32),
         )
         for row in range(chunk * total // chunks, (chunk + 1) * total // chunks):
             a, b = span[0, 0] + row // rows, span[1, 0] + row % rows
@@ -179,7 +218,7 @@ def _between(scores, scale, best, lines, span, out):  # type: ignore[no-untyped-
                 columns = (first, stop)
                 _factors(scale, corners, (a_share[a], b_share[b]), columns, factors)
                 places = (left_over[:count], line)
-                _decide(scores, corners, columns, factors, places, held, out[a, b])
+                _decide((scores, mix), corners, columns, factors, places, held, out[a, b])
 
 
 def _box(span: Span | None, shape: Sequence[int]) -> npt.NDArray[np.int64]:
@@ -187,12 +226,20 @@ def _box(span: Span | None, shape: Sequence[int]) -> npt.NDArray[np.int64]:
     return np.array(span or [(0, count) for count in shape], dtype=np.int64)
 
 
-def best_class(scores: Scores, best: Labels, span: Span | None = None) -> None:
+def _mix_of(mix: Mix | None) -> Mix:
+    """The sums that classes are made of; an empty table where scores are the classes' own."""
+    return np.empty((0, 0), np.float32) if mix is None else mix
+
+
+def best_class(
+    scores: Scores, best: Labels, span: Span | None = None, mix: Mix | None = None
+) -> None:
     """Write the class with the highest score into `best` (a, b, c), from scores (C, a, b, c).
 
-    The first of equals. `span` is the box of voxels to look at, all of them by default.
+    The first of equals. `span` is the box of voxels to look at, all of them by default. With `mix`
+    (classes, C) the scores of the classes are `mix` times what is in `scores`.
     """
-    _best(scores, _box(span, best.shape), best)
+    _best(scores, _mix_of(mix), _box(span, best.shape), best)
 
 
 def label_between(
@@ -202,20 +249,23 @@ def label_between(
     lines: Sequence[Line],
     out: npt.NDArray[Any],
     span: Span | None = None,
+    mix: Mix | None = None,
 ) -> None:
     """Write the class with the highest trilinear score at each place of `out`.
 
     `scores` (C, a, b, c) count by `scale` (a, b, c), which is not negative, as when they are sums
     to be divided by weights; `best` comes from `best_class`. One line for each axis of `out`.
-    `span` is the box of places to fill, all of them by default.
+    `span` is the box of places to fill, all of them by default; `mix` as for `best_class`.
     """
     tables = tuple((one.lower, one.upper, one.share) for one in lines)
-    _between(scores, scale, best, tables, _box(span, out.shape), out)
+    _between(scores, _mix_of(mix), scale, best, tables, _box(span, out.shape), out)
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
-def _certainty(scores, scale, best, span, step, surest, entropy):  # type: ignore[no-untyped-def]
-    classes = scores.shape[0]
+def _certainty(source, scale, best, span, step, wished, found):  # type: ignore[no-untyped-def]
+    scores, mix = source
+    surest, entropy, chances = found
+    classes = mix.shape[0] if mix.size else scores.shape[0]
     most = np.float32(np.log(classes))
     plane0, row0, column0 = span[0, 0], span[1, 0], span[2, 0]
     plane1, row1, column1 = span[0, 1], span[1, 1], span[2, 1]
@@ -223,18 +273,27 @@ def _certainty(scores, scale, best, span, step, surest, entropy):  # type: ignor
     planes = (plane1 - plane0 + step - 1) // step
     for number in numba.prange(planes * rows):
         plane, row = plane0 + step * (number // rows), row0 + step * (number % rows)
-        for column in range(column0, column1, step):
+        seen = scores[:, plane, row, column0:column1:step].copy()
+        count = seen.shape[1]
+        above, held = np.empty((classes, count), np.float32), np.empty(count, np.float32)
+        for index in range(classes):
+            above[index] = _score(seen, mix, index, held)
+        for n in range(count):
+            column = column0 + n * step
             factor = scale[plane, row, column]
-            top = scores[best[plane, row, column], plane, row, column]
+            top = above[best[plane, row, column], n]
             total, weighted = np.float32(0), np.float32(0)
             for index in range(classes):
-                above = (scores[index, plane, row, column] - top) * factor
-                if above > _NEGLIGIBLE:
-                    odds = np.exp(above)
+                here = (above[index, n] - top) * factor
+                if here > _NEGLIGIBLE:
+                    odds = np.exp(here)
                     total += odds
-                    weighted += odds * above
+                    weighted += odds * here
             surest[plane, row, column] = 1 / total
             entropy[plane, row, column] = (np.log(total) - weighted / total) / most
+            for place in range(wished.size):
+                here = (above[wished[place], n] - top) * factor
+                chances[place, plane, row, column] = np.exp(here) / total
 
 
 def certainty(
@@ -244,13 +303,20 @@ def certainty(
     *,
     span: Span | None = None,
     step: int = 1,
-) -> tuple[Scores, Scores]:
-    """Probability of the best class, and entropy by its maximum (0 sure, 1 all classes alike).
+    mix: Mix | None = None,
+    wished: Sequence[int] = (),
+) -> tuple[Scores, Scores, Scores]:
+    """Probability of the best class, entropy by its maximum (0 sure, 1 all classes alike), chances.
 
     Softmax over the classes of `scores * scale`; Shannon entropy over the logarithm of their
-    number. Arguments as for `label_between`; needs two classes or more. Voxels outside `span` are 0
-    in both, and so are those between every `step`-th along each axis.
+    number; the probabilities (n, a, b, c) of the n classes that are `wished` for. Arguments as for
+    `label_between`; needs two classes or more. Voxels outside `span` are 0 in all, and so are
+    those between every `step`-th along each axis.
     """
     surest, entropy = np.zeros(best.shape, np.float32), np.zeros(best.shape, np.float32)
-    _certainty(scores, scale, best, _box(span, best.shape), step, surest, entropy)
-    return surest, entropy
+    chances = np.zeros((len(wished), *best.shape), np.float32)
+    numbers = np.array(wished, dtype=np.int64)
+    found = (surest, entropy, chances)
+    source = (scores, _mix_of(mix))
+    _certainty(source, scale, best, _box(span, best.shape), step, numbers, found)
+    return found

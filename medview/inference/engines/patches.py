@@ -12,12 +12,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
 
 from medview.core.errors import ModelError
+from medview.imaging.arg_max import Mix
+from medview.inference.engines.last_layer import finest, without_last_layer
 
 #: (N, C, a, b[, c]) to class scores (N, classes, a, b[, c]).
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -94,12 +95,14 @@ class Asked:
 
     `network` is a module in evaluation mode or any callable (an ONNX session, say), which is used
     as it is. `classes` and `bytes_per_voxel`, what one voxel of a patch takes while the network
-    works, are known after `learn`. A network with one output channel is read as a logit of the
-    second of two classes.
+    works, are known after `learn`. With a `mix` the answers are no scores but the fewer channels
+    that the last layer would make them of (`engines.last_layer`). A network with one output
+    channel is read as a logit of the second of two classes.
     """
 
     def __init__(self, network: Network, device: str = "cpu") -> None:
-        self._network = network
+        self._network = self._body = network
+        self.mix: Mix | None = None
         self._frozen: Network | None = None
         self._tried = self._proven = False
         self._device = ""
@@ -118,6 +121,11 @@ class Asked:
             if device != "cpu":
                 _channels_last(self._network)
 
+    @property
+    def channels(self) -> int:
+        """How many numbers an answer has for each voxel."""
+        return self.classes if self.mix is None else self.mix.shape[1] - 1
+
     def learn(self, channels: int, patch: Sequence[int]) -> None:
         """Ask about a small empty patch, to know what the network gives and how much it takes."""
         if self.classes:
@@ -133,8 +141,19 @@ class Asked:
                 continue
             self.classes = max(2, answer.shape[1])
             self.bytes_per_voxel = used / math.prod(sides)
+            self._leave_last_layer(channels, sides)
             return
         raise errors[-1]
+
+    def _leave_last_layer(self, channels: int, sides: Sequence[int]) -> None:
+        """Ask without the last layer from now on, where it may as well come later."""
+        if not isinstance(self._network, nn.Module):
+            return
+        ramp = torch.linspace(-1, 1, channels * math.prod(sides), device=self._device)
+        with torch.inference_mode():
+            found = without_last_layer(self._network, ramp.reshape(1, channels, *sides))
+        if found is not None:
+            self._body, self.mix = found
 
     def freeze(self, example: torch.Tensor) -> None:
         """Fold what does not change, on a processor, as an example (1, C, ...) shows it.
@@ -142,17 +161,17 @@ class Asked:
         Where that fails the network stays as it is. The first patch after that is answered both
         ways; if the answers differ the network stays as it is too.
         """
-        if self._tried or self._device != "cpu" or not isinstance(self._network, nn.Module):
+        if self._tried or self._device != "cpu" or not isinstance(self._body, nn.Module):
             return
         self._tried = True
         try:
-            self._frozen, self._proven = _frozen(self._network, self._middle(example)), False
+            self._frozen, self._proven = _frozen(self._body, self._middle(example)), False
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
 
     def __call__(self, patches: torch.Tensor, *, half: bool = False) -> torch.Tensor:
-        """Class scores (N, classes, ...) of patches (N, C, ...), in float32.
+        """Scores (N, classes, ...), or what they are mixed of, for patches (N, C, ...); float32.
 
         ModelError where the answer has another grid than the patches.
         """
@@ -164,19 +183,19 @@ class Asked:
                     "The network does not answer on the grid of its patches:"
                     f" {tuple(answer.shape[2:])} for {tuple(patches.shape[2:])}."
                 )
-            if answer.shape[1] == 1:
+            if self.mix is None and answer.shape[1] == 1:
                 answer = torch.cat([torch.zeros_like(answer), answer], dim=1)
             return answer.float()
 
     def _answer(self, patches: torch.Tensor) -> torch.Tensor:
         if self._frozen is None:
-            return _finest(self._network(patches))
+            return finest(self._body(patches))
         if self._proven:
-            return _finest(self._frozen(patches))
+            return finest(self._frozen(patches))
         self._proven = True
-        wanted = _finest(self._network(patches))
+        wanted = finest(self._body(patches))
         try:
-            alike = _alike(wanted, _finest(self._frozen(patches)))
+            alike = _alike(wanted, finest(self._frozen(patches)))
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
@@ -226,12 +245,6 @@ class Asked:
         return answer, float(sum(known))
 
 
-def _finest(answer: Any) -> torch.Tensor:
-    """The answer itself; networks with deep supervision give several, the finest first."""
-    first: torch.Tensor = answer[0] if isinstance(answer, list | tuple) else answer
-    return first
-
-
 def _divisor(network: object) -> int:
     """What every side of a patch must be a multiple of: stated by our networks, else 16."""
     return int(getattr(network, "divisor", 16))
@@ -273,7 +286,7 @@ def bytes_needed(plan: Plan, asked: Asked, slab: Sequence[int]) -> dict[str, flo
     """
     factor = 0.5 if plan.half else 1.0
     work = asked.bytes_per_voxel * math.prod(plan.patch) * plan.batch * factor
-    sums = _FLOAT * (asked.classes + 1) * math.prod(slab)
+    sums = _FLOAT * (asked.channels + 1) * math.prod(slab)
     needed = {"cpu": 0.0, plan.device: work}
     needed["cpu" if plan.on_host else plan.device] += sums
     if plan.on_gpu and not plan.on_host:

@@ -2,7 +2,8 @@
 
 Windows come in the order of one axis. What lies before the next window gets no more, so its labels
 are written and its place is used again: the scores of all classes are held for one window's depth
-and never for the whole image, let alone at full resolution.
+and never for the whole image, let alone at full resolution. What many classes are made of by a
+network's last layer is added up instead of the classes, where that is less.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from medview.imaging.arg_max import Line, Span, best_class, certainty, label_between
+from medview.imaging.arg_max import Line, Mix, Span, best_class, certainty, label_between
 
 FloatMap = npt.NDArray[np.float32]
 
@@ -87,8 +88,10 @@ class Outcome:
 class Slab:
     """Sums of scores (C, a, b, c) over `covered`, a box of the grid, along one axis in turn.
 
-    `lines` place the voxels of the image among those of the grid. `add` and `finish` are called in
-    the order of windows along `axis`; `pause` is called between pieces of work.
+    With a `mix` (classes, C + 1) the scores are of channels that the classes are made of; its last
+    column counts the weights, which are the last of the sums. `lines` place the voxels of the
+    image among those of the grid. `add` and `finish` are called in the order of windows along
+    `axis`; `pause` is called between pieces of work.
     """
 
     classes: int
@@ -98,6 +101,7 @@ class Slab:
     lines: Sequence[Line]
     wishes: Wishes
     outcome: Outcome
+    mix: Mix | None = None
     device: str = "cpu"
     pause: Callable[[], None] = lambda: None
     _sums: torch.Tensor = field(init=False)
@@ -107,15 +111,14 @@ class Slab:
         self._origin = [start for start, _ in self.covered]
         self._done = self.covered[self.axis][0]
         self._written = self.lines[self.axis].between(*self.covered[self.axis])[0]
-        self._sums = torch.zeros((self.classes, *sides), device=self.device)
-        self._weights = torch.zeros(tuple(sides), device=self.device)
-        self._inverse = np.zeros(sides, np.float32)
+        channels = self.classes if self.mix is None else self.mix.shape[1] - 1
+        self._sums = torch.zeros((channels + 1, *sides), device=self.device)
         self._best = np.zeros(sides, np.uint16)
 
     def move(self, device: str) -> None:
         """Add up somewhere else from now on."""
         self.device = device
-        self._sums, self._weights = self._sums.to(device), self._weights.to(device)
+        self._sums = self._sums.to(device)
 
     def add(self, start: Sequence[int], scores: torch.Tensor, weight: torch.Tensor) -> None:
         """Add the scores (C, a, b, c) of the window that begins at `start`, by their weight."""
@@ -123,8 +126,8 @@ class Slab:
             slice(at - origin, at - origin + side)
             for at, origin, side in zip(start, self._origin, scores.shape[1:], strict=True)
         )
-        self._sums[(slice(None), *place)].addcmul_(scores, weight)
-        self._weights[place] += weight
+        self._sums[:-1][(slice(None), *place)].addcmul_(scores, weight)
+        self._sums[-1][place] += weight
 
     def finish(self, stop: int) -> None:
         """What lies before `stop` along the axis gets no more: work out what it comes to."""
@@ -134,13 +137,15 @@ class Slab:
 
     def _finish_held(self, stop: int) -> None:
         span = self._span(stop)
-        scores = self._sums.cpu().numpy()
-        fresh = tuple(slice(first, last) for first, last in span)
-        weights = self._weights[fresh].cpu().numpy()
-        self._inverse[fresh] = np.divide(1, weights, out=np.zeros_like(weights), where=weights > 0)
-        best_class(scores, self._best, span)
-        self._write_labels(scores, stop)
-        self._look_closer(scores, span, fresh)
+        sums = self._sums.cpu().numpy()
+        scores = sums[:-1] if self.mix is None else sums
+        known = [slice(None)] * 3
+        known[self.axis] = slice(0, span[self.axis][1])
+        weights = sums[-1][tuple(known)]
+        scale = np.divide(1, weights, out=np.zeros_like(weights), where=weights > 0)
+        best_class(scores, self._best, span, self.mix)
+        self._write_labels(scores, scale, stop)
+        self._look_closer(scores, scale, span)
         self._done = stop
         if stop < self.covered[self.axis][1]:
             self._move_on(stop - 1)
@@ -152,7 +157,7 @@ class Slab:
         spans[self.axis] = (self._done - origin, stop - origin)
         return spans[0], spans[1], spans[2]
 
-    def _write_labels(self, scores: FloatMap, stop: int) -> None:
+    def _write_labels(self, scores: FloatMap, scale: FloatMap, stop: int) -> None:
         spans = [
             line.between(*covered) for line, covered in zip(self.lines, self.covered, strict=True)
         ]
@@ -166,33 +171,37 @@ class Slab:
             self.pause()
             here = (first, min(first + rows, spans[0][1]))
             span = (here, spans[1], spans[2])
-            label_between(scores, self._inverse, self._best, lines, self.outcome.labels, span)
+            label_between(scores, scale, self._best, lines, self.outcome.labels, span, mix=self.mix)
         self._written = max(last, self._written)
 
-    def _look_closer(self, scores: FloatMap, span: Span, fresh: tuple[slice, ...]) -> None:
+    def _look_closer(self, scores: FloatMap, scale: FloatMap, span: Span) -> None:
         """How sure the network is: of some voxels, or of all where a map was wished for."""
         self.pause()
-        scale = self._inverse / np.float32(self.wishes.temperature)
+        seen = scale > 0
+        scale = scale / np.float32(self.wishes.temperature)
         step = 1 if self.wishes.any else _SAMPLED
-        surest, entropy = certainty(scores, scale, self._best, span=span, step=step)
-        best, sure = self._best[fresh], surest[fresh]
+        surest, entropy, chances = certainty(
+            scores,
+            scale,
+            self._best,
+            span=span,
+            step=step,
+            mix=self.mix,
+            wished=self.wishes.classes,
+        )
+        fresh = tuple(slice(first, last) for first, last in span)
         found, some = self.outcome, (slice(None, None, step),) * 3
-        won, by = best[some].ravel(), sure[some].ravel()
+        won, by = self._best[fresh][some].ravel(), surest[fresh][some].ravel()
         found.sums += np.bincount(won, by, minlength=self.classes)
         found.counts += np.bincount(won, minlength=self.classes)
-        if not found.maps:
-            return
-        seen = self._inverse[fresh] > 0
         place = tuple(
             slice(one.start + origin, one.stop + origin)
             for one, origin in zip(fresh, self._origin, strict=True)
         )
-        top = np.take_along_axis(scores[(slice(None), *fresh)], best[None].astype(np.int64), 0)[0]
+        values: dict[str | int, FloatMap] = {"probability": surest, "uncertainty": entropy}
+        values.update(zip(self.wishes.classes, chances, strict=True))
         for name, target in found.maps.items():
-            values = {"probability": sure, "uncertainty": entropy[fresh]}.get(str(name))
-            if values is None:
-                values = sure * np.exp((scores[int(name)][fresh] - top) * scale[fresh])
-            np.copyto(target[place], values, where=seen)
+            np.copyto(target[place], values[name][fresh], where=seen[fresh])
 
     def _move_on(self, origin: int) -> None:
         """Keep the planes from `origin` on, at the start of the slab; the rest is zero again."""
@@ -201,15 +210,13 @@ class Slab:
             return
         self._origin[axis] = origin
         for number in range(self._best.shape[axis]):
-            for held, where in ((self._sums, axis + 1), (self._weights, axis)):
-                target = held.select(where, number)
-                if number + step < held.shape[where]:
-                    target.copy_(held.select(where, number + step))
-                else:
-                    target.zero_()
-        for known in (self._inverse, self._best):
-            first = np.moveaxis(known, axis, 0)
-            first[0] = first[step]
+            target = self._sums.select(axis + 1, number)
+            if number + step < self._best.shape[axis]:
+                target.copy_(self._sums.select(axis + 1, number + step))
+            else:
+                target.zero_()
+        first = np.moveaxis(self._best, axis, 0)
+        first[0] = first[step]
 
 
 def slab_sides(covered: Span, patch: Sequence[int], axis: int) -> list[int]:

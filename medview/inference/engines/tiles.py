@@ -325,6 +325,7 @@ class _Work:
         self._done = 0
         self._slab = Slab(
             classes=self._asked.classes,
+            mix=self._asked.mix,
             covered=covered,
             patch=self.plan.patch,
             axis=axis,

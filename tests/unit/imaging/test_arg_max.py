@@ -99,10 +99,33 @@ def test_the_best_class_of_a_box_leaves_the_rest_alone():
 def test_certainty_is_softmax_and_entropy():
     scores = 3 * smooth_scores(5, (6, 7, 8))
     scale = np.full((6, 7, 8), 0.5, np.float32)
-    surest, entropy = certainty(scores, scale, best_of(scores))
+    surest, entropy, _ = certainty(scores, scale, best_of(scores))
     chances = special.softmax(0.5 * scores.astype(float), axis=0)
     np.testing.assert_allclose(surest, chances.max(axis=0), rtol=1e-5)
     np.testing.assert_allclose(entropy, special.entr(chances).sum(axis=0) / np.log(5), rtol=1e-4)
-    found, _ = certainty(scores, scale, best_of(scores), span=((1, 6), (0, 7), (2, 8)), step=2)
+    found, *_ = certainty(scores, scale, best_of(scores), span=((1, 6), (0, 7), (2, 8)), step=2)
     np.testing.assert_array_equal(found[1:6:2, 0:7:2, 2:8:2], surest[1:6:2, 0:7:2, 2:8:2])
     assert np.count_nonzero(found) == 3 * 4 * 3
+
+
+@pytest.mark.parametrize(("classes", "channels"), [(12, 3), (40, 6), (2, 1)])
+def test_classes_that_are_made_of_fewer_channels_are_like_those_that_were_made_before(
+    classes, channels
+):
+    rng = np.random.default_rng(3)
+    few = smooth_scores(channels, (12, 14, 16))
+    few[-1] = 1.0
+    mix = rng.normal(size=(classes, channels)).astype(np.float32)
+    many = np.einsum("kc,c...->k...", mix, few)
+    best = np.empty(few.shape[1:], np.uint16)
+    best_class(few, best, mix=mix)
+    assert (best == many.argmax(axis=0)).mean() >= 0.9999
+    shape = (20, 30, 25)
+    lines = [line(size, count) for size, count in zip(best.shape, shape, strict=True)]
+    out, scale = np.empty(shape, np.uint16), np.full(best.shape, 0.7, np.float32)
+    label_between(few, scale, best, lines, out, mix=mix)
+    assert (out == by_torch(many, shape)).mean() >= 0.9999
+    surest, _, chances = certainty(few, scale, best, mix=mix, wished=(1, 0))
+    wanted = special.softmax(0.7 * many.astype(float), axis=0)
+    np.testing.assert_allclose(surest, wanted.max(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(chances, wanted[[1, 0]], rtol=1e-3, atol=1e-6)

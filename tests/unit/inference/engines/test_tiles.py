@@ -137,6 +137,76 @@ def test_labels_are_those_of_monai_followed_by_interpolation_and_arg_max(shape, 
     assert (found.labels == wanted).mean() >= 0.9999
 
 
+def of_many_classes() -> nn.Module:
+    torch.manual_seed(2)
+    return nn.Sequential(UNet3d(1, 4, (8, 16, 32)), nn.Conv3d(4, 30, 1)).eval()
+
+
+def test_a_last_layer_that_comes_after_the_windows_changes_nothing():
+    volume = volume_of(pieces((48, 64, 40)), (1.0, 1.0, 2.0))
+    recipe = TileRecipe((32, 32, 32), "", (1.5, 1.5, 1.5), skip_empty=False)
+    wishes = Wishes(probability=True, uncertainty=True, classes=(3, 7))
+    network = of_many_classes()
+    late, plain = Asked(network), segment(network.forward, volume, recipe, RunContext(), wishes)
+    found = segment(late, volume, recipe, RunContext(), wishes)
+    assert (late.classes, late.channels) == (30, 4)
+    assert late(torch.zeros(1, 1, 16, 16, 16)).shape[1] == 4
+    assert len(np.unique(plain.labels)) > 2
+    assert (found.labels == plain.labels).mean() >= 0.9999
+    for name, one in plain.maps.items():
+        np.testing.assert_allclose(found.maps[name].values, one.values, atol=1e-4)
+    assert set(found.probability) == set(plain.probability)
+
+
+class Twice(nn.Module):
+    """Its last layer is used in its middle as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Conv3d(2, 5, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        image = image.expand(-1, 2, -1, -1, -1)
+        answer: torch.Tensor = self.last(image + self.last(image)[:, :2])
+        return answer
+
+
+class Looping(nn.Module):
+    """What comes before the last layer is no layer of its own, and the last one has no bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({"last": nn.Conv3d(1, 3, (1, 1, 1), bias=False)})
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        answer = self.parts["last"](image.sin())
+        return [answer, answer[..., ::2, ::2, ::2]]
+
+
+@pytest.mark.parametrize(
+    ("network", "channels"),
+    [
+        (Looping(), 1),
+        (Twice(), 5),
+        (nn.Conv3d(1, 4, 1), 1),
+        (nn.Sequential(nn.Conv3d(1, 3, 1), nn.Softmax(1)), 3),
+        (nn.Sequential(nn.Conv3d(1, 6, 3, padding=1), nn.Conv3d(6, 3, 1)), 3),
+        (nn.Sequential(nn.Conv3d(1, 2, 1), nn.Conv3d(2, 6, 1, groups=2)), 6),
+        (nn.Conv3d(1, 4, 3, padding=1), 4),
+    ],
+)
+def test_only_a_layer_that_may_come_later_does(network, channels):
+    asked = Asked(network.eval())
+    before = asked(torch.ones(1, 1, 8, 8, 8))
+    asked.learn(1, (8, 8, 8))
+    assert (asked.classes, asked.channels) == (before.shape[1], channels)
+    answer = asked(torch.ones(1, 1, 8, 8, 8)).detach().numpy()
+    if asked.mix is not None:
+        answer = np.einsum("kc,nc...->nk...", asked.mix[:, :-1], answer)
+        answer += asked.mix[:, -1].reshape(1, -1, 1, 1, 1)
+    np.testing.assert_allclose(answer, before, atol=1e-5)
+
+
 def test_a_grid_coarser_than_the_image_is_as_fine_as_the_network_asks():
     volume = volume_of(pieces((20, 40, 60)), (3.0, 1.0, 1.0))
     wishes = Wishes(probability=True)

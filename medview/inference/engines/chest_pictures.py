@@ -26,7 +26,7 @@ from medview.inference.networks.readings import class_map
 _LUNGS = Code("39607008", "SCT", "Lung")
 
 
-class LungEngine:
+class Engine:
     """A network that draws both lungs as one; what is no frontal chest picture is refused.
 
     The patient's right is taken to be at the first column, as frontal pictures are shown, unless

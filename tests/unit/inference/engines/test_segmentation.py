@@ -17,7 +17,7 @@ from medview.core.geometry import Calibration, Geometry
 from medview.core.maps import MapKind
 from medview.core.volume import Volume
 from medview.inference.catalog import load_card
-from medview.inference.engines import planes, segmentation
+from medview.inference.engines import planes, windowed
 from medview.inference.engines.segmentation import Engine
 from tests.helpers.heads import stored
 from tests.helpers.run_context import RunContext
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setattr(segmentation, "load_trained", lambda *_: Thirds())
+    monkeypatch.setattr(windowed, "load_trained", lambda *_: Thirds())
     made = Engine(load_card(folder), folder)
     made.load("cpu")
     return made
@@ -108,7 +108,7 @@ def changed(folder: Path, target: Path, **own: Any) -> Path:
 
 
 def loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    for engines in (planes, segmentation):
+    for engines in (planes, windowed):
         monkeypatch.setattr(engines, "load_trained", lambda *_: Thirds())
     made = Engine(load_card(folder), folder)
     made.load("cpu")

@@ -6,6 +6,7 @@ moment costs the running job and nothing else.
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import importlib
 import logging
@@ -50,6 +51,8 @@ _SLOW_TO_IMPORT = (
     *("scipy.ndimage", "scipy.linalg", "scipy.fft", "numba", "medview.imaging.kernels"),
     *("medview.inference.engines.chest_rules", "medview.inference.engines.segmentation"),
 )
+#: How the system words what the box refuses.
+_REFUSALS = (os.strerror(errno.EPERM), os.strerror(errno.EACCES))
 
 
 @dataclass(frozen=True)
@@ -230,19 +233,20 @@ class _Worker:
     def _answer(self, message: wire.Message) -> None:
         match message:
             case wire.Load():
-                self._guarded(message.job_uid, lambda: self._load(message))
+                self._guarded(message.job_uid, message.card, lambda: self._load(message))
             case wire.Run():
-                self._guarded(message.job_uid, lambda: self._run(message))
+                card = self._adapter.card if self._adapter else None
+                self._guarded(message.job_uid, card, lambda: self._run(message))
                 faulthandler.cancel_dump_traceback_later()
             case wire.Attach():
                 self._attach(message.volume, message.clip)
             case wire.Detach():
                 self._detach(message.volume_uid)
 
-    def _guarded(self, job_uid: str, step: Callable[[], wire.Up]) -> None:
+    def _guarded(self, job_uid: str, card: ModelCard | None, step: Callable[[], wire.Up]) -> None:
         """Send what a step of a job comes to, whatever the model does."""
         answer: wire.Up
-        title = self._adapter.card.title if self._adapter else "The model"
+        title = card.title if card else "The model"
         try:
             self.channel.send(step())
         except Cancelled:
@@ -251,6 +255,8 @@ class _Worker:
             answer = wire.Failed(
                 job_uid, wire.FailureKind.REFUSED, error.user_text, error.hint, error.detail
             )
+            if card is not None and card.code and (reached := _reached_out(error)):
+                answer = _out_of_reach(job_uid, title, reached)
         except ConnectionError:
             raise
         except Exception as error:  # noqa: BLE001  (a model may do anything; the worker goes on)
@@ -458,14 +464,8 @@ def _failure(job_uid: str, title: str, error: Exception) -> wire.Failed:
             f"There was not enough memory for {title}.",
             "Close other programs, or run it on the processor.",
         )
-    if isinstance(error, PermissionError):
-        return wire.Failed(
-            job_uid,
-            wire.FailureKind.FAULT,
-            f"{title} tried to reach what models may not reach, and was stopped by the system.",
-            "Models see their own folder and the image: no network, no programs, no other files.",
-            type(error).__name__ + (f": {error.filename}" if error.filename else ""),
-        )
+    if reached := _reached_out(error):
+        return _out_of_reach(job_uid, title, reached)
     place = " < ".join(
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
         for frame in reversed(traceback.extract_tb(error.__traceback__))
@@ -477,4 +477,31 @@ def _failure(job_uid: str, title: str, error: Exception) -> wire.Failed:
         f"{title} stopped with an error of its own.",
         "Its result, if any, was not used. Try another model or image.",
         type(error).__name__,
+    )
+
+
+def _reached_out(error: BaseException) -> str:
+    """What an error says of something that the box refused; "" if that is not where it comes from.
+
+    Libraries wrap the system's own error in others, or only tell its words.
+    """
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, PermissionError):
+            return type(at).__name__ + (f": {at.filename}" if at.filename else "")
+        if isinstance(at, RuntimeError) and any(words in str(at) for words in _REFUSALS):
+            return f"{PermissionError.__name__} in {type(at).__name__}"
+        at = at.__cause__ or at.__context__
+    return ""
+
+
+def _out_of_reach(job_uid: str, title: str, reached: str) -> wire.Failed:
+    """A model that reached for what lies outside of its box."""
+    _log.warning("a model reached out of its box")
+    return wire.Failed(
+        job_uid,
+        wire.FailureKind.FAULT,
+        f"{title} tried to reach what models may not reach, and was stopped by the system.",
+        "Models see their own folder and the image: no network, no programs, no other files.",
+        reached,
     )

@@ -338,6 +338,7 @@ def flat_inference_config(network: Mapping[str, Any]) -> dict[str, Any]:
             "$import glob",
             "$import json",
             "$import torch",
+            "$from pathlib import Path",
             "$from safetensors.torch import load_file",
             "$from medview.inference.networks.readings import write_answers",
         ],
@@ -345,7 +346,7 @@ def flat_inference_config(network: Mapping[str, Any]) -> dict[str, Any]:
         "dataset_dir": "$@bundle_root + '/input'",
         "output_dir": "$@bundle_root + '/output'",
         "images": "$sorted(glob.glob(@dataset_dir + '/*.*g'))",
-        "metadata": "$json.load(open(@bundle_root + '/configs/metadata.json'))",
+        "metadata": "$json.loads(Path(@bundle_root, 'configs', 'metadata.json').read_text())",
         "weights": "$load_file(@bundle_root + '/models/model.safetensors')",
         "network_def": {"_target_": network["class"], **network["args"]},
         "initialize": [

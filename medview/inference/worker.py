@@ -6,7 +6,6 @@ moment costs the running job and nothing else.
 
 from __future__ import annotations
 
-import errno
 import faulthandler
 import importlib
 import logging
@@ -20,7 +19,6 @@ import socket
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -41,6 +39,7 @@ from medview.inference import wire
 from medview.inference.adapter import ClipAdapter, ModelAdapter
 from medview.inference.box import enclose
 from medview.inference.catalog import verify_model
+from medview.inference.failures import failure, out_of_reach, reached_out
 from medview.inference.results import refusal
 
 _log = logging.getLogger(__name__)
@@ -51,8 +50,6 @@ _SLOW_TO_IMPORT = (
     *("scipy.ndimage", "scipy.linalg", "scipy.fft", "numba", "medview.imaging.kernels"),
     *("medview.inference.engines.chest_rules", "medview.inference.engines.segmentation"),
 )
-#: How the system words what the box refuses.
-_REFUSALS = (os.strerror(errno.EPERM), os.strerror(errno.EACCES))
 
 
 @dataclass(frozen=True)
@@ -255,12 +252,12 @@ class _Worker:
             answer = wire.Failed(
                 job_uid, wire.FailureKind.REFUSED, error.user_text, error.hint, error.detail
             )
-            if card is not None and card.code and (reached := _reached_out(error)):
-                answer = _out_of_reach(job_uid, title, reached)
+            if card is not None and card.code and (reached := reached_out(error)):
+                answer = out_of_reach(job_uid, title, reached)
         except ConnectionError:
             raise
         except Exception as error:  # noqa: BLE001  (a model may do anything; the worker goes on)
-            answer = _failure(job_uid, title, error)
+            answer = failure(job_uid, title, error)
             if answer.kind is wire.FailureKind.OUT_OF_MEMORY:
                 self._unload()
         else:
@@ -452,56 +449,3 @@ def _write_maps(
             )
             start = end
     return tuple(written)
-
-
-def _failure(job_uid: str, title: str, error: Exception) -> wire.Failed:
-    """A fault of a model in words; the log gets the place, not the words of the error."""
-    # torch is not imported here; its error for a full GPU is known by its name.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return wire.Failed(
-            job_uid,
-            wire.FailureKind.OUT_OF_MEMORY,
-            f"There was not enough memory for {title}.",
-            "Close other programs, or run it on the processor.",
-        )
-    if reached := _reached_out(error):
-        return _out_of_reach(job_uid, title, reached)
-    place = " < ".join(
-        f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
-        for frame in reversed(traceback.extract_tb(error.__traceback__))
-    )
-    _log.warning("a model raised %s at %s", type(error).__name__, place)
-    return wire.Failed(
-        job_uid,
-        wire.FailureKind.FAULT,
-        f"{title} stopped with an error of its own.",
-        "Its result, if any, was not used. Try another model or image.",
-        type(error).__name__,
-    )
-
-
-def _reached_out(error: BaseException) -> str:
-    """What an error says of something that the box refused; "" if that is not where it comes from.
-
-    Libraries wrap the system's own error in others, or only tell its words.
-    """
-    at: BaseException | None = error
-    while at is not None:
-        if isinstance(at, PermissionError):
-            return type(at).__name__ + (f": {at.filename}" if at.filename else "")
-        if isinstance(at, RuntimeError) and any(words in str(at) for words in _REFUSALS):
-            return f"{PermissionError.__name__} in {type(at).__name__}"
-        at = at.__cause__ or at.__context__
-    return ""
-
-
-def _out_of_reach(job_uid: str, title: str, reached: str) -> wire.Failed:
-    """A model that reached for what lies outside of its box."""
-    _log.warning("a model reached out of its box")
-    return wire.Failed(
-        job_uid,
-        wire.FailureKind.FAULT,
-        f"{title} tried to reach what models may not reach, and was stopped by the system.",
-        "Models see their own folder and the image: no network, no programs, no other files.",
-        reached,
-    )

@@ -21,6 +21,7 @@ from tests.unit.services.test_jobs import Stage
 
 pytestmark = pytest.mark.shared
 
+PNEUMONIA = "pneumonia_mnist"
 CHEST, HEAD, BODY, MOTION = "ct_chest_rules", "hippocampus_mr", "threshold_body", "motion"
 #: Where an image lies, what it shows, and the shipped models that are not made for it.
 IMAGES = (
@@ -74,7 +75,7 @@ def test_no_model_says_anything_unmarked_of_what_it_is_not_made_for(
     stage.jobs._catalog = Catalog([resources / "models"])
     stage.work.open_studies((study,), ())
     (stage.work.add_clip if isinstance(image, Clip) else stage.work.add_volume)(image)
-    for model in models:
+    for model in models if shows == "an X-ray of a chest" else (*models, PNEUMONIA):
         told = run_however(stage, model, image.uid)
         assert told is None or told, f"{model} would run on {shows} without a word"
 

@@ -40,6 +40,8 @@ class Engine:
         # nnunetv2 warns of folders for training that nobody needs here.
         for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
             os.environ.setdefault(name, str(self._folder))
+        # Where this is not said, nnunetv2 starts a program to ask on which machine it is.
+        os.environ.setdefault("nnUNet_n_proc_DA", "1")
         try:
             # An extra, and slow to import: only who has such a model pays for it.
             from medview.inference.engines.nnunet_predictor import make_predictor  # noqa: PLC0415

@@ -15,8 +15,9 @@ SPLITS = ("train", "val", "test")
 class Case:
     """One image with what is known of it; `patient` groups the cases of one person.
 
-    What is known lies in the file `label`, or is the class named `answer`, as the task has it.
-    `row` is the place in an image file that holds many. `tags` are the other columns of the index.
+    What is known lies in the file `label`, or is the class named `answer`, as the task has it. An
+    image that shows several classes names them in `answer` with | between. `row` is the place in
+    an image file that holds many. `tags` are the other columns of the index.
     """
 
     id: str
@@ -28,18 +29,25 @@ class Case:
     row: int = -1
     tags: Mapping[str, str] = field(default_factory=dict, compare=False)
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The classes that `answer` names; none where it is empty."""
+        return tuple(name.strip() for name in self.answer.split("|") if name.strip())
+
 
 @dataclass(frozen=True)
 class Dataset:
     """A data set folder.
 
-    In label maps, class number n is `classes[n - 1]`; for classification `classes[n]`.
+    In label maps, class number n is `classes[n - 1]`; for classification `classes[n]`. With
+    `multi_label` an image shows any number of the classes, none included.
     """
 
     folder: Path
     task: str
     classes: tuple[str, ...]
     cases: tuple[Case, ...]
+    multi_label: bool = False
 
     def of(self, split: str) -> tuple[Case, ...]:
         """Give the cases of one split, or of all."""

@@ -101,8 +101,8 @@ def export_model(
     _write_json(
         folder / "configs" / "inference.json",
         inference_config(trained.config, keep_largest=own["keep_largest"])
-        if volumes
-        else flat_inference_config(network),
+        if volumes and trained.task == "segmentation"
+        else answering_config(network, volumes=volumes),
     )
     for name, source in sources.items():
         _copy(source, folder / "configs" / name)
@@ -199,8 +199,8 @@ _PREDICTED = MappingProxyType(
     {
         "segmentation": "one channel of logits a class, background first",
         "classification": "one logit a class",
-        "detection": "logits of a middle by class, then logarithms of how far the box reaches up, "
-        "left, down and right in pixels, in cells of 4 x 4 pixels",
+        "detection": "logits of a middle by class, then logarithms of how far the box reaches, "
+        "down the axes and up them, in cells 4 pixels or voxels wide",
         "instances": "logits of the foreground and of the depth within an object",
         "video": "displacement to the right and down, in pixels",
     }
@@ -219,6 +219,8 @@ def _answer_format(trained: Trained, names: Mapping[str, str]) -> dict[str, Any]
         case "detection":
             form, shape = "boxes", [side // STRIDE for side in patch]
             ways = ["up", "left", "down", "right"]
+            if len(patch) == 3:
+                ways = ["left", "back", "down", "right", "front", "up"]
             named = [*trained.recipe.classes, *ways]
             channels = {str(n): name for n, name in enumerate(named)}
         case "instances":
@@ -272,8 +274,10 @@ def _own_block(
             "train_command", "medview train configs/train.toml --out DIR"
         ),
     }
-    if not volumes:
+    if not volumes or trained.task != "segmentation":
         block |= {"classes": list(recipe.classes), "decoding": dict(recipe.decoding)}
+    if recipe.multi_label:
+        block["multi_label"] = True
     if len(trained.temperatures) > 2:
         block["member_temperatures"] = list(trained.temperatures[1:])
     return block
@@ -328,11 +332,23 @@ def inference_config(config: TrainConfig, *, keep_largest: bool) -> dict[str, An
     }
 
 
-def flat_inference_config(network: Mapping[str, Any]) -> dict[str, Any]:
+def answering_config(network: Mapping[str, Any], *, volumes: bool) -> dict[str, Any]:
     """Give the configuration for `python -m monai.bundle run` on a folder of png, jpg or jpeg.
 
-    It reads pictures and answers with the functions that the engines read with.
+    With `volumes` on one of NIfTI files. It reads images and answers with the functions that the
+    engines read with.
     """
+    asks = (
+        "$from medview.learning.tasks.solid import write_volume_answers"
+        if volumes
+        else "$from medview.inference.networks.readings import write_answers"
+    )
+    run = (
+        "$write_volume_answers(@metadata, @network_def, @images, @output_dir)"
+        if volumes
+        else "$write_answers(@metadata['medview']['engine'], @network_def, @metadata, @images,"
+        " @output_dir)"
+    )
     return {
         "imports": [
             "$import glob",
@@ -340,12 +356,12 @@ def flat_inference_config(network: Mapping[str, Any]) -> dict[str, Any]:
             "$import torch",
             "$from pathlib import Path",
             "$from safetensors.torch import load_file",
-            "$from medview.inference.networks.readings import write_answers",
+            asks,
         ],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/input'",
         "output_dir": "$@bundle_root + '/output'",
-        "images": "$sorted(glob.glob(@dataset_dir + '/*.*g'))",
+        "images": f"$sorted(glob.glob(@dataset_dir + '/{'*.nii*' if volumes else '*.*g'}'))",
         "metadata": "$json.loads(Path(@bundle_root, 'configs', 'metadata.json').read_text())",
         "weights": "$load_file(@bundle_root + '/models/model.safetensors')",
         "network_def": {"_target_": network["class"], **network["args"]},
@@ -353,11 +369,7 @@ def flat_inference_config(network: Mapping[str, Any]) -> dict[str, Any]:
             "$@network_def.load_state_dict({k: v.float() for k, v in @weights.items()})",
             "$@network_def.eval()",
         ],
-        "run": [
-            "$torch.set_grad_enabled(False)",
-            "$write_answers(@metadata['medview']['engine'], @network_def, @metadata, @images,"
-            " @output_dir)",
-        ],
+        "run": ["$torch.set_grad_enabled(False)", run],
     }
 
 

@@ -27,6 +27,7 @@ class _Layout:
     image: str
     label: str = ""
     index: str = "index.csv"
+    multi_label: bool = False
 
 
 def open_dataset(folder: Path) -> Dataset:
@@ -44,7 +45,7 @@ def open_dataset(folder: Path) -> Dataset:
         classes = layout.classes
         if not classes:
             classes = tuple(sorted({case.answer for case in cases}))
-        dataset = Dataset(folder, layout.task, classes, cases)
+        dataset = Dataset(folder, layout.task, classes, cases, layout.multi_label)
     elif archives:
         dataset = _medmnist(folder, archives)
     elif videos.is_file() and (folder / "videos").is_dir():
@@ -71,6 +72,7 @@ def _declared(folder: Path) -> _Layout | None:
             image=str(layout["image"]),
             label=str(layout.get("label", "")),
             index=str(layout.get("index", "index.csv")),
+            multi_label=table.get("multi_label", False) is True,
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ReadError(
@@ -192,7 +194,9 @@ def _read_index(folder: Path, layout: _Layout) -> tuple[Case, ...]:
             problems.append(f"line {number}: needs file, patient and a split of {SPLITS}")
             continue
         case = _case(folder, layout, row, licences)
-        if layout.task == "classification" and layout.classes and case.answer not in layout.classes:
+        named = case.answers if layout.multi_label else (case.answer,)
+        known = not layout.classes or set(named) <= set(layout.classes)
+        if layout.task == "classification" and not known:
             problems.append(f"line {number}: {case.answer!r} is not one of {layout.classes}")
         cases.append(case)
     if problems:

@@ -59,27 +59,40 @@ def make_loss(name: str, class_weights: Sequence[float] = ()) -> Loss:
     return loss
 
 
-def make_class_loss(name: str, class_weights: Sequence[float] = (), smoothing: float = 0.0) -> Loss:
+def make_class_loss(
+    name: str,
+    class_weights: Sequence[float] = (),
+    smoothing: float = 0.0,
+    *,
+    multi_label: bool = False,
+) -> Loss:
     """Build the loss for logits (N, C) and probabilities of each class (N, C).
 
     `smoothing` mixes that share of equal probabilities into the target (Szegedy et al.,
-    arXiv:1512.00567). mse is the Brier score; focal weighs each picture by how wrong it still is.
+    arXiv:1512.00567). mse is the Brier score; focal weighs each image by how wrong it still is.
+    With `multi_label` each class is a question of its own, there or not.
     """
     if name not in {"cross_entropy", "mse", "focal"}:
         raise ValueError(f"unknown loss for classes {name!r}")
     weight = torch.tensor(class_weights) if class_weights else None
 
     def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        truth = (1 - smoothing) * target + smoothing / target.shape[1]
+        if multi_label:  # each class against its own absence
+            pairs = torch.stack([torch.zeros_like(logits), logits], dim=2)
+            truth = torch.stack([1 - target, target], dim=2)
+        else:
+            pairs, truth = logits[:, None], target[:, None]
+        truth = (1 - smoothing) * truth + smoothing / truth.shape[2]
         if name == "mse":
-            return (logits.softmax(dim=1) - truth).square().mean()
-        log_probability = logits.log_softmax(dim=1)
+            return (pairs.softmax(dim=2) - truth).square().mean()
+        log_probability = pairs.log_softmax(dim=2)
         each = -truth * log_probability
         if name == "focal":
             each = each * (1 - log_probability.exp()).square()
         if weight is not None:
-            each = each * weight.to(each.device)
-        return each.sum(dim=1).mean()
+            weights = weight.to(each.device)
+            each = each * (weights[:, None] if multi_label else weights)
+        return each.sum(dim=2).mean()
 
     return loss
 

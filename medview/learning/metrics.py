@@ -87,6 +87,35 @@ def class_figures(
     return figures
 
 
+def label_figures(
+    shown: npt.NDArray[np.float32],
+    probabilities: npt.NDArray[np.float64],
+    classes: Sequence[str],
+) -> dict[str, float]:
+    """Give the figures of classes that are each there or not: means over them, and each AUROC.
+
+    `shown` (n, classes) is 0 or 1, `probabilities` (n, classes). The areas are means over the
+    classes that some cases show and others do not; not a number where there is none. Accuracy is
+    the share of right answers at 0.5, over cases and classes.
+    """
+    figures: dict[str, float] = {}
+    areas, precisions, errors = [], [], []
+    for name, true, found in zip(classes, shown.T > 0.5, probabilities.T, strict=True):
+        told = true.any() and not true.all()
+        areas.append(float(roc_auc_score(true, found)) if told else math.nan)
+        precisions.append(float(average_precision_score(true, found)) if told else math.nan)
+        errors.append(calibration_error(true.astype(int), np.stack([1 - found, found], axis=1)))
+        figures[f"auroc_{name.lower()}"] = areas[-1]
+    told_of = np.isfinite(areas)
+    return {
+        "auroc": float(np.mean(np.array(areas)[told_of])) if told_of.any() else math.nan,
+        "auprc": float(np.mean(np.array(precisions)[told_of])) if told_of.any() else math.nan,
+        "accuracy": float(((probabilities > 0.5) == (shown > 0.5)).mean()),
+        "ece": float(np.mean(errors)),
+        **figures,
+    }
+
+
 def class_tables(
     truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64], bins: int = 10
 ) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from nibabel.filebasedimages import ImageFileError
 from scipy import ndimage
 
 from medview.core.errors import ReadError
+from medview.core.geometry import Geometry
+from medview.core.volume import Volume
 from medview.learning.data import Case
 
 Number = TypeVar("Number", np.float32, np.uint8)
@@ -32,27 +34,56 @@ def load_scan(case: Case, classes: int) -> Scan:
     Refuses with ReadError: a file that is missing or unreadable, grids that differ, values that
     are not finite, an image of one value, labels beyond the classes, a class without a voxel.
     """
-    if case.label is None:
-        raise ReadError("label is missing")
-    image, affine = _read_nifti(case.image, "image")
-    label, label_affine = _read_nifti(case.label, "label")
-    if image.shape != label.shape or not np.allclose(affine, label_affine, atol=1e-3):
-        raise ReadError("image and label lie on different grids")
-    if not np.isfinite(image).all():
-        raise ReadError("image holds values that are not finite")
-    if image.min() == image.max():
-        raise ReadError("image holds one value only")
-    if not np.isin(label, range(classes + 1)).all():
-        raise ReadError(f"label holds values other than 0 to {classes}")
+    image, affine = _read_image(case)
+    label = _read_label(case, image.shape, affine, classes)
     empty = [str(n) for n in range(1, classes + 1) if not (label == n).any()]
     if empty:
         raise ReadError(f"label has no voxel of class {', '.join(empty)}")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     return Scan(
-        image.astype(np.float32),
-        label.astype(np.uint8),
+        image,
+        label,
         (float(spacing[0]), float(spacing[1]), float(spacing[2])),
     )
+
+
+#: From mm to the right, the front and the head (NIfTI) to mm to the left, the back and the head.
+_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def load_volume(case: Case) -> Volume:
+    """Read the image of a case alone, with its place; refuses what `load_scan` refuses in it."""
+    image, affine = _read_image(case)
+    x, y, z = image.shape
+    return Volume(case.id, case.id, Geometry((x, y, z), _TO_LPS @ affine), image)
+
+
+def load_label(case: Case, volume: Volume, classes: int) -> npt.NDArray[np.uint8]:
+    """Read the label map of a case whose image was read; classes may be missing from it."""
+    affine = _TO_LPS @ volume.geometry.affine
+    return _read_label(case, volume.geometry.shape, affine, classes)
+
+
+def _read_image(case: Case) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    image, affine = _read_nifti(case.image, "image")
+    if not np.isfinite(image).all():
+        raise ReadError("image holds values that are not finite")
+    if image.min() == image.max():
+        raise ReadError("image holds one value only")
+    return image.astype(np.float32), affine
+
+
+def _read_label(
+    case: Case, shape: Sequence[int], affine: npt.NDArray[np.float64], classes: int
+) -> npt.NDArray[np.uint8]:
+    if case.label is None:
+        raise ReadError("label is missing")
+    label, label_affine = _read_nifti(case.label, "label")
+    if label.shape != tuple(shape) or not np.allclose(affine, label_affine, atol=1e-3):
+        raise ReadError("image and label lie on different grids")
+    if not np.isin(label, range(classes + 1)).all():
+        raise ReadError(f"label holds values other than 0 to {classes}")
+    return label.astype(np.uint8)
 
 
 def _read_nifti(path: Path, what: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:

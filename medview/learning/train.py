@@ -87,7 +87,8 @@ def _train(path: Path, out: Path, *, resume: bool) -> None:
     config = load_config(path)
     card = load_card(Path(config.export.card)) if config.export.id else None
     dataset = open_dataset(Path(config.data.folder))
-    recipe = recipe_of_config(config, dataset.classes, card.entries if card else {})
+    entries = card.entries if card else {}
+    recipe = recipe_of_config(config, dataset.classes, entries, multi_label=dataset.multi_label)
     jobs = plan(config, dataset, recipe, out)
     for job in jobs:
         work = functools.partial(run_epochs, resume=resume and (len(jobs) == 1 or _begun(job.out)))
@@ -148,12 +149,13 @@ def plan(config: TrainConfig, dataset: Dataset, recipe: Recipe, out: Path) -> li
 
 
 def calibrate(jobs: Sequence[Job], networks: Sequence[nn.Module]) -> tuple[float, ...]:
-    """Give the temperature of the whole model and of each of its members, for classes; else none.
+    """Give the temperature of the whole model and of each member, for classes; else none.
 
+    None for classes that do not exclude each other, either.
     From what each network says of the cases it never saw. A member is judged at a temperature
     found without these cases: from the other folds, where there are any.
     """
-    if jobs[0].task != "classification":
+    if jobs[0].task != "classification" or jobs[0].recipe.multi_label:
         return ()
     truths, logits = [], []
     for job, network in zip(jobs, networks, strict=True):

@@ -108,14 +108,14 @@ class _Solid:
         model = self._model
         refuse_other_than_volume(volume)
         logits = ask(
-            FlipMean(model.network, model.flips), model.input_on(volume, self._grid(volume))
+            FlipMean(model.network, model.flips), model.reading.input_on(volume, self._grid(volume))
         )
         return Looks((0,), self._probabilities(logits.double().numpy())[None])
 
     def spread(self, volume: Volume, place: int, context: Context) -> Numbers | None:
         del place
         model = self._model
-        image = model.input_on(volume, self._grid(volume))
+        image = model.reading.input_on(volume, self._grid(volume))
         said = opinions(model.network, image, model.flips, context.seed)
         return _spread(self._probabilities(said.double().numpy()))
 
@@ -126,9 +126,8 @@ class _Solid:
         return self._model.saliency(volume, self._grid(volume), subject, finding, context)
 
     def _grid(self, volume: Volume) -> Geometry:
-        return (
-            self._model.grid_about(volume) if self._model.patch else self._model.grid_over(volume)
-        )
+        reading = self._model.reading
+        return reading.grid_about(volume) if reading.patch else reading.grid_over(volume)
 
     def _probabilities(self, logits: Numbers) -> Numbers:
         return probabilities_of(logits, self._model.temperature, multi_label=self.multi_label)

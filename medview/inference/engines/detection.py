@@ -28,11 +28,10 @@ from medview.inference.adapter import (
 from medview.inference.engines.explaining import MOST_EXPLAINED, Subject
 from medview.inference.engines.labelled import patient_box, point_of
 from medview.inference.engines.planes import FlatModel, picture_at, slice_grid
-from medview.inference.engines.solids import SolidModel
+from medview.inference.engines.solids import SolidModel, box_on, boxes_over
 from medview.inference.networks.centres import STRIDE
-from medview.inference.networks.pictures import ask, boxes_of, overlaps, surest_boxes
-from medview.inference.networks.readings import LEAST_SCORE, FoundBoxes, boxes_in, heat_in
-from medview.inference.networks.windows import windows_over
+from medview.inference.networks.pictures import overlaps
+from medview.inference.networks.readings import FoundBoxes, boxes_in, heat_in
 
 #: Where neither the reader nor the card says from which probability on a box is a finding.
 _DEFAULT_THRESHOLD = 0.3
@@ -41,8 +40,6 @@ _LEAST = 0.05
 _MOST = 2000
 #: Boxes on neighbouring slices that share so much (intersection over union) are one object.
 _SAME = 0.3
-#: What neighbouring windows of a large volume share.
-_SHARED = 0.34
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,40 +132,25 @@ class _Solid:
     def objects(self, volume: Volume, context: Context) -> list[Found]:
         model = self._model
         refuse_other_than_volume(volume)
-        grid = model.grid_over(volume)
+        grid = model.reading.grid_over(volume)
         context.progress("Preparing the volume")
-        image = model.input_on(volume, grid)
-        sizes = image.shape[1:]
-        windows = windows_over(sizes, model.patch or sizes, _SHARED, STRIDE)
-        boxes, scores, numbers = [], [], []
-        for done, window in enumerate(windows):
-            context.progress("Looking", done / len(windows))
-            answer = ask(model.network, image[(slice(None), *window.place)])
-            found = boxes_of(answer, len(self.channels), LEAST_SCORE)
-            own = found[0] + np.array([part.start for part in window.place] * 2, np.float32)
-            middle = (own[:, :3] + own[:, 3:]) / 2
-            kept = np.all(
-                [
-                    (middle[:, axis] >= part.start) & (middle[:, axis] < part.stop)
-                    for axis, part in enumerate(window.core)
-                ],
-                axis=0,
-            )
-            boxes.append(own[kept])
-            scores.append(found[1][kept])
-            numbers.append(found[2][kept])
-        return list(
-            self._kept(
-                np.concatenate(boxes), np.concatenate(scores), np.concatenate(numbers), grid, volume
-            )
+        found = boxes_over(
+            model.network,
+            model.reading.input_on(volume, grid),
+            model.reading.patch,
+            len(self.channels),
+            most_overlap=float(self.decoding.get("most_overlap", 0.5)),
+            progress=lambda share: context.progress("Looking", share),
         )
+        return list(_in_volume(found, grid, volume))
 
     def explained(
         self, volume: Volume, found: Found, finding: Finding, context: Context
     ) -> ScalarMap:
         model = self._model
-        grid = _around(found, model.grid_over(volume), volume.geometry, model.patch)
-        start, stop = _box_on(grid, volume.geometry, found.start, found.stop)
+        reading = model.reading
+        grid = _around(found, reading.grid_over(volume), volume.geometry, reading.patch)
+        start, stop = box_on(grid, volume.geometry, found.start, found.stop)
         cells = _cells(start / STRIDE, stop / STRIDE)
         subject = Subject(found.number, cells=cells)
         return model.saliency(volume, grid, subject, finding, context)
@@ -177,27 +159,18 @@ class _Solid:
         del volume
         return ()
 
-    def _kept(
-        self,
-        boxes: FloatArray,
-        scores: FloatArray,
-        numbers: FloatArray,
-        grid: Geometry,
-        volume: Volume,
-    ) -> Iterator[Found]:
-        """The surest of boxes that several windows saw, in the volume's own index."""
-        order = np.argsort(-scores, kind="stable")
-        boxes, scores, numbers = boxes[order], scores[order], numbers[order]
-        most = float(self.decoding.get("most_overlap", 0.5))
-        for row in surest_boxes(torch.from_numpy(boxes), torch.from_numpy(numbers), most):
-            if scores[row] < _LEAST:
-                return
-            low, high = boxes[row, :3], np.minimum(boxes[row, 3:], grid.shape)
-            start, stop = _box_on(volume.geometry, grid, np.maximum(low, 0), high)
-            start, stop = np.maximum(start, 0), np.minimum(stop, volume.geometry.shape)
-            if np.all(stop > start):
-                middle = int(min((start[0] + stop[0]) / 2, volume.geometry.shape[0] - 1))
-                yield Found(int(numbers[row]), float(scores[row]), start, stop, middle)
+
+def _in_volume(found: FoundBoxes, grid: Geometry, volume: Volume) -> Iterator[Found]:
+    """Boxes of a network's grid, surest first, in the volume's index; none without an extent."""
+    for box, score, number in zip(found.boxes, found.scores, found.numbers, strict=True):
+        if score < _LEAST:
+            return
+        low, high = np.maximum(box[:3], 0), np.minimum(box[3:], grid.shape)
+        start, stop = box_on(volume.geometry, grid, low, high)
+        start, stop = np.maximum(start, 0), np.minimum(stop, volume.geometry.shape)
+        if np.all(stop > start):
+            middle = int(min((start[0] + stop[0]) / 2, volume.geometry.shape[0] - 1))
+            yield Found(int(number), float(score), start, stop, middle)
 
 
 class Engine:
@@ -369,20 +342,11 @@ def _shared(first: Found, second: Found) -> float:
     return float(overlaps(*boxes)[0, 0])
 
 
-def _box_on(
-    target: Geometry, source: Geometry, start: FloatArray, stop: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """The edges of a box of one grid on another one; around it where that is turned."""
-    ends = np.array(np.meshgrid(*zip(start, stop, strict=True))).reshape(3, -1).T
-    index = target.to_index(source.to_lps_mm(ends - 0.5)) + 0.5
-    return index.min(axis=0), index.max(axis=0)
-
-
 def _around(found: Found, grid: Geometry, image: Geometry, patch: Sequence[int]) -> Geometry:
     """The part of a network's grid, of the size of its patch, about an object."""
     if not patch:
         return grid
-    start, stop = _box_on(grid, image, found.start, found.stop)
+    start, stop = box_on(grid, image, found.start, found.stop)
     corner = np.round((start + stop - np.array(patch)) / 2)
     corner = np.clip(corner, 0, np.maximum(0, np.array(grid.shape) - patch)).astype(int)
     affine = grid.affine.copy()

@@ -1,4 +1,4 @@
-"""Detection of objects in flat pictures by the boxes around them."""
+"""Detection of objects by the boxes around them: what all of it shares, and flat pictures."""
 
 import logging
 from collections.abc import Sequence
@@ -68,50 +68,36 @@ def read_boxes(
 _EDGES = ("ymin", "xmin", "ymax", "xmax")
 
 
-class Detection(Task):
-    """Boxes by a detector without anchors."""
+#: An image (C, ...), its boxes in pixels or voxels of it, and their class numbers.
+Prepared = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+class BoxTask(Task):
+    """Boxes by a detector without anchors, in pictures or in volumes.
+
+    Examples have `boxes` and `numbers`, in the pixels or voxels that answers are given in.
+    """
 
     losses = frozenset({"box"})
     watched = "map50"
 
-    def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
-        super().__init__(recipe, loss, augment)
-        refuse_other_than_flat(recipe)
-        self.flat = recipe.flat()
-
-    def read(self, case: Case) -> Boxed:
-        """Read one picture with its boxes, which must begin inside of it."""
-        picture = read_picture(case)
-        boxes, numbers = read_boxes(case.label, self.recipe.classes, case.id)
-        edges = np.array([*picture.shape[:2]] * 2)
-        if (boxes < -1).any() or (boxes > edges + 1).any():
-            raise ReadError("label has boxes outside of the image")
-        return Boxed(picture, boxes, numbers)
-
-    def prepare(self, example: Boxed) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Give image (C, rows, columns), boxes in its pixels, and class numbers."""
-        image = self.flat.to_input(example.picture)
-        sides = zip(image.shape[1:], example.picture.shape[:2], strict=True)
-        factor = np.array([new / old for new, old in sides] * 2, np.float32)
-        return image, torch.from_numpy(example.boxes * factor), torch.from_numpy(example.numbers)
-
     def batch(
         self,
-        prepared: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+        prepared: Sequence[Prepared],
         generator: torch.Generator,
     ) -> tuple[torch.Tensor, list[BoxTarget]]:
-        """Give pictures (N, C, rows, columns) and what their cells should answer."""
+        """Give images (N, C, ...) and what their cells should answer."""
         patch, classes = self.recipe.patch, len(self.recipe.classes)
         axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in patch]
         offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
         images, targets = [], []
         for image, boxes, numbers in prepared:
-            matrix = random_matrix(self.augment, generator, 2)
+            matrix = random_matrix(self.augment, generator, len(patch))
             centre = random_centre(image.shape[1:], patch, self.augment, generator)
             moved = sampled(image, offsets @ matrix.T + centre, generator)
             images.append(changed(moved, self.augment, generator))
             placed, kept = moved_boxes(boxes, matrix, centre, patch)
-            shape = (patch[0] // STRIDE, patch[1] // STRIDE)
+            shape = [side // STRIDE for side in patch]
             targets.append(box_target(placed[kept], numbers[kept], classes, shape, STRIDE))
         return torch.stack(images), targets
 
@@ -119,11 +105,7 @@ class Detection(Task):
         """Give the loss of the maps of a batch."""
         return box_loss(answer, target, len(self.recipe.classes), STRIDE)
 
-    def answer(self, network: nn.Module, example: Boxed) -> FoundBoxes:
-        """Give the boxes in the picture's own pixels."""
-        return boxes_in(network, example.picture, self.flat)
-
-    def score(self, case: Case, example: Boxed, answer: FoundBoxes, *, thorough: bool) -> Scored:
+    def score(self, case: Case, example: Any, answer: FoundBoxes, *, thorough: bool) -> Scored:
         """Match boxes of each class with the truth at overlaps from 0.5 to 0.95."""
         matches: list[Match] = []
         numbers: dict[str, float] = {}
@@ -158,12 +140,41 @@ class Detection(Task):
         return figures
 
     def channels_wanted(self) -> int:
-        """Give one channel a class and four for how far boxes reach."""
-        return len(self.recipe.classes) + 4
+        """Give one channel a class and two an axis for how far boxes reach."""
+        return len(self.recipe.classes) + 2 * len(self.recipe.patch)
 
     def answer_shape(self) -> tuple[int, ...]:
         """Give the shape of the answer to one patch."""
         return (self.channels_wanted(), *(side // STRIDE for side in self.recipe.patch))
+
+
+class Detection(BoxTask):
+    """Boxes in flat pictures."""
+
+    def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
+        super().__init__(recipe, loss, augment)
+        refuse_other_than_flat(recipe)
+        self.flat = recipe.flat()
+
+    def read(self, case: Case) -> Boxed:
+        """Read one picture with its boxes, which must begin inside of it."""
+        picture = read_picture(case)
+        boxes, numbers = read_boxes(case.label, self.recipe.classes, case.id)
+        edges = np.array([*picture.shape[:2]] * 2)
+        if (boxes < -1).any() or (boxes > edges + 1).any():
+            raise ReadError("label has boxes outside of the image")
+        return Boxed(picture, boxes, numbers)
+
+    def prepare(self, example: Boxed) -> Prepared:
+        """Give image (C, rows, columns), boxes in its pixels, and class numbers."""
+        image = self.flat.to_input(example.picture)
+        sides = zip(image.shape[1:], example.picture.shape[:2], strict=True)
+        factor = np.array([new / old for new, old in sides] * 2, np.float32)
+        return image, torch.from_numpy(example.boxes * factor), torch.from_numpy(example.numbers)
+
+    def answer(self, network: nn.Module, example: Boxed) -> FoundBoxes:
+        """Give the boxes in the picture's own pixels."""
+        return boxes_in(network, example.picture, self.flat)
 
 
 def moved_boxes(
@@ -176,13 +187,18 @@ def moved_boxes(
     edge; those of which less than 0.4 is left, or less than 3 pixels a side, are not kept.
     """
     back = torch.linalg.inv(matrix)
-    middle = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5  # pixel centres, not edges, are at integers
-    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    axes = len(patch)
+    middle = (
+        boxes[:, :axes] + boxes[:, axes:]
+    ) / 2 - 0.5  # pixel centres, not edges, are at integers
+    half = (boxes[:, axes:] - boxes[:, :axes]) / 2
     edge = torch.tensor([float(n) for n in patch])
     place = (middle - centre) @ back.T + edge / 2
     reach = (half[:, None, :] * back[None]).square().sum(dim=2).sqrt()
     whole = torch.cat([place - reach, place + reach], dim=1)
-    low, high = (torch.minimum(whole[:, s].clamp(min=0), edge) for s in (slice(2), slice(2, 4)))
+    low, high = (
+        torch.minimum(part.clamp(min=0), edge) for part in (whole[:, :axes], whole[:, axes:])
+    )
     sides = (high - low).clamp(min=0)
-    share = sides.prod(dim=1) / (4 * reach.prod(dim=1)).clamp(min=1e-6)
+    share = sides.prod(dim=1) / (2 * reach).prod(dim=1).clamp(min=1e-6)
     return torch.cat([low, high], dim=1), (share > 0.4) & (sides.min(dim=1).values >= 3)

@@ -6,15 +6,18 @@ from medview.learning.tasks.boxes import Detection
 from medview.learning.tasks.instances import Instances
 from medview.learning.tasks.masks import MaskSegmentation
 from medview.learning.tasks.picture_classes import Classification
+from medview.learning.tasks.solid import VolumeClassification, VolumeDetection
 from medview.learning.tasks.task import Recipe, Task
 from medview.learning.tasks.video import Motion
 from medview.learning.tasks.volumes import VolumeSegmentation
 
-_BY_NAME: dict[str, type[Task]] = {
-    "classification": Classification,
-    "detection": Detection,
-    "instances": Instances,
-    "video": Motion,
+#: The task of flat pictures and that of volumes.
+_BY_NAME: dict[str, tuple[type[Task], type[Task] | None]] = {
+    "segmentation": (MaskSegmentation, VolumeSegmentation),
+    "classification": (Classification, VolumeClassification),
+    "detection": (Detection, VolumeDetection),
+    "instances": (Instances, None),
+    "video": (Motion, None),
 }
 
 
@@ -33,14 +36,14 @@ def make_task(
     loss: LossConfig | None = None,
     augment: AugmentConfig | None = None,
 ) -> Task:
-    """Give the task of a data set by name; segmentation is flat where the recipe's patch is.
+    """Give the task of a data set by name; it is flat where the recipe's patch is.
 
     Without a loss the task is for asking and scoring only.
     """
-    kind = _BY_NAME.get(name)
-    if name == "segmentation":
-        kind = VolumeSegmentation if len(recipe.patch) == 3 else MaskSegmentation
+    flat, solid = _BY_NAME.get(name, (None, None))
+    kind = solid if len(recipe.patch) == 3 else flat
     if kind is None:
-        raise ReadError(f"Data sets for {name} cannot be learned from.")
+        where = " in volumes" if flat else ""
+        raise ReadError(f"Data sets for {name} cannot be learned from{where}.")
     chosen = loss or LossConfig(name=min(kind.losses))
     return kind(recipe, chosen, augment or AugmentConfig())

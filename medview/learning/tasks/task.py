@@ -33,6 +33,7 @@ class Recipe:
     keep_largest: bool = False
     decoding: Mapping[str, float] = field(default_factory=dict)
     temperature: float = 1.0
+    multi_label: bool = False
 
     def flat(self) -> FlatRecipe:
         """Give the part that reading flat pictures needs."""
@@ -45,11 +46,16 @@ class Recipe:
             flips=self.flips,
             decoding=self.decoding,
             temperature=self.temperature,
+            multi_label=self.multi_label,
         )
 
 
 def recipe_of_config(
-    config: TrainConfig, classes: tuple[str, ...], card: Mapping[str, Any]
+    config: TrainConfig,
+    classes: tuple[str, ...],
+    card: Mapping[str, Any],
+    *,
+    multi_label: bool = False,
 ) -> Recipe:
     """Give the recipe of a training; `card` may ask for `keep_largest`, `decoding` and `flips`.
 
@@ -67,6 +73,7 @@ def recipe_of_config(
         flips=tuple(card.get("flips", config.augment.flip)),
         keep_largest=bool(card.get("keep_largest", False)),
         decoding=dict(card.get("decoding", {})),
+        multi_label=multi_label,
     )
 
 
@@ -89,6 +96,7 @@ def recipe_of_model(metadata: Mapping[str, Any], classes: tuple[str, ...]) -> Re
         keep_largest=bool(own.get("keep_largest", False)),
         decoding=own.get("decoding") or {},
         temperature=float(own.get("temperature") or 1.0),
+        multi_label=bool(own.get("multi_label", False)),
     )
 
 

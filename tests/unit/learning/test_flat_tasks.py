@@ -18,8 +18,8 @@ from medview.learning.layouts import open_dataset
 from medview.learning.loop import trained_network
 from medview.learning.tasks.boxes import moved_boxes
 from medview.learning.tasks.choice import make_task
+from medview.learning.tasks.classes import Named
 from medview.learning.tasks.instances import depth_map
-from medview.learning.tasks.picture_classes import Named
 from medview.learning.tasks.task import Recipe, Task, recipe_of_config
 from medview.learning.train import main, plan
 from tests.helpers.flat_training import (
@@ -241,8 +241,8 @@ def test_medmnist_arrays_are_known(tmp_path: Path):
     assert [len(dataset.of(split)) for split in ("train", "val", "test")] == [6, 4, 0]
     task = flat_task("classification", dataset.classes, "mse")
     example = task.read(dataset.of("val")[3])
-    assert np.array_equal(example.picture, arrays["val_images"][3])
-    assert example.number == 1
+    assert np.array_equal(example.image, arrays["val_images"][3])
+    assert example.shown.tolist() == [0, 1]
 
 
 def test_the_margin_of_a_picture_is_not_seen():
@@ -253,10 +253,11 @@ def test_the_margin_of_a_picture_is_not_seen():
     picture = np.random.default_rng(0).normal(size=(40, 60))
     marked = picture.copy()
     marked[:4], marked[:, -6:] = 9.0, -9.0
-    seen, also = (task.prepare(Named(p, 0))[0] for p in (picture, marked))
+    first = np.array([1, 0], np.float32)
+    seen, also = (task.prepare(Named(p, first))[0] for p in (picture, marked))
     assert seen.shape == (1, 32, 48)
     assert torch.equal(seen, also)
-    assert not torch.equal(task.prepare(Named(marked[:-1], 0))[0][:, :31], seen[:, :31])
+    assert not torch.equal(task.prepare(Named(marked[:-1], first))[0][:, :31], seen[:, :31])
 
 
 def test_mixed_pictures_have_mixed_classes():
@@ -266,7 +267,10 @@ def test_mixed_pictures_have_mixed_classes():
     )
     task = make_task("classification", recipe, LossConfig(name="cross_entropy"), still)
     rng = np.random.default_rng(0)
-    prepared = [task.prepare(Named(rng.normal(size=(16, 16)), n % 2)) for n in range(8)]
+    prepared = [
+        task.prepare(Named(rng.normal(size=(16, 16)), one))
+        for one in list(np.eye(2, dtype=np.float32)) * 4
+    ]
     images, target = task.batch(prepared, torch.Generator().manual_seed(1))
     torch.testing.assert_close(target.sum(dim=1), torch.ones(8))
     assert ((target > 0.01) & (target < 0.99)).any()

@@ -107,6 +107,16 @@ def _merged(a: Statistics, b: Statistics) -> Statistics:
     )
 
 
+def expected_dice(mask: npt.NDArray[np.bool_], chances: npt.NDArray[np.floating[Any]]) -> float:
+    """Dice overlap of a mask with the truth, as far as probabilities of belonging to it tell.
+
+    2 sum(m p) / (sum(m) + sum(p)): Dice's formula with the expectation of the truth in its place.
+    """
+    inside = float(chances[mask].sum(dtype=np.float64))
+    total = np.count_nonzero(mask) + float(chances.sum(dtype=np.float64))
+    return 2 * inside / total if total else 1.0
+
+
 def dice(
     first: npt.NDArray[Any], second: npt.NDArray[Any], numbers: Sequence[int]
 ) -> dict[int, float]:

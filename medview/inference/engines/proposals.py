@@ -22,6 +22,7 @@ from medview.core.models import ModelCard, OutputChannel
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.volume import Volume
 from medview.imaging.crops import spread_back
+from medview.imaging.measure import expected_dice
 from medview.inference.engines.labelled import measured_volume, patient_box, point_of
 
 #: One side of the structure in people without disease, generously, and left against right.
@@ -120,7 +121,7 @@ class Proposal:
                 laterality=side.laterality,
                 channel=channel,
                 voxels=int(here.sum()),
-                probability=float(probabilities[channel.index][here].mean()),
+                probability=expected_dice(here, probabilities[channel.index]),
                 center_lps_mm=point_of(center),
                 box=Box(tuple(inner.start + start), tuple(inner.stop + start)),
             )

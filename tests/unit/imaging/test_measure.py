@@ -17,6 +17,7 @@ from medview.imaging.measure import (
     count_change,
     count_voxels,
     dice,
+    expected_dice,
     length_mm,
     segment_statistics,
     segment_volume_ml,
@@ -118,3 +119,14 @@ def test_dice_of_overlapping_spheres_is_that_of_the_formula() -> None:
     assert dice(first, np.zeros_like(first), [1]) == {1: 0.0}
     with pytest.raises(GeometryError, match="not on one grid"):
         dice(first, first[:3], [1])
+
+
+def test_the_overlap_to_be_expected_is_the_mean_over_drawn_truths() -> None:
+    """Of many voxels the ratio of expectations is what Dice is on average over drawn truths."""
+    rng = np.random.default_rng(0)
+    chances = rng.random((20, 30, 40)).astype(np.float32)
+    mask = chances > 0.5
+    drawn = [dice(mask, rng.random(mask.shape) < chances, [1])[1] for _ in range(20)]
+    assert expected_dice(mask, chances) == pytest.approx(np.mean(drawn), abs=2e-3)
+    assert expected_dice(mask, mask.astype(np.float32)) == 1
+    assert expected_dice(mask, 1 - mask.astype(np.float32)) == 0

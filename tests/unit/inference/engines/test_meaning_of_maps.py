@@ -17,6 +17,7 @@ from scipy import ndimage, stats
 from torch import nn
 
 from medview.imaging.intensity import normalise
+from medview.imaging.measure import expected_dice
 from medview.inference.engines.network import (
     label_map,
     load_network,
@@ -186,6 +187,7 @@ class Read:
     doubt: npt.NDArray[np.float32]
     wrong: npt.NDArray[np.bool_]
     dice: float
+    confidence: float
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +198,7 @@ def read(resources: Path) -> list[Read]:
     metadata = read_metadata(folder)
     network, flips = load_network(folder), read_flips(metadata)
     answers = []
-    for image, truth in cases(30):
+    for image, truth in cases(39):
         crop = normalise(image, metadata["medview"]["preprocess"]["intensity"])
         probabilities = predict(network, crop, flips)
         labels = label_map(probabilities)
@@ -207,7 +209,9 @@ def read(resources: Path) -> list[Read]:
             2 * ((labels == n) & (truth == n)).sum() / ((labels == n).sum() + (truth == n).sum())
             for n in (1, 2)
         ]
-        answers.append(Read(doubt[near], (labels != truth)[near], float(np.mean(both))))
+        told = [expected_dice(labels == n, probabilities[n]) for n in (1, 2)]
+        wrong = (labels != truth)[near]
+        answers.append(Read(doubt[near], wrong, float(np.mean(both)), float(np.mean(told))))
     return answers
 
 
@@ -228,8 +232,8 @@ def test_uncertainty_ranks_wrong_voxels_better_than_chance(read: list[Read]) -> 
     assert high < 0.6, "1 is chance"
 
 
-def test_uncertainty_ranks_bad_cases_better_than_chance(read: list[Read]) -> None:
-    doubt = np.array([one.doubt.mean() for one in read])
+def test_confidence_ranks_cases_better_than_chance(read: list[Read]) -> None:
+    doubt = np.array([1 - one.confidence for one in read])
     error = np.array([1 - one.dice for one in read])
 
     def rank(drawn: npt.NDArray[np.intp]) -> float:

@@ -30,8 +30,9 @@ _AT_ONCE = 4
 _FROM_THE_START = VIDEO_SYNTAXES | {"gzip", "zlib", "bzip2", "text", "video"}
 
 #: What decoding a plane may take: so long, and longer the more bytes a plane has. Only then the
-#: way to the middle of a packed file.
-_PLANE_CPU_S, _BYTES_PER_S, _WAY_S = 5.0, 4e6, 120.0
+#: way to the middle of a packed file. The first plane of its kind on a new installation waits for
+#: what walks its stream to be compiled: six seconds on a slow machine.
+_PLANE_CPU_S, _BYTES_PER_S, _WAY_S = 20.0, 4e6, 120.0
 _PLANE_WALL_S = 120.0
 
 #: A file that has cost so many workers costs no more.

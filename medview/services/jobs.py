@@ -405,13 +405,18 @@ def _backing(volume: Volume, hold: object) -> SharedArrayName | None:
 
 
 def _with_cautions(result: InferenceResult, reasons: Sequence[str]) -> InferenceResult:
-    """The result with its findings saying where the image left the model's card."""
+    """The result with its findings saying where the image left the model's card.
+
+    A probability was calibrated on images that the card is for; of others it is a score.
+    """
     limits = tuple(dict.fromkeys((*reasons, *result.out_of_scope)))
     result = replace(result, out_of_scope=limits)
 
     def marked(finding: Finding) -> Finding:
         return replace(
-            finding, provenance=replace(finding.provenance, cautions=result.out_of_scope)
+            finding,
+            provenance=replace(finding.provenance, cautions=result.out_of_scope),
+            calibrated=finding.calibrated and not result.out_of_scope,
         )
 
     return replace(

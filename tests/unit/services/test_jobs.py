@@ -246,12 +246,24 @@ def test_what_the_image_lacks_is_kept_with_the_result(tmp_path: Path) -> None:
     uid = stage.jobs.run("strict", VOLUME_UID)
     result = InferenceResult(uid, out_of_scope=("Dark.",), notes=("Nothing.",))
     done = stage.done(uid)
-    found = replace(result, segmentations=done.result.segmentations, findings=done.result.findings)
+    sure = tuple(replace(f, probability=0.9, calibrated=True) for f in done.result.findings)
+    found = replace(result, segmentations=done.result.segmentations, findings=sure)
     stage.say(orders.JobRunning(uid, "cpu"), orders.JobDone(uid, found))
     limits = ("The age is not known; the model is for 18 to 90 years.", "Dark.")
     assert stage.jobs.outcomes.result(uid).out_of_scope == limits
     assert stage.work.findings
     assert {f.provenance.cautions for f in stage.work.findings.values()} == {limits}
+    assert not any(f.calibrated for f in stage.work.findings.values())
+
+
+def test_a_calibrated_probability_stays_one_where_the_model_fits(stage: Stage) -> None:
+    uid = stage.run()
+    done = stage.done(uid)
+    sure = tuple(replace(f, probability=0.9, calibrated=True) for f in done.result.findings)
+    told = orders.JobDone(uid, replace(done.result, findings=sure))
+    stage.say(orders.JobRunning(uid, "cpu"), told)
+    assert stage.work.findings
+    assert all(f.calibrated for f in stage.work.findings.values())
 
 
 def test_a_model_for_other_images_is_refused_unless_the_reader_insists(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
-import SimpleITK
 
 from medview.core.codes import Code
 from medview.core.errors import ModelError
@@ -33,19 +33,17 @@ class PairedRegion:
 
 def load_template(resources: Path, name: str) -> HeadTemplate:
     """Read `templates/NAME` of the resources; ModelError where it is missing or damaged."""
-    folder = resources / "templates" / name
     try:
-        t1 = SimpleITK.ReadImage(str(folder / "t1.nii.gz"), SimpleITK.sitkFloat32)
-        tissues = SimpleITK.ReadImage(str(folder / "tissues.nii.gz"), SimpleITK.sitkUInt8)
-    except RuntimeError as error:
+        path = resources / "templates" / name / "head.npz"
+        with path.open("rb") as file, np.load(file) as arrays:
+            t1, tissues = arrays["t1"], arrays["tissues"]
+            first_mm, spacing_mm = arrays["first_lps_mm"], arrays["spacing_mm"]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise _damaged(name, error) from error
-    if t1.GetSize() != tissues.GetSize() or not np.allclose(t1.GetDirection(), np.eye(3).ravel()):
-        raise _damaged(name, ValueError("the two images do not agree, or are not in LPS order"))
-    labels = SimpleITK.GetArrayFromImage(tissues)
-    picture = Picture(
-        SimpleITK.GetArrayFromImage(t1), labels > 0, np.array(t1.GetOrigin()), t1.GetSpacing()[0]
-    )
-    return HeadTemplate(picture, labels)
+    if t1.shape != tissues.shape or t1.ndim != 3:
+        raise _damaged(name, ValueError("the two images do not agree"))
+    picture = Picture(t1.astype(np.float32), tissues > 0, first_mm, float(spacing_mm[0]))
+    return HeadTemplate(picture, tissues)
 
 
 def load_region(resources: Path, name: str, code: Code) -> PairedRegion:

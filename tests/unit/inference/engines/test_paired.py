@@ -276,3 +276,25 @@ def test_the_shipped_model_measures_the_template(card: ModelCard, resources: Pat
     left, right = sum(volumes[:2]), sum(volumes[2:])
     assert 3.5 < left < 6.0
     assert right == pytest.approx(left, rel=0.1)
+
+
+@pytest.mark.parametrize("content", [None, b"no archive", b"PK\x03\x04"])
+def test_a_template_that_is_missing_or_damaged_is_said(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    folder = tmp_path / "templates" / "head"
+    folder.mkdir(parents=True)
+    if content is not None:
+        (folder / "head.npz").write_bytes(content)
+    with pytest.raises(ModelError, match="missing or damaged"):
+        load_template(tmp_path, "head")
+
+
+def test_the_images_of_a_template_lie_on_one_grid(tmp_path: Path) -> None:
+    folder = tmp_path / "templates" / "head"
+    folder.mkdir(parents=True)
+    arrays = {"t1": np.zeros((3, 4, 5)), "tissues": np.zeros((3, 4, 6))}
+    place = {"first_lps_mm": np.zeros(3), "spacing_mm": np.ones(3)}
+    np.savez_compressed(folder / "head.npz", **arrays, **place)
+    with pytest.raises(ModelError, match="missing or damaged"):
+        load_template(tmp_path, "head")

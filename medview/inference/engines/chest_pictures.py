@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from medview.core.codes import NO_UNIT, RATIO, Code
 from medview.core.errors import ModelError
 from medview.core.findings import Finding, Laterality, Measurement
 from medview.core.jobs import InferenceResult
-from medview.core.models import ModelCard
 from medview.core.segmentation import LabelArray
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
@@ -20,31 +18,18 @@ from medview.imaging.lung_sides import split_lungs, why_not_frontal
 from medview.imaging.measure import count_voxels
 from medview.inference.adapter import Context, loaded
 from medview.inference.engines.labelled import labelled_result
-from medview.inference.engines.planes import FlatModel
+from medview.inference.engines.planes import FlatEngine
 from medview.inference.networks.readings import class_map
 
 _LUNGS = Code("39607008", "SCT", "Lung")
 
 
-class Engine:
+class Engine(FlatEngine):
     """A network that draws both lungs as one; what is no frontal chest picture is refused.
 
     The patient's right is taken to be at the first column, as frontal pictures are shown, unless
     Patient Orientation (0020,0020) says that the columns go towards it.
     """
-
-    def __init__(self, card: ModelCard, folder: Path) -> None:
-        self.card = card
-        self._folder = folder
-        self._model: FlatModel | None = None
-
-    def load(self, device: str) -> None:
-        """Read the weights, their checksum checked, onto a device."""
-        self._model = FlatModel(self.card, self._folder, device)
-
-    def unload(self) -> None:
-        """Let go of the network."""
-        self._model = None
 
     def run(
         self, volume: Volume, series: Series | None, study: Study | None, context: Context

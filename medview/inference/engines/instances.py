@@ -5,7 +5,6 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +17,13 @@ from medview.core.findings import Finding, Measurement, PictureBox, SegmentRef
 from medview.core.geometry import Geometry
 from medview.core.jobs import InferenceResult
 from medview.core.maps import MapKind, ScalarMap
-from medview.core.models import ModelCard, OutputChannel
+from medview.core.models import OutputChannel
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.inference.adapter import Context, loaded, wanted_maps
 from medview.inference.engines.labelled import measured_area, patient_box
-from medview.inference.engines.planes import FlatModel
+from medview.inference.engines.planes import FlatEngine
 from medview.inference.networks.averaging import unsureness
 from medview.inference.networks.readings import object_maps, objects_of
 
@@ -45,26 +44,17 @@ class _Object:
     probability: float
 
 
-class Engine:
+class Engine(FlatEngine):
     """Every object a segment of its own, with a finding for each and one for their number.
 
     A stack is looked at slice by slice: an object is a cut through one on each.
     """
 
-    def __init__(self, card: ModelCard, folder: Path) -> None:
-        self.card = card
-        self._folder = folder
-        self._model: FlatModel | None = None
-
     def load(self, device: str) -> None:
         """Read the weights, their checksum checked, onto a device."""
         if len(self.card.inputs.patch_shape) != 2:
             raise ModelError(f"{self.card.title} does not look at flat pictures.")
-        self._model = FlatModel(self.card, self._folder, device)
-
-    def unload(self) -> None:
-        """Let go of the network."""
-        self._model = None
+        super().load(device)
 
     def run(
         self, volume: Volume, series: Series | None, study: Study | None, context: Context

@@ -62,6 +62,23 @@ class FlatModel:
         return saliency_map(values[None], grid, volume.uid, finding, context)
 
 
+class FlatEngine:
+    """What engines of flat networks do alike: the model of the folder, while it is loaded."""
+
+    def __init__(self, card: ModelCard, folder: Path) -> None:
+        self.card = card
+        self._folder = folder
+        self._model: FlatModel | None = None
+
+    def load(self, device: str) -> None:
+        """Read the weights, their checksum checked, onto a device."""
+        self._model = FlatModel(self.card, self._folder, device)
+
+    def unload(self) -> None:
+        """Let go of the network."""
+        self._model = None
+
+
 def channels_of(card: ModelCard, classes: Sequence[str]) -> tuple[OutputChannel, ...]:
     """The card's outputs in the order of a network's classes; ModelError for another number."""
     channels = sorted(card.outputs.channels, key=lambda channel: channel.index)

@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from medview.core.jobs import InferenceResult
-from medview.core.models import ModelCard
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
 from medview.inference.adapter import Context, loaded
 from medview.inference.engines.labelled import labelled_result
-from medview.inference.engines.planes import FlatModel
+from medview.inference.engines.planes import FlatEngine
 from medview.inference.networks.readings import class_map
 
 
-class Engine:
+class Engine(FlatEngine):
     """A network of flat pictures, asked about every slice as it was about pictures in training."""
-
-    def __init__(self, card: ModelCard, folder: Path) -> None:
-        self.card = card
-        self._folder = folder
-        self._model: FlatModel | None = None
-
-    def load(self, device: str) -> None:
-        """Read the weights, their checksum checked, onto a device."""
-        self._model = FlatModel(self.card, self._folder, device)
-
-    def unload(self) -> None:
-        """Let go of the network."""
-        self._model = None
 
     def run(
         self, volume: Volume, series: Series | None, study: Study | None, context: Context

@@ -116,8 +116,10 @@ def build_report(report: Report, sources: Sources, options: SrOptions) -> Compre
     with foreign_values(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         content = _content(report, sources, options)
+        evidence = _evidence(identity, sources, options)
         dataset = Comprehensive3DSR(
-            evidence=_evidence(identity, sources, options) or [identity],
+            evidence=evidence or [_stand_in(identity)],
+            record_evidence=bool(evidence),
             content=content,
             series_instance_uid=new_dicom_uid(),
             series_number=options.series_number,
@@ -199,6 +201,15 @@ def _evidence(identity: Dataset, sources: Sources, options: SrOptions) -> list[D
         item.SeriesInstanceUID = UID(series_uid)
         evidence.append(item)
     return evidence
+
+
+def _stand_in(identity: Dataset) -> Dataset:
+    """Patient and study alone, for a report on images that nothing can refer to."""
+    item = Dataset()
+    item.update(identity)
+    item.SOPInstanceUID, item.SeriesInstanceUID = new_dicom_uid(), new_dicom_uid()
+    item.SOPClassUID = UID(SegmentationStorage)
+    return item
 
 
 def _observers(models: Sequence[ModelAuthor], reader: str) -> ObservationContext:

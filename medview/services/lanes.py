@@ -301,7 +301,7 @@ class ImportLane(Lane):
 
 def _too_slow(call: Call, limit_s: float) -> ReadError:
     return ReadError(
-        f"Reading took longer than {limit_s:.0f} s and was stopped",
+        f"Reading took longer than {round(limit_s, 1):g} s and was stopped",
         "The file may be damaged. The other files are not affected.",
         f"timeout in {call.target}",
     )

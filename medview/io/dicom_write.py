@@ -32,6 +32,7 @@ from medview.core.codes import BOTH, LEFT, RIGHT, Code
 from medview.core.errors import ExportError
 from medview.core.findings import Laterality, ModelAuthor
 from medview.core.study import Instance
+from medview.io.conformance import require_conformance
 from medview.io.sources import Sources
 
 MANUFACTURER = "medview"
@@ -239,7 +240,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_dataset(dataset: Dataset, path: Path) -> str:
-    """Write one object as a DICOM file (PS3.10) and give back its SOP Instance UID."""
+    """Write one object as a DICOM file (PS3.10) and give back its SOP Instance UID.
+
+    ExportError, before anything is written, if it would be no valid object.
+    """
+    require_conformance(dataset, path.name)
     with foreign_values():
         write_file(path, lambda file: dcmwrite(file, dataset, enforce_file_format=True))
     return str(dataset.SOPInstanceUID)

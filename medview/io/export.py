@@ -30,7 +30,8 @@ from medview.io.request import (
 )
 from medview.io.seg_write import SegmentTracking, SegOptions, write_segmentation
 from medview.io.sources import Sources, read_sources, source_bytes
-from medview.io.sr_write import SegmentPlace, SrOptions, models_of, write_report
+from medview.io.sr_content import SegmentPlace, SrOptions, image_places
+from medview.io.sr_write import models_of, write_report
 
 _RESULT = "result.json"
 
@@ -147,10 +148,17 @@ class _Export:
         sources = self.sources[request.series.uid]
         if self._wants(ExportFormat.SR):
             path = request.folder / "report.dcm"
-            options = SrOptions(now=self.now, places=self.segments, reader=request.reader)
-            self._record(
-                path, ExportFormat.SR, write_report(request.report, sources, path, options)
+            options = SrOptions(
+                now=self.now,
+                places=self.segments,
+                reader=request.reader,
+                series_uid=new_dicom_uid(),
+                frames=request.frames,
+                images=image_places(request.study) if sources.can_be_referred_to else {},
+                predecessors=request.predecessors,
             )
+            uid = write_report(request.report, sources, path, options)
+            self._record(path, ExportFormat.SR, uid, options.series_uid)
         if self._wants(ExportFormat.PDF_DICOM) and request.pdf:
             path = request.folder / "report_pdf.dcm"
             uid = write_pdf(
@@ -198,9 +206,11 @@ class _Export:
         if self._record(path, kind).sha256 != hashlib.sha256(data).hexdigest():
             raise ExportError(f"{name} does not read back as it was written")
 
-    def _record(self, path: Path, kind: ExportFormat, uid: str = "") -> ExportedFile:
+    def _record(
+        self, path: Path, kind: ExportFormat, uid: str = "", series_uid: str = ""
+    ) -> ExportedFile:
         checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-        self.files.append(ExportedFile(path, kind, checksum, uid))
+        self.files.append(ExportedFile(path, kind, checksum, uid, series_uid))
         return self.files[-1]
 
     def _remove(self, earlier: Mapping[str, str]) -> None:

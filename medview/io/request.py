@@ -69,6 +69,15 @@ class SegmentationExport:
 
 
 @dataclass(frozen=True)
+class Predecessor:
+    """An earlier document that a report takes the place of."""
+
+    study_uid: str
+    series_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True)
 class ExportRequest:
     """One export: where to, of what, in which formats.
 
@@ -76,6 +85,8 @@ class ExportRequest:
     `reporting.tables.result_json` gives it; the export adds the checksums of the source files.
     `pdf`, `html` and `csv` come rendered; an empty one is left out.
     `reader` is the person observer of the SR. `password` opens the archive of the source.
+    `frames` says for findings, by uid, in which frame of reference their millimetres count, where
+    that is known; `predecessors` are the documents that this report takes the place of.
     """
 
     folder: Path
@@ -90,6 +101,8 @@ class ExportRequest:
     reader: str = ""
     formats: tuple[ExportFormat, ...] = ALL_FORMATS
     password: str = field(default="", repr=False)
+    frames: Mapping[str, str] = field(default_factory=dict)
+    predecessors: tuple[Predecessor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,7 @@ class ExportedFile:
     format: ExportFormat
     sha256: str
     sop_instance_uid: str = ""
+    series_uid: str = ""
 
 
 @dataclass(frozen=True)

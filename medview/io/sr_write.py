@@ -8,47 +8,29 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from highdicom import ContentQualificationValues
 from highdicom.sr import (
-    AlgorithmIdentification,
     CodedConcept,
     Comprehensive3DSR,
     ContainerContentItem,
-    DeviceObserverIdentifyingAttributes,
-    FindingSite,
     MeasurementReport,
-    MeasurementsAndQualitativeEvaluations,
-    ObservationContext,
-    ObserverContext,
-    PersonObserverIdentifyingAttributes,
-    ReferencedSegment,
     RelationshipTypeValues,
-    SourceSeriesForSegmentation,
-    TextContentItem,
-    TrackingIdentifier,
-    VolumetricROIMeasurementsAndQualitativeEvaluations,
 )
-from highdicom.sr import Measurement as MeasurementItem
 from pydicom import Dataset, dcmread
-from pydicom.sr.codedict import codes
-from pydicom.uid import UID, SegmentationStorage
+from pydicom.uid import UID, Comprehensive3DSRStorage, SegmentationStorage
 from pydicom.valuerep import DT
 
 from medview import __version__
-from medview.core.codes import PROBABILITY, UNIT_TEXT, Code
 from medview.core.errors import ExportError
-from medview.core.findings import Finding, Measurement, ModelAuthor, Person, Provenance
+from medview.core.findings import Finding, ModelAuthor, Person, Provenance
 from medview.core.report import Report, ReportStatus
 from medview.io.dicom_write import (
     MANUFACTURER,
     MODEL_NAME,
     NOT_CLINICAL,
-    SIDES,
     UTF8,
     coding_schemes,
     concept,
@@ -60,41 +42,18 @@ from medview.io.dicom_write import (
     person_name,
     write_dataset,
 )
+from medview.io.request import Predecessor
 from medview.io.sources import Sources
-
-#: Procedure Reported (CID 100 and its neighbours) by modality of the source.
-_PROCEDURES = {
-    "CT": Code("25045-6", "LN", "CT unspecified body region"),
-    "MR": Code("25056-3", "LN", "MRI unspecified body region"),
-    "PT": Code("44136-0", "LN", "PET unspecified body region"),
-    "NM": Code("49118-3", "LN", "NM unspecified body region"),
-    "CR": Code("43468-8", "LN", "XR unspecified body region"),
-    "DX": Code("43468-8", "LN", "XR unspecified body region"),
-    "MG": Code("71651007", "SCT", "Mammography"),
-    "US": Code("16310003", "SCT", "Diagnostic ultrasonography"),
-    "XA": Code("77343006", "SCT", "Angiography"),
-}
-_ANY_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
-
-
-@dataclass(frozen=True)
-class SegmentPlace:
-    """A segment in an exported SEG: the object's UIDs, the number in it, the series it is of."""
-
-    sop_instance_uid: str
-    series_uid: str
-    number: int
-    source_series_uid: str
-
-
-@dataclass(frozen=True)
-class SrOptions:
-    """`places` says for findings, by uid, which exported segment shows them."""
-
-    now: datetime
-    places: Mapping[str, SegmentPlace] = field(default_factory=dict)
-    reader: str = ""
-    series_number: int = 9902
+from medview.io.sr_content import (
+    ANY_PROCEDURE,
+    SrOptions,
+    codes_of,
+    comment,
+    groups_of,
+    measurements_of,
+    observers,
+    procedure_of,
+)
 
 
 def write_report(report: Report, sources: Sources, path: Path, options: SrOptions) -> str:
@@ -116,12 +75,11 @@ def build_report(report: Report, sources: Sources, options: SrOptions) -> Compre
     with foreign_values(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         content = _content(report, sources, options)
-        evidence = _evidence(identity, sources, options)
+        evidence = _evidence(report, identity, sources, options)
         dataset = Comprehensive3DSR(
             evidence=evidence or [_stand_in(identity)],
-            record_evidence=bool(evidence),
             content=content,
-            series_instance_uid=new_dicom_uid(),
+            series_instance_uid=options.series_uid or new_dicom_uid(),
             series_number=options.series_number,
             sop_instance_uid=new_dicom_uid(),
             instance_number=1,
@@ -137,9 +95,12 @@ def build_report(report: Report, sources: Sources, options: SrOptions) -> Compre
             series_description=f"Measurement report. {NOT_CLINICAL}",
             content_qualification=ContentQualificationValues.RESEARCH,
             specific_character_set=UTF8,
-            coding_schemes=coding_schemes(_codes(report.findings)),
+            coding_schemes=coding_schemes(codes_of(report.findings)),
             contributing_equipment=models_as_equipment(models),
+            previous_versions=[_earlier(one, identity) for one in options.predecessors] or None,
         )
+        if not evidence:  # the stand-in is in no file: to refer to it would be a lie
+            dataset.pop("CurrentRequestedProcedureEvidenceSequence", None)
         if signature is not None:
             dataset.VerifyingObserverSequence[0].VerificationDateTime = DT(signature.at)
     return dataset
@@ -151,20 +112,22 @@ def _content(report: Report, sources: Sources, options: SrOptions) -> Dataset:
     Without an accepted finding it says so as a qualitative evaluation, and measures nothing.
     """
     # The library insists on a group; this one is taken out again below.
-    nothing = Finding("-", _ANY_PROCEDURE, Provenance(Person("-"), options.now))
+    nothing = Finding("-", ANY_PROCEDURE, Provenance(Person("-"), options.now))
     root: Dataset = MeasurementReport(
-        observation_context=_observers(models_of(report.findings), options.reader),
-        procedure_reported=concept(
-            _PROCEDURES.get(str(sources.first.get("Modality", "")), _ANY_PROCEDURE)
-        ),
-        imaging_measurements=[_group(one, options) for one in report.findings or (nothing,)],
+        observation_context=observers(models_of(report.findings), options.reader),
+        procedure_reported=concept(procedure_of(str(sources.first.get("Modality", "")))),
+        imaging_measurements=[
+            group
+            for one in report.findings or (nothing,)
+            for group in groups_of(one, options, str(sources.first.SeriesInstanceUID))
+        ],
     )[0]
     if not report.findings:
         said = ContainerContentItem(
             name=CodedConcept("C0034375", "UMLS", "Qualitative Evaluations"),
             relationship_type=RelationshipTypeValues.CONTAINS,
         )
-        said.ContentSequence = [_comment("No finding has been accepted by a reader.")]
+        said.ContentSequence = [comment("No finding has been accepted by a reader.")]
         root.ContentSequence[-1:] = [said]
     return root
 
@@ -175,154 +138,56 @@ def models_of(findings: Sequence[Finding]) -> list[ModelAuthor]:
     return list(dict.fromkeys(a for a in authors if isinstance(a, ModelAuthor)))
 
 
-def _codes(findings: Sequence[Finding]) -> Iterator[Code]:
-    for finding in findings:
-        yield finding.code
-        if finding.site is not None:
-            yield finding.site
-        for measurement in finding.measurements:
-            yield measurement.kind
+def _evidence(
+    report: Report, identity: Dataset, sources: Sources, options: SrOptions
+) -> list[Dataset]:
+    """What the report rests on: source images and exported segmentations, as references.
 
-
-def _evidence(identity: Dataset, sources: Sources, options: SrOptions) -> list[Dataset]:
-    """What the report rests on: source images and exported segmentations, as references."""
+    Images of other series that a finding lies on are among them.
+    """
     series = str(sources.first.SeriesInstanceUID)
     images = {one.sop_instance_uid: (series, one.sop_class_uid) for one in sources.instances}
+    shown = {uid for finding in report.findings for uid in _images_of(finding)}
+    others = {
+        uid: (place.series_uid, place.sop_class_uid)
+        for uid, place in options.images.items()
+        if uid in shown and uid not in images
+    }
     segmentations = {
         place.sop_instance_uid: (place.series_uid, str(SegmentationStorage))
         for place in options.places.values()
     }
-    found = images | segmentations if sources.can_be_referred_to else segmentations
-    evidence = []
-    for uid, (series_uid, sop_class_uid) in found.items():
-        item = Dataset()
-        item.update(identity)
-        item.SOPInstanceUID, item.SOPClassUID = UID(uid), UID(sop_class_uid)
-        item.SeriesInstanceUID = UID(series_uid)
-        evidence.append(item)
-    return evidence
+    found = others | segmentations
+    if sources.can_be_referred_to:
+        found = images | found
+    return [_reference(identity, uid, *place) for uid, place in found.items()]
+
+
+def _images_of(finding: Finding) -> Iterator[str]:
+    if finding.picture_box is not None:
+        yield finding.picture_box.sop_instance_uid
+    for measurement in finding.measurements:
+        yield measurement.sop_instance_uid
+
+
+def _earlier(one: Predecessor, identity: Dataset) -> Dataset:
+    """The document that this one takes the place of."""
+    item = _reference(identity, one.sop_instance_uid, one.series_uid, str(Comprehensive3DSRStorage))
+    item.StudyInstanceUID = UID(one.study_uid)
+    return item
+
+
+def _reference(identity: Dataset, uid: str, series_uid: str, sop_class_uid: str) -> Dataset:
+    item = Dataset()
+    item.update(identity)
+    item.SOPInstanceUID, item.SOPClassUID = UID(uid), UID(sop_class_uid)
+    item.SeriesInstanceUID = UID(series_uid)
+    return item
 
 
 def _stand_in(identity: Dataset) -> Dataset:
     """Patient and study alone, for a report on images that nothing can refer to."""
-    item = Dataset()
-    item.update(identity)
-    item.SOPInstanceUID, item.SeriesInstanceUID = new_dicom_uid(), new_dicom_uid()
-    item.SOPClassUID = UID(SegmentationStorage)
-    return item
-
-
-def _observers(models: Sequence[ModelAuthor], reader: str) -> ObservationContext:
-    """The reader as person observer, each model (or this program) as device observer."""
-    person = None
-    if person_name(reader):
-        attributes = PersonObserverIdentifyingAttributes(name=person_name(reader))
-        person = ObserverContext(codes.DCM.Person, attributes)
-    devices = [
-        _device(model.model_id, f"{model.model_id}/{model.version}/{model.weights_sha256}",
-                model.version)
-        for model in models
-    ] or [_device(MODEL_NAME, f"{MODEL_NAME}/{__version__}", __version__)]  # fmt: skip
-    context = ObservationContext(observer_person_context=person, observer_device_context=devices[0])
-    for device in devices[1:]:
-        context.extend(device)
-    return context
-
-
-def _device(name: str, identity: str, version: str) -> ObserverContext:
-    attributes = DeviceObserverIdentifyingAttributes(
-        uid=dicom_uid_of(identity),
-        name=name,
-        manufacturer_name=MANUFACTURER,
-        model_name=name,
-        serial_number=version,
-    )
-    return ObserverContext(codes.DCM.Device, attributes)
-
-
-def _group(
-    finding: Finding, options: SrOptions
-) -> VolumetricROIMeasurementsAndQualitativeEvaluations | MeasurementsAndQualitativeEvaluations:
-    """One finding: TID 1411 where a segment shows it, TID 1501 otherwise."""
-    author = finding.provenance.author
-    common = {
-        "tracking_identifier": TrackingIdentifier(
-            uid=dicom_uid_of(finding.uid), identifier=finding.label
-        ),
-        "finding_type": concept(finding.code),
-        "finding_sites": _sites(finding),
-        "algorithm_id": _algorithm(author) if isinstance(author, ModelAuthor) else None,
-        "measurements": [_measurement(one) for one in measurements_of(finding)],
-    }
-    place = options.places.get(finding.uid)
-    if place is None:
-        group = MeasurementsAndQualitativeEvaluations(**common)
-    else:
-        segment = ReferencedSegment(
-            sop_class_uid=SegmentationStorage,
-            sop_instance_uid=place.sop_instance_uid,
-            segment_number=place.number,
-            source_series=SourceSeriesForSegmentation(place.source_series_uid),
-        )
-        group = VolumetricROIMeasurementsAndQualitativeEvaluations(
-            referenced_segment=segment, **common
-        )
-    if finding.text.strip():
-        group[0].ContentSequence.append(_comment(finding.text.strip()))
-    return group
-
-
-def _comment(text: str) -> TextContentItem:
-    return TextContentItem(
-        name=codes.DCM.Comment,
-        value=text,
-        relationship_type=RelationshipTypeValues.CONTAINS,
-    )
-
-
-def _sites(finding: Finding) -> list[FindingSite]:
-    """Where it is, with its side; a structure that has no site of its own is its own site."""
-    if finding.site is None and finding.laterality is None:
-        return []
-    side = SIDES[finding.laterality] if finding.laterality is not None else None
-    return [
-        FindingSite(
-            concept(finding.site or finding.code),
-            laterality=concept(side) if side is not None else None,
-        )
-    ]
-
-
-def _algorithm(author: ModelAuthor) -> AlgorithmIdentification:
-    """TID 4019: name, version, and the weights as a parameter."""
-    return AlgorithmIdentification(
-        name=author.model_id,
-        version=author.version,
-        parameters=[f"weights_sha256={author.weights_sha256}"] if author.weights_sha256 else None,
-    )
-
-
-def measurements_of(finding: Finding) -> tuple[Measurement, ...]:
-    """Its measurements, and its probability as one more."""
-    if finding.probability is None:
-        return finding.measurements
-    method = "calibrated" if finding.calibrated else "not calibrated"
-    probability = Measurement(
-        PROBABILITY, finding.probability, "1", method, finding.provenance, uid=finding.uid
-    )
-    return (*finding.measurements, probability)
-
-
-def _measurement(measurement: Measurement) -> MeasurementItem:
-    """TID 300: the number with its UCUM unit."""
-    meaning = UNIT_TEXT.get(measurement.unit) or "no units"
-    if measurement.unit not in UNIT_TEXT:
-        meaning = measurement.unit
-    return MeasurementItem(
-        name=concept(measurement.kind),
-        value=float(f"{measurement.value:.10g}"),
-        unit=CodedConcept(measurement.unit, "UCUM", meaning),
-    )
+    return _reference(identity, new_dicom_uid(), new_dicom_uid(), str(SegmentationStorage))
 
 
 # -- reading back ----------------------------------------------------------------------------
@@ -353,21 +218,21 @@ def verify_report(report: Report, path: Path) -> None:
 def _agree(seen: list[tuple[str, float, str]], wanted: list[tuple[str, float, str]]) -> bool:
     return len(seen) == len(wanted) and all(
         (a[0], a[2]) == (b[0], b[2]) and math.isclose(a[1], b[1], rel_tol=1e-9, abs_tol=1e-9)
-        for a, b in zip(seen, wanted, strict=True)
+        for a, b in zip(sorted(seen), sorted(wanted), strict=True)
     )
 
 
 def told_in(dataset: Dataset) -> _Told:
-    """Per tracking UID of a TID 1500 report: the measurements (code, value, unit) in order."""
+    """Per tracking UID of a TID 1500 report: the measurements (code, value, unit)."""
     told: _Told = {}
     for container in _named(dataset, "126010"):
         for group in _named(container, "125007"):
             tracking = next(iter(_named(group, "112040")), None)
             if tracking is None:
                 continue
-            told[str(tracking.UID)] = [
+            told.setdefault(str(tracking.UID), []).extend(
                 _number(item) for item in group.ContentSequence if item.ValueType == "NUM"
-            ]
+            )
     return told
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from medview.core.errors import MedviewError, ReportError
 from medview.core.events import Level
-from medview.core.findings import Finding, ModelAuthor, ReviewState
-from medview.core.jobs import JobState
-from medview.core.models import ModelCard
+from medview.core.findings import ReviewState
 from medview.core.report import KeyImage, Report
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Series, Study
@@ -31,9 +29,10 @@ from medview.io.request import (
     places,
 )
 from medview.reporting.canonical import digest
-from medview.reporting.tables import ModelRun, findings_csv, result_json
+from medview.reporting.tables import findings_csv, result_json
 from medview.services.audit import Audit
 from medview.services.jobs import Jobs
+from medview.services.leaving import ACTION, Leaving, Material, note_of
 from medview.services.review import ReviewDesk
 from medview.services.tasks import Tasks
 from medview.services.workspace import Workspace
@@ -65,19 +64,6 @@ class _Order:
     on_error: Callable[[MedviewError], object]
 
 
-@dataclass(frozen=True, eq=False)
-class _Material:
-    """What an export is made from, taken at one moment on the owner's thread."""
-
-    report: Report
-    segmentations: tuple[Segmentation, ...]
-    volumes: dict[str, Volume]
-    findings: tuple[Finding, ...]
-    cards: tuple[ModelCard, ...]
-    runs: tuple[ModelRun, ...]
-    trail: list[dict[str, Any]]
-
-
 class Export:
     """Writes what leaves the program: rendering on the task pool, files in an import worker.
 
@@ -97,8 +83,7 @@ class Export:
     ) -> None:
         self._workspace = workspace
         self._review = review
-        self._jobs = jobs
-        self._catalog = catalog
+        self._leaving = Leaving(workspace, jobs, catalog, audit)
         self._tasks = tasks
         self._audit = audit
         self._resources = resources
@@ -186,7 +171,7 @@ class Export:
         on_error: Callable[[MedviewError], object] = _nothing,
     ) -> None:
         """Put a picture of each plane, with the segments outlined, into the open report."""
-        shown = self._segmentations(study_uid)
+        shown = self._leaving.segmentations(study_uid)
         keep = _undecided_too if proposals else counts
         volumes = {one.volume_uid: self._workspace.volumes[one.volume_uid] for one in shown}
 
@@ -227,11 +212,11 @@ class Export:
 
     def _assemble(self, order: _Order) -> None:
         """Render and gather on the pool; once more if the reader painted meanwhile."""
-        material = self._material(order)
+        material = self._leaving.material(order.study.uid)
         revisions = {one.uid: one.revision for one in material.segmentations}
 
         def assembled(request: ExportRequest) -> None:
-            now = {one.uid: one.revision for one in self._segmentations(order.study.uid)}
+            now = {one.uid: one.revision for one in self._leaving.segmentations(order.study.uid)}
             if now == revisions and self._workspace.report_of(order.study.uid) == material.report:
                 self._write(order, request)
             else:
@@ -248,19 +233,6 @@ class Export:
             on_error=partial(self._failed, order),
         )
 
-    def _material(self, order: _Order) -> _Material:
-        study_uid = order.study.uid
-        segmentations = self._segmentations(study_uid)
-        return _Material(
-            report=self._workspace.reports[study_uid],
-            segmentations=segmentations,
-            volumes={s.volume_uid: self._workspace.volumes[s.volume_uid] for s in segmentations},
-            findings=self._workspace.findings_of(study_uid),
-            cards=tuple(self._catalog.cards()),
-            runs=self._runs(study_uid),
-            trail=[asdict(row) for row in self._audit.rows(study_uid)],
-        )
-
     def _write(self, order: _Order, request: ExportRequest) -> None:
         self._tasks.call_import(
             "medview.io.export:export",
@@ -273,11 +245,11 @@ class Export:
     def _written(self, order: _Order, request: ExportRequest, files: ExportedFiles) -> None:
         self._audit.record(
             self._workspace.reader or "medview",
-            "report.export",
+            ACTION,
             request.report.uid,
             study_uid=order.study.uid,
             digests=("", digest(request.report)),
-            note=" ".join(f"{one.path.name}:{one.sha256[:16]}" for one in files.files),
+            note=note_of(files),
         )
         notes = " ".join(files.notes)
         text = f"Exported {len(files.files)} files to {order.folder}"
@@ -287,32 +259,6 @@ class Export:
     def _failed(self, order: _Order, error: MedviewError) -> None:
         self._workspace.notify(Level.ERROR, f"The export failed: {error.user_text}", error.hint)
         order.on_error(error)
-
-    # What there is
-
-    def _segmentations(self, study_uid: str) -> tuple[Segmentation, ...]:
-        workspace = self._workspace
-        return tuple(
-            one
-            for one in workspace.segmentations.values()
-            if workspace.study_of(one.uid).uid == study_uid
-        )
-
-    def _runs(self, study_uid: str) -> tuple[ModelRun, ...]:
-        """Runs of this session, and models of an earlier one that findings still name."""
-        known = {card.id: card for card in self._catalog.cards()}
-        runs = [
-            ModelRun.of(known[job.model_id], self._jobs.outcomes.result(job.uid))
-            for job in self._workspace.jobs.values()
-            if job.study_uid == study_uid and job.state is JobState.DONE and job.model_id in known
-        ]
-        named = {(run.id, run.version) for run in runs}
-        for finding in self._workspace.findings_of(study_uid):
-            author = finding.provenance.author
-            if isinstance(author, ModelAuthor) and (author.model_id, author.version) not in named:
-                named.add((author.model_id, author.version))
-                runs.append(ModelRun(author.model_id, author.version, author.weights_sha256))
-        return tuple(runs)
 
 
 def _undecided_too(segment: Segment) -> bool:
@@ -338,7 +284,7 @@ def _draw(
 
 
 def _request(
-    order: _Order, material: _Material, resources: Path, reader: str, password: str
+    order: _Order, material: Material, resources: Path, reader: str, password: str
 ) -> ExportRequest:
     """On the pool: everything rendered and compressed."""
     render = importlib.import_module("medview.reporting.render")
@@ -370,4 +316,6 @@ def _request(
         reader=reader,
         formats=order.formats,
         password=password,
+        frames=material.frames,
+        predecessors=material.predecessors,
     )

@@ -147,6 +147,7 @@ def _declare_learning(commands: Subparsers) -> None:
     evaluate.add_argument("--out", required=True, type=Path, metavar="FILE.json")
     evaluate.add_argument("--split", choices=("test", "val", "train", "all"))
     evaluate.add_argument("--device", default="auto")
+    evaluate.add_argument("--card", action="store_true", help="into the model's card as well")
 
 
 def _paths(arguments: argparse.Namespace) -> Paths:
@@ -243,6 +244,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     argv += ["--device", arguments.device]
     if arguments.split:
         argv += ["--split", arguments.split]
+    argv += ["--card"] * arguments.card
     return _in_child("medview.learning.evaluate", argv)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,19 @@ import torch
 from medview.inference.networks.pictures import overlaps
 
 Numbers = npt.NDArray[np.float64]
+
+#: False positives an image at which sensitivity is read, by the name of the figure.
+FROC_RATES = MappingProxyType(
+    {
+        "sensitivity_at_fp0125": 0.125,
+        "sensitivity_at_fp025": 0.25,
+        "sensitivity_at_fp05": 0.5,
+        "sensitivity_at_fp1": 1.0,
+        "sensitivity_at_fp2": 2.0,
+        "sensitivity_at_fp4": 4.0,
+        "sensitivity_at_fp8": 8.0,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -69,3 +83,30 @@ def average_precisions(matches: Sequence[Match]) -> Numbers:
         reached = places < len(row)
         result[step] = precision[step, places[reached]].sum() / len(recalls)
     return result
+
+
+def froc_curve(matches: Sequence[Match]) -> tuple[Numbers, Numbers]:
+    """Give false positives an image and sensitivity at every threshold, the highest first.
+
+    The free-response curve (Bunch et al. 1977) of one class at the first overlap asked for.
+    Boxes of the same score pass a threshold together. Sensitivity is NaN where nothing was true.
+    """
+    scores = np.concatenate([match.scores for match in matches])
+    right = np.concatenate([match.hits[0] for match in matches])
+    truths = sum(match.truths for match in matches)
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0, [True] * (len(order) > 0)).astype(bool)
+    found = np.append(0, np.cumsum(right[order])[last])
+    wrong = np.append(0, np.cumsum(~right[order])[last])
+    return wrong / len(matches), found / truths if truths else np.full(len(found), np.nan)
+
+
+def sensitivities(matches: Sequence[Match]) -> Numbers:
+    """Give the sensitivity at each of the false positives an image in `FROC_RATES`.
+
+    Between two thresholds it is interpolated (as in LUNA16, Setio et al., arXiv:1612.08012);
+    where boxes run out before, it stays what it was.
+    """
+    wrong, found = froc_curve(matches)
+    read: Numbers = np.interp(list(FROC_RATES.values()), wrong, found)
+    return read

@@ -6,11 +6,13 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,9 +21,11 @@ from medview.inference.engines.network import load_trained, read_metadata
 from medview.inference.networks.ensemble import Ensemble
 from medview.learning.checks import read_all
 from medview.learning.data import SPLITS, Case, Dataset
+from medview.learning.drawings import case_table, draw
 from medview.learning.layouts import open_dataset
 from medview.learning.metrics import bootstrap_intervals
 from medview.learning.pictures import image_sha256
+from medview.learning.readme import write_measured
 from medview.learning.tasks.choice import engine_of, make_task
 from medview.learning.tasks.task import Scored, Task, recipe_of_model
 
@@ -41,16 +45,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--split", choices=[*SPLITS, "all"], help="default: test, else val")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:0")
+    parser.add_argument(
+        "--card", action="store_true", help="write the figures into the model's card as well"
+    )
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     try:
         dataset = open_dataset(arguments.data)
         result = evaluate(arguments.model, dataset, split=arguments.split, device=arguments.device)
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        classes = read_metadata(arguments.model)["medview"].get("classes") or ()
+        write_result(arguments.out, result, classes)
+        if arguments.card:
+            write_card_figures(arguments.model, result)
     except MedviewError as error:
         log.error("%s %s", error.user_text, error.hint)  # noqa: TRY400 - words for the reader
         return 4 if isinstance(error, ModelError) else 3
+    except OSError as error:
+        log.error("The figures could not be written: %s", error)  # noqa: TRY400 - for the reader
+        return 3
     except KeyboardInterrupt:
         return 130
     return 0
@@ -84,13 +96,43 @@ def evaluate(
         "task": dataset.task,
         "split": chosen,
         "count": len(scored),
+        "patients": len({case.patient for case in cases}),
         "out_of_fold": sum(judge.member_for(case) is not None for case in cases),
         "metrics": summarise(judge.task, scored),
+        "definitions": judge.task.definitions(),
         "tables": judge.task.tables(scored),
         "cases": [
-            {"id": one.case.id, "patient": one.case.patient, **one.numbers} for one in scored
+            {"id": one.case.id, "patient": one.case.patient, **_finite(one.numbers)}
+            for one in scored
         ],
     }
+
+
+def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def write_result(path: Path, result: Row, classes: Sequence[str]) -> None:
+    """Write FILE.json, and beside it the cases as FILE-cases.csv and curves as FILE-NAME.svg."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    beside = path.with_name(f"{path.stem}-cases.csv")
+    beside.write_text(case_table(result), encoding="utf-8")
+    draw(path.parent, f"{path.stem}-", result, classes)
+
+
+def write_card_figures(model: Path, result: Row) -> None:
+    """Put an evaluation into the card of a model folder, with the note that its card file has."""
+    path = model / "configs" / "card.toml"
+    try:
+        note = tomllib.loads(path.read_text(encoding="utf-8"))["note"]
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise ModelError(
+            f"{model.name} has no card with a note that figures could be written into.",
+            hint="A model that medview trained keeps it as configs/card.toml.",
+            detail=repr(error),
+        ) from error
+    write_measured(model, result, str(note))
 
 
 def choose_device(wanted: str) -> str:
@@ -198,16 +240,23 @@ def _check_classes(metadata: Row, dataset: Dataset) -> None:
 
 
 def summarise(task: Task, scored: Sequence[Scored]) -> dict[str, Row]:
-    """Give every figure with its interval; figures that cannot be told here are left out."""
-    figures = task.figures(scored)
+    """Give every figure with its interval and how many cases it is about.
+
+    Figures that cannot be told here are left out.
+    """
+    figures, counts = task.figures(scored), task.counts(scored)
     intervals = bootstrap_intervals(
         [one.case.patient for one in scored],
         lambda chosen: task.figures([scored[number] for number in chosen]),
     )
     return {
-        name: {"value": value, "ci95": list(intervals[name])}
+        name: {
+            "value": value,
+            "ci95": list(intervals[name]),
+            "count": counts.get(name, len(scored)),
+        }
         for name, value in figures.items()
-        if math.isfinite(value)
+        if np.isfinite([value, *intervals[name]]).all()
     }
 
 

@@ -278,6 +278,8 @@ def _own_block(
         block |= {"classes": list(recipe.classes), "decoding": dict(recipe.decoding)}
     if recipe.multi_label:
         block["multi_label"] = True
+    if recipe.surface_tolerance:
+        block["surface_tolerance"] = recipe.surface_tolerance
     if len(trained.temperatures) > 2:
         block["member_temperatures"] = list(trained.temperatures[1:])
     return block

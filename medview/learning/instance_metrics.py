@@ -55,3 +55,11 @@ def panoptic_figures(matches: Sequence[InstanceMatch]) -> dict[str, float]:
             np.median([abs(m.answers - m.truths) / max(m.truths, 1) for m in matches])
         ),
     }
+
+
+def overlap_curve(matches: Sequence[InstanceMatch]) -> list[list[float]]:
+    """Give the F1 of objects at every overlap from 0.5 to 0.95 that a match has to pass."""
+    overlaps = np.array([value for match in matches for value in match.overlaps])
+    total = sum(match.answers + match.truths for match in matches) / 2
+    steps = np.arange(10) / 20 + 0.5
+    return [[float(step), float((overlaps > step).sum() / max(total, 1))] for step in steps]

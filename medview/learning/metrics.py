@@ -8,17 +8,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.metrics import compute_dice, compute_hausdorff_distance
+from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from sklearn.metrics import (
     average_precision_score,
     confusion_matrix,
+    precision_recall_curve,
     roc_auc_score,
     roc_curve,
 )
 
 Mask = npt.NDArray[np.bool_]
+#: Which cases are so (n,), and what probability was stated of each (n,).
+Question = tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]
+
+#: The share of the cases without a finding that may be called ill where sensitivity is read.
+_FALSE_ALARMS = 0.1
+
+#: How often patients are drawn anew for an interval.
+DRAWS = 1000
 
 
 def _tensor(mask: Mask) -> torch.Tensor:
@@ -47,9 +56,32 @@ def hausdorff95_mm(answer: Mask, truth: Mask, spacing_mm: Sequence[float]) -> fl
             _tensor(truth),
             include_background=True,
             percentile=95,
-            spacing=list(spacing_mm),
+            spacing=[float(edge) for edge in spacing_mm],
         )
     return float(distance.item())
+
+
+def surface_dice(
+    answer: Mask, truth: Mask, spacing_mm: Sequence[float], tolerance_mm: float
+) -> float:
+    """Give the share of both surfaces, by area, that lies within a tolerance of the other one.
+
+    Nikolov et al., arXiv:1809.04430, as MONAI works it out from areas of surface elements (in a
+    picture: lengths of the outline). 1 when both masks are empty, 0 when one is.
+    """
+    if not answer.any() and not truth.any():
+        return 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MONAI tells of an empty mask, which is scored here
+        share = compute_surface_dice(
+            _tensor(answer),
+            _tensor(truth),
+            class_thresholds=[tolerance_mm],
+            include_background=True,
+            spacing=[float(edge) for edge in spacing_mm],
+            use_subvoxels=True,
+        )
+    return float(share.item())
 
 
 def relative_volume_error(answer: Mask, truth: Mask) -> float:
@@ -62,107 +94,151 @@ def relative_volume_error(answer: Mask, truth: Mask) -> float:
 def class_figures(
     truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]
 ) -> dict[str, float]:
-    """Give AUROC, AUPRC, accuracy and calibration error; for two classes sensitivity as well.
+    """Give AUROC, AUPRC, sensitivity at 90 % specificity, accuracy and calibration error.
 
     `probabilities` is (n, classes). With two classes the second is the one that is looked for;
-    with more, the areas are means over the classes, each against the rest. Not a number where a
-    class has no case.
+    with more, the first three are means over the classes, each against the rest. They are not a
+    number where a class has no case.
     """
     classes = probabilities.shape[1]
-    accuracy = float((probabilities.argmax(axis=1) == truth).mean())
-    if len(np.unique(truth)) < classes:
-        nothing = dict.fromkeys(("auroc", "auprc", "sensitivity_at_spec90"), math.nan)
-        return {**nothing, "accuracy": accuracy, "ece": calibration_error(truth, probabilities)}
+    known = len(np.unique(truth)) == classes
     looked_for = [1] if classes == 2 else range(classes)
-    pairs = [(truth == number, probabilities[:, number]) for number in looked_for]
-    figures = {
-        "auroc": float(np.mean([roc_auc_score(true, found) for true, found in pairs])),
-        "auprc": float(np.mean([average_precision_score(true, found) for true, found in pairs])),
-        "accuracy": accuracy,
-        "ece": calibration_error(truth, probabilities),
+    questions = [(truth == number, probabilities[:, number]) for number in looked_for]
+    stated, true = _claims(truth, probabilities)
+    return {
+        **_separation(questions if known else []),
+        "accuracy": float((probabilities.argmax(axis=1) == truth).mean()),
+        "ece": calibration_error(true, stated),
     }
-    if classes == 2:
-        missed, found, _ = roc_curve(truth == 1, probabilities[:, 1])
-        figures["sensitivity_at_spec90"] = float(found[missed <= 0.1 + 1e-9].max())
-    return figures
+
+
+def _separation(questions: Sequence[Question]) -> dict[str, float]:
+    """Give the means over questions that some cases answer and others do not."""
+    told = [(true, stated) for true, stated in questions if _is_told(true)]
+    return {
+        "auroc": _mean([float(roc_auc_score(*one)) for one in told]),
+        "auprc": _mean([float(average_precision_score(*one)) for one in told]),
+        "sensitivity_at_spec90": _mean([_sensitivity(*one) for one in told]),
+    }
+
+
+def _is_told(true: npt.NDArray[np.bool_]) -> bool:
+    return bool(true.any() and not true.all())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
+
+
+def _sensitivity(true: npt.NDArray[np.bool_], stated: npt.NDArray[np.float64]) -> float:
+    """Give the highest sensitivity of a threshold that has 90 % specificity at least."""
+    # Every threshold counts: those that lie on a line of the curve are left out by default.
+    alarms, found, _ = roc_curve(true, stated, drop_intermediate=False)
+    return float(found[alarms <= _FALSE_ALARMS + 1e-9].max())
 
 
 def label_figures(
     shown: npt.NDArray[np.float32],
     probabilities: npt.NDArray[np.float64],
-    classes: Sequence[str],
+    names: Sequence[str],
 ) -> dict[str, float]:
     """Give the figures of classes that are each there or not: means over them, and each AUROC.
 
-    `shown` (n, classes) is 0 or 1, `probabilities` (n, classes). The areas are means over the
-    classes that some cases show and others do not; not a number where there is none. Accuracy is
-    the share of right answers at 0.5, over cases and classes.
+    `shown` (n, classes) is 0 or 1, `probabilities` (n, classes). AUROC, AUPRC and sensitivity are
+    means over the classes that some cases show and others do not; not a number where there is
+    none. Accuracy is the share of right answers at 0.5, over cases and classes.
     """
-    figures: dict[str, float] = {}
-    areas, precisions, errors = [], [], []
-    for name, true, found in zip(classes, shown.T > 0.5, probabilities.T, strict=True):
-        told = true.any() and not true.all()
-        areas.append(float(roc_auc_score(true, found)) if told else math.nan)
-        precisions.append(float(average_precision_score(true, found)) if told else math.nan)
-        errors.append(calibration_error(true.astype(int), np.stack([1 - found, found], axis=1)))
-        figures[f"auroc_{name.lower()}"] = areas[-1]
-    told_of = np.isfinite(areas)
+    questions = list(zip(shown.T > 0.5, probabilities.T, strict=True))
     return {
-        "auroc": float(np.mean(np.array(areas)[told_of])) if told_of.any() else math.nan,
-        "auprc": float(np.mean(np.array(precisions)[told_of])) if told_of.any() else math.nan,
+        **_separation(questions),
         "accuracy": float(((probabilities > 0.5) == (shown > 0.5)).mean()),
-        "ece": float(np.mean(errors)),
-        **figures,
+        "ece": _mean([calibration_error(true, stated) for true, stated in questions]),
+        **{
+            f"auroc_{name}": float(roc_auc_score(true, stated)) if _is_told(true) else math.nan
+            for name, (true, stated) in zip(names, questions, strict=True)
+        },
     }
 
 
 def class_tables(
-    truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64], bins: int = 10
+    truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Give the confusion matrix (truth by row); for two classes ROC and reliability as well.
+    """Give the confusion matrix (truth by row) and the curves of classes that exclude each other.
 
-    `roc` holds (1 - specificity, sensitivity); `reliability` holds, for every bin that is not
-    empty, the mean probability stated, the share that was true, and the number of cases.
+    With two classes those of the second; with more, each against the rest.
     """
-    classes = probabilities.shape[1]
     answer = probabilities.argmax(axis=1)
-    tables: dict[str, Any] = {
-        "confusion": confusion_matrix(truth, answer, labels=range(classes)).tolist()
-    }
-    if classes == 2 and len(np.unique(truth)) == 2:
-        missed, found, _ = roc_curve(truth == 1, probabilities[:, 1])
-        tables["roc"] = np.stack([missed, found], axis=1).round(5).tolist()
-        bin_of = np.minimum((probabilities[:, 1] * bins).astype(int), bins - 1)
-        members = [bin_of == number for number in range(bins)]
-        tables["reliability"] = [
-            [
-                float(probabilities[own, 1].mean()),
-                float((truth[own] == 1).mean()),
-                int(own.sum()),
-            ]
-            for own in members
-            if own.any()
-        ]
+    confusion = confusion_matrix(truth, answer, labels=range(len(classes))).tolist()
+    looked_for = [1] if len(classes) == 2 else range(len(classes))
+    questions = {classes[n]: (truth == n, probabilities[:, n]) for n in looked_for}
+    stated, true = _claims(truth, probabilities)
+    said = classes[1] if len(classes) == 2 else "the most probable class"
+    return {"confusion": confusion, **_curves(questions), **_reliability({said: (true, stated)})}
+
+
+def label_tables(
+    shown: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float64], classes: Sequence[str]
+) -> dict[str, Any]:
+    """Give the curves of classes that are each there or not."""
+    each = zip(shown.T > 0.5, probabilities.T, strict=True)
+    questions = dict(zip(classes, each, strict=True))
+    return {**_curves(questions), **_reliability(questions)}
+
+
+def _curves(questions: Mapping[str, Question]) -> dict[str, Any]:
+    """Give `roc` (1 - specificity, sensitivity) and `precision_recall` (recall, precision)."""
+    tables: dict[str, Any] = {}
+    for name, (true, stated) in questions.items():
+        if not _is_told(true):
+            continue
+        alarms, found, _ = roc_curve(true, stated)
+        precision, recall, _ = precision_recall_curve(true, stated, drop_intermediate=True)
+        for kind, pair in (("roc", (alarms, found)), ("precision_recall", (recall, precision))):
+            tables.setdefault(kind, {})[name] = np.stack(pair, axis=1).round(5).tolist()
     return tables
 
 
+def _reliability(questions: Mapping[str, Question], bins: int = 10) -> dict[str, Any]:
+    """Give for every bin that is not empty: mean probability stated, share true, cases."""
+    table = {}
+    for name, (true, stated) in questions.items():
+        bin_of = _bin_of(stated, bins)
+        members = [bin_of == number for number in range(bins)]
+        table[name] = [
+            [float(stated[own].mean()), float(true[own].mean()), int(own.sum())]
+            for own in members
+            if own.any()
+        ]
+    return {"reliability": table}
+
+
+def _claims(
+    truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Give what probability was stated of each case, and whether it came true.
+
+    Two classes: of the second; more: of the most probable one (Guo et al., arXiv:1706.04599).
+    """
+    if probabilities.shape[1] == 2:
+        return probabilities[:, 1], truth == 1
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+
+
+def _bin_of(stated: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.int64]:
+    places: npt.NDArray[np.int64] = np.minimum((stated * bins).astype(np.int64), bins - 1)
+    return places
+
+
 def calibration_error(
-    truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64], bins: int = 10
+    true: npt.NDArray[np.bool_], stated: npt.NDArray[np.float64], bins: int = 10
 ) -> float:
     """Give the expected calibration error (Naeini et al. 2015): how far words are from facts.
 
     In bins of equal width, the difference between the mean probability and the share that was
-    true, weighted by the cases of the bin. Two classes: the probability of the second; more:
-    that of the most probable (Guo et al., arXiv:1706.04599). Never 0 in few cases, by chance.
+    true, weighted by the cases of the bin. Never 0 in few cases, by chance.
     """
-    if probabilities.shape[1] == 2:
-        stated, true = probabilities[:, 1], (truth == 1).astype(float)
-    else:
-        stated = probabilities.max(axis=1)
-        true = (probabilities.argmax(axis=1) == truth).astype(float)
-    bin_of = np.minimum((stated * bins).astype(int), bins - 1)
-    gaps = np.bincount(bin_of, stated - true, minlength=bins)
-    return float(np.abs(gaps).sum() / len(truth))
+    gaps = np.bincount(_bin_of(stated, bins), stated - true, minlength=bins)
+    return float(np.abs(gaps).sum() / len(true))
 
 
 def best_temperature(truth: npt.NDArray[np.int64], logits: npt.NDArray[np.float64]) -> float:
@@ -183,7 +259,7 @@ def bootstrap_intervals(
     patients: Sequence[str],
     figures: Callable[[npt.NDArray[np.int64]], Mapping[str, float]],
     *,
-    draws: int = 1000,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
     """Give the 95 % percentile interval of every figure when whole patients are drawn anew.

@@ -1,37 +1,63 @@
 """The card that people read: a model folder's README and figures, from what was measured."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from medview.learning.plots import write_lines, write_table
+from medview.learning.detection_metrics import FROC_RATES
+from medview.learning.drawings import draw
 
-_TITLES = {
-    "dice": "Dice",
-    "hd95": "95 % Hausdorff distance (mm)",
-    "volume": "volume error, median (share of the true volume)",
-    "auroc": "area under the ROC curve",
-    "auprc": "area under the precision-recall curve",
-    "accuracy": "accuracy (the most probable class)",
-    "ece": "expected calibration error, 10 bins",
-    "sensitivity": "sensitivity at 90 % specificity",
-    "map50": "mean average precision at overlap 0.5",
-    "ap50": "average precision at overlap 0.5,",
-    "count": "error of the count,",
-    "f1": "F1 of objects at overlap 0.5",
-    "pq": "panoptic quality",
-    "sq": "mean overlap of matched objects",
-    "epe": "end-point error",
-}
-_WHOLE = {
-    "map50_95": "mean average precision, overlaps 0.5 to 0.95",
-    "epe_px": "end-point error (pixels)",
-    "epe_still_px": "end-point error of an answer of no motion (pixels)",
-    "f1_iou50": "F1 of objects at overlap 0.5",
-    "sensitivity_at_spec90": "sensitivity at 90 % specificity",
-    "volume_error_median": "volume error, median (share of the true volume)",
-    "count_error_median": "error of the count, median (share of the true count)",
-}
+#: Figures by their whole name, then by the words they begin with; what follows names a class.
+_WHOLE = MappingProxyType(
+    {
+        "volume_error_median": "volume error, median (share of the true volume)",
+        "area_error_median": "area error, median (share of the true area)",
+        "auroc": "area under the ROC curve",
+        "auprc": "area under the precision-recall curve",
+        "accuracy": "accuracy (the most probable class)",
+        "ece": "expected calibration error, 10 bins",
+        "sensitivity_at_spec90": "sensitivity at 90 % specificity",
+        "map50": "mean average precision at overlap 0.5",
+        "map50_95": "mean average precision, overlaps 0.5 to 0.95",
+        "froc": "mean sensitivity at 1/8 to 8 false positives an image (FROC)",
+        **{
+            name: f"sensitivity at {rate:g} false positives an image"
+            for name, rate in FROC_RATES.items()
+        },
+        "f1_iou50": "F1 of objects at overlap 0.5",
+        "pq": "panoptic quality",
+        "sq": "mean overlap of matched objects",
+        "count_error_median": "error of the count, median (share of the true count)",
+        "epe_px": "end-point error (pixels)",
+        "epe_still_px": "end-point error of an answer of no motion (pixels)",
+    }
+)
+_BEGINNINGS = MappingProxyType(
+    {
+        "surface_dice_": "surface Dice",
+        "dice_": "Dice",
+        "hd95_mm_": "95 % Hausdorff distance (mm)",
+        "hd95_px_": "95 % Hausdorff distance (pixels)",
+        "auroc_": "area under the ROC curve,",
+        "ap50_": "average precision at overlap 0.5,",
+        "froc_": "mean sensitivity at 1/8 to 8 false positives an image,",
+        "count_error_": "error of the count, mean,",
+    }
+)
+
+
+def figure_title(name: str) -> str:
+    """Give the words for a figure's name."""
+    whole = name.removesuffix("_open")
+    alone = ", open licences alone" if whole != name else ""
+    if whole in _WHOLE:
+        return _WHOLE[whole] + alone
+    for start, words in _BEGINNINGS.items():
+        if whole.startswith(start):
+            return f"{words} {whole.removeprefix(start).replace('_', ' ')}{alone}"
+    return name.replace("_", " ")
 
 
 def write_measured(folder: Path, result: dict[str, Any], note: str) -> None:
@@ -47,8 +73,7 @@ def write_measured(folder: Path, result: dict[str, Any], note: str) -> None:
         name: round(entry["value"], 4) for name, entry in result["metrics"].items()
     }
     _write(path, metadata)
-    _draw(folder / "docs", metadata, result)
-    text = readme(metadata, result, note)
+    text = readme(metadata, result, note, draw_in(folder, metadata, result))
     (folder / "docs" / "README.md").write_text(text, encoding="utf-8")
 
 
@@ -56,26 +81,15 @@ def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _draw(folder: Path, metadata: dict[str, Any], result: dict[str, Any]) -> None:
-    """Draw what the evaluation has tables of."""
-    tables, own = result.get("tables", {}), metadata["medview"]
-    if "confusion" in tables:
-        write_table(
-            folder / "confusion.svg", "Confusion matrix", own["classes"], tables["confusion"]
-        )
-    if "roc" in tables:
-        axes = ("1 - specificity", "sensitivity")
-        chance = [(0.0, 0.0), (1.0, 1.0)]
-        write_lines(folder / "roc.svg", "ROC", axes, {"model": tables["roc"], "chance": chance})
-    if "reliability" in tables:
-        points = [(stated, true) for stated, true, _ in tables["reliability"]]
-        lines = {"model": points, "perfect": [(0.0, 0.0), (1.0, 1.0)]}
-        axes = ("probability stated", "share true")
-        write_lines(folder / "reliability.svg", "Reliability", axes, lines)
+def draw_in(folder: Path, metadata: dict[str, Any], result: dict[str, Any]) -> list[str]:
+    """Draw the curves of an evaluation into a model folder's `docs`; gives Markdown of them."""
+    return draw(folder / "docs", "", result, metadata["medview"].get("classes") or ())
 
 
-def readme(metadata: dict[str, Any], result: dict[str, Any], note: str) -> str:
-    """Give the model card as Markdown."""
+def readme(
+    metadata: dict[str, Any], result: dict[str, Any], note: str, pictures: Sequence[str]
+) -> str:
+    """Give the model card as Markdown; `pictures` are shown below the figures."""
     own = metadata["medview"]
     scope = "; ".join(
         f"{name.replace('_', ' ')} {_words(value)}" for name, value in own["scope"].items() if value
@@ -87,7 +101,9 @@ def readme(metadata: dict[str, Any], result: dict[str, Any], note: str) -> str:
         f"## Intended use\n\n{metadata['intended_use']}",
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in own["limits"]),
         f"Made for: {scope}.",
-        f"## Measured\n\n{_table(result)}\n\n{note}",
+        f"## Measured\n\n{_table(result)}",
+        *([" ".join(pictures)] if pictures else []),
+        note,
         f"## Data\n\n{metadata['data_source']}\n\nLicence of the data: {own['data_licence']}.",
         "## How it works\n\n" + _how(own),
         f"## Licence\n\n{own['licence']}, see LICENSE.",
@@ -111,23 +127,23 @@ def _table(result: dict[str, Any]) -> str:
         if judged
         else ""
     )
+    patients = len({case["patient"] for case in result["cases"]})
     lines = [
-        f"{result['count']} cases of the split `{result['split']}`; in brackets the 95 % interval "
-        f"from drawing patients anew (bootstrap).{held_out}",
+        f"{result['count']} cases of {patients} patients, of the split `{result['split']}`; in "
+        f"brackets the 95 % interval from drawing patients anew (bootstrap).{held_out}",
         "",
-        "| figure | value |",
-        "|---|---|",
+        "| figure | value | cases |",
+        "|---|---|---|",
     ]
     for name, entry in result["metrics"].items():
-        kind, _, rest = name.partition("_")
-        part = rest.removeprefix("mm_").removeprefix("error_").replace("_", " ")
         low, high = entry["ci95"]
-        title = _WHOLE.get(name) or f"{_TITLES.get(kind, kind)} {part}".strip()
-        lines.append(f"| {title} | {entry['value']:.3f} [{low:.3f}, {high:.3f}] |")
-    tables = result.get("tables", {})
-    pictures = {"confusion": "confusion matrix", "roc": "ROC", "reliability": "reliability"}
-    drawn = [f"![{words}]({name}.svg)" for name, words in pictures.items() if name in tables]
-    return "\n".join([*lines, *(["", " ".join(drawn)] if drawn else [])])
+        count = entry.get("count", result["count"])
+        lines.append(
+            f"| {figure_title(name)} | {entry['value']:.3f} [{low:.3f}, {high:.3f}] | {count} |"
+        )
+    defined = result.get("definitions", {})
+    said = [f"- {name.replace('_', ' ')}: {words}." for name, words in defined.items()]
+    return "\n".join([*lines, *(["", *said] if said else [])])
 
 
 _BUNDLE = (

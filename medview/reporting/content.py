@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from medview import __version__
 from medview.core.findings import Author, Finding, ModelAuthor
@@ -223,11 +224,31 @@ def _metrics(metrics: Metrics | None) -> tuple[str, Table]:
 
 def metric_text(name: str) -> str:
     """The name of a measure for people: `hd95_mm_anterior` -> `HD95 (mm), anterior`."""
-    fixed = {"dice": "Dice", "hd95": "HD95", "auroc": "AUROC", "auprc": "AUPRC", "ece": "ECE"}
-    first, *rest = name.split("_")
-    unit = " (mm)" if rest and rest[0] == "mm" else ""
-    rest = rest[1:] if unit else rest
-    return fixed.get(first, first) + unit + (f", {' '.join(rest)}" if rest else "")
+    start = next((one for one in _MEASURES if f"{name}_".startswith(f"{one}_")), "")
+    first, _, rest = name.partition("_")
+    if start:
+        first, rest = _MEASURES[start], name.removeprefix(start).removeprefix("_")
+    return first + (f", {rest.replace('_', ' ')}" if rest else "")
+
+
+#: Measures whose names are not said as they are spelled; longer ones first.
+_MEASURES = MappingProxyType(
+    {
+        "surface_dice": "surface Dice",
+        "dice": "Dice",
+        "hd95_mm": "HD95 (mm)",
+        "hd95_px": "HD95 (pixels)",
+        "volume_error": "volume error",
+        "area_error": "area error",
+        "count_error": "error of the count",
+        "auroc": "AUROC",
+        "auprc": "AUPRC",
+        "ece": "ECE",
+        "froc": "FROC",
+        "epe_still_px": "error of no motion (pixels)",
+        "epe_px": "end-point error (pixels)",
+    }
+)
 
 
 def person_text(name: str) -> str:

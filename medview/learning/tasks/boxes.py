@@ -19,7 +19,14 @@ from medview.learning.augment import changed, random_centre, random_matrix, samp
 from medview.learning.box_loss import BoxTarget, box_loss, box_target
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
-from medview.learning.detection_metrics import Match, average_precisions, match_boxes
+from medview.learning.detection_metrics import (
+    FROC_RATES,
+    Match,
+    average_precisions,
+    froc_curve,
+    match_boxes,
+    sensitivities,
+)
 from medview.learning.pictures import read_picture
 from medview.learning.tasks.masks import refuse_other_than_flat
 from medview.learning.tasks.task import Recipe, Scored, Task
@@ -122,22 +129,58 @@ class BoxTask(Task):
         return Scored(case, numbers, matches)
 
     def figures(self, scored: Sequence[Scored]) -> dict[str, float]:
-        """Give mean average precision, average precision by class, and the error of the counts."""
-        figures: dict[str, float] = {}
-        by_class = [
-            average_precisions([one.evidence[number] for one in scored])
-            for number in range(len(self.recipe.classes))
-        ]
-        table = np.array(by_class)
-        figures["map50"] = float(np.nanmean(table[:, 0]))
-        if table.shape[1] > 1:
-            figures["map50_95"] = float(np.nanmean(table))
-        for number, name in enumerate(self.recipe.classes):
-            figures[f"ap50_{name.lower()}"] = float(table[number, 0])
-        for name in self.recipe.classes:
+        """Give average precision and, where scored thoroughly, sensitivity by false positives.
+
+        Of each class and as means over those that there are; and the mean error of the counts.
+        """
+        keys = self.recipe.keys
+        by_class = [self._matches(scored, number) for number in range(len(keys))]
+        table = np.array([average_precisions(matches) for matches in by_class])
+        thorough = table.shape[1] > 1
+        figures = {"map50": _known_mean(table[:, 0])}
+        if thorough:
+            figures["map50_95"] = _known_mean(table.mean(axis=1))
+        figures |= {
+            f"ap50_{key}": float(value) for key, value in zip(keys, table[:, 0], strict=True)
+        }
+        if thorough:
+            read = np.array([sensitivities(matches) for matches in by_class])
+            figures["froc"] = _known_mean(read.mean(axis=1))
+            figures |= {
+                f"froc_{key}": float(row.mean()) for key, row in zip(keys, read, strict=True)
+            }
+            figures |= {
+                name: _known_mean(column) for name, column in zip(FROC_RATES, read.T, strict=True)
+            }
+        for key, name in zip(keys, self.recipe.classes, strict=True):
             errors = [abs(s.numbers[f"found_{name}"] - s.numbers[f"true_{name}"]) for s in scored]
-            figures[f"count_error_{name.lower()}"] = float(np.mean(errors))
+            figures[f"count_error_{key}"] = float(np.mean(errors))
         return figures
+
+    def tables(self, scored: Sequence[Scored]) -> dict[str, Any]:
+        """Give the free-response curve, precision and recall of every class that there is."""
+        curves: dict[str, Any] = {"froc": {}, "precision_recall": {}}
+        for number, name in enumerate(self.recipe.classes):
+            matches = self._matches(scored, number)
+            if any(match.truths for match in matches):
+                wrong, found = froc_curve(matches)
+                right = found * sum(match.truths for match in matches)
+                precision = right[1:] / np.maximum(right[1:] + wrong[1:] * len(matches), 1)
+                curves["froc"][name] = _points(wrong, found)
+                curves["precision_recall"][name] = _points(found[1:], precision)
+        return curves
+
+    def definitions(self) -> dict[str, str]:
+        """Say what counts as found."""
+        return {
+            "map50": "boxes of a class are matched as COCO does (arXiv:1405.0312), precision read "
+            "at 101 recalls; means over the classes",
+            "froc": "the mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives an image "
+            "of the class; a box that overlaps a true one by half or more is right",
+        }
+
+    def _matches(self, scored: Sequence[Scored], number: int) -> list[Match]:
+        return [one.evidence[number] for one in scored]
 
     def channels_wanted(self) -> int:
         """Give one channel a class and two an axis for how far boxes reach."""
@@ -146,6 +189,16 @@ class BoxTask(Task):
     def answer_shape(self) -> tuple[int, ...]:
         """Give the shape of the answer to one patch."""
         return (self.channels_wanted(), *(side // STRIDE for side in self.recipe.patch))
+
+
+def _known_mean(values: npt.NDArray[np.float64]) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _points(across: npt.NDArray[np.float64], up: npt.NDArray[np.float64]) -> list[list[float]]:
+    points: list[list[float]] = np.stack([across, up], axis=1).round(5).tolist()
+    return points
 
 
 class Detection(BoxTask):

@@ -15,7 +15,7 @@ from medview.learning.augment import changed, random_grid, sampled
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
 from medview.learning.losses import make_class_loss
-from medview.learning.metrics import class_figures, class_tables, label_figures
+from medview.learning.metrics import class_figures, class_tables, label_figures, label_tables
 from medview.learning.tasks.task import Recipe, Scored, Task
 
 #: An image (C, ...) and which classes it shows (classes,), 0 or 1 each.
@@ -114,15 +114,31 @@ class Classes(Task):
         """Give AUROC, AUPRC, accuracy, calibration error, and what else the classes allow."""
         probabilities, shown = self._evidence(scored)
         if self.recipe.multi_label:
-            return label_figures(shown, probabilities, self.recipe.classes)
+            return label_figures(shown, probabilities, self.recipe.keys)
         return class_figures(shown.argmax(axis=1), probabilities)
 
     def tables(self, scored: Sequence[Scored]) -> dict[str, Any]:
-        """Give the confusion matrix, ROC and reliability curve of classes that exclude others."""
-        if self.recipe.multi_label:
-            return {}
+        """Give the confusion matrix, and curves of ROC, precision and recall, and reliability."""
         probabilities, shown = self._evidence(scored)
-        return class_tables(shown.argmax(axis=1), probabilities)
+        if self.recipe.multi_label:
+            return label_tables(shown, probabilities, self.recipe.classes)
+        return class_tables(shown.argmax(axis=1), probabilities, self.recipe.classes)
+
+    def definitions(self) -> dict[str, str]:
+        """Say what is looked for, and how probabilities are held against facts."""
+        classes = self.recipe.classes
+        if self.recipe.multi_label:
+            looked_for = "means over the classes, each there or not"
+        elif len(classes) == 2:
+            looked_for = f"of {classes[1]}"
+        else:
+            looked_for = "means over the classes, each against the rest"
+        return {
+            "auroc": f"AUROC, AUPRC and sensitivity are {looked_for}",
+            "sensitivity": "the highest that any threshold with at least 90 % specificity on these "
+            "cases has",
+            "ece": "10 bins of equal width, weighted by their cases",
+        }
 
     def _evidence(
         self, scored: Sequence[Scored]

@@ -16,7 +16,11 @@ from medview.inference.networks.readings import objects_in
 from medview.learning.augment import changed, random_grid, sampled, sampled_maps
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
-from medview.learning.instance_metrics import match_instances, panoptic_figures
+from medview.learning.instance_metrics import (
+    match_instances,
+    overlap_curve,
+    panoptic_figures,
+)
 from medview.learning.losses import depth_loss
 from medview.learning.pictures import read_map, read_picture
 from medview.learning.tasks.masks import refuse_other_than_flat
@@ -133,6 +137,17 @@ class Instances(Task):
     def figures(self, scored: Sequence[Scored]) -> dict[str, float]:
         """Give F1 at half overlap and panoptic quality over all objects, and the count's error."""
         return panoptic_figures([one.evidence for one in scored])
+
+    def tables(self, scored: Sequence[Scored]) -> dict[str, Any]:
+        """Give the F1 of objects by the overlap that is asked of a match."""
+        return {"overlap": {"F1": overlap_curve([one.evidence for one in scored])}}
+
+    def definitions(self) -> dict[str, str]:
+        """Say what counts as found."""
+        return {
+            "f1": "an object is found where one answer overlaps it by more than half",
+            "pq": "over all objects of all pictures (Kirillov et al., arXiv:1801.00868)",
+        }
 
     def channels_wanted(self) -> int:
         """Give one channel for the foreground and one for the depth."""

@@ -1,6 +1,7 @@
 """Segmentation of flat pictures."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +15,9 @@ from medview.inference.networks.pictures import resized
 from medview.inference.networks.readings import class_map
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
-from medview.learning.metrics import dice_score
 from medview.learning.pictures import read_map, read_picture
-from medview.learning.tasks.label_maps import LabelMaps, Pair
-from medview.learning.tasks.task import Recipe, Scored, means
-from medview.learning.tasks.volumes import mean_dice
-
-Labels = npt.NDArray[np.uint8]
+from medview.learning.tasks.label_maps import LabelMaps, Labels, Pair
+from medview.learning.tasks.task import Recipe, Scored
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,8 @@ def refuse_other_than_flat(recipe: Recipe) -> None:
 
 class MaskSegmentation(LabelMaps):
     """Label maps of pictures; a mask of two values, whatever they are, is one class."""
+
+    unit, size = "px", "area"
 
     def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
         super().__init__(recipe, loss, augment)
@@ -72,30 +71,23 @@ class MaskSegmentation(LabelMaps):
         return class_map(network, example.picture, self.flat)
 
     def score(self, case: Case, example: Outlined, answer: Labels, *, thorough: bool) -> Scored:
-        """Compare one label map with the truth."""
-        del thorough
-        return Scored(
-            case,
-            {
-                f"dice_{name}": dice_score(answer == number, example.label == number)
-                for number, name in enumerate(self.recipe.classes, start=1)
-            },
-        )
+        """Compare one label map with the truth; distances in pixels."""
+        return Scored(case, self.compare(answer, example.label, (1.0, 1.0), thorough=thorough))
 
     def figures(self, scored: Sequence[Scored]) -> dict[str, float]:
-        """Give the mean Dice of each class, and again for images under an open licence alone."""
-        names = list(scored[0].numbers)
-        figures = means(scored, names)
+        """Give the figures of all, and again for images under an open licence alone."""
+        figures = super().figures(scored)
         if any("licence" in one.case.tags for one in scored):
-            opened = [one for one in scored if one.case.tags.get("licence") == "open"]
-            few = means(opened, names) if opened else dict.fromkeys(names, float("nan"))
+            opened = _opened(scored)
+            few = super().figures(opened) if opened else dict.fromkeys(figures, math.nan)
             figures |= {f"{name}_open": value for name, value in few.items()}
         return figures
 
-    def headline(self, figures: Mapping[str, float]) -> float:
-        """Give the mean Dice over the classes."""
-        return mean_dice(figures, self.recipe.classes)
+    def counts(self, scored: Sequence[Scored]) -> dict[str, int]:
+        """Give how many images are under an open licence, for the figures of those."""
+        names = [name for name in self.figures(scored) if name.endswith("_open")]
+        return dict.fromkeys(names, len(_opened(scored)))
 
-    def channels_wanted(self) -> int:
-        """Give one channel a class and one for the background."""
-        return len(self.recipe.classes) + 1
+
+def _opened(scored: Sequence[Scored]) -> list[Scored]:
+    return [one for one in scored if one.case.tags.get("licence") == "open"]

@@ -1,5 +1,6 @@
 """The face that every kind of learning shows to the loop, to the evaluation and to the export."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ class Recipe:
     """How images come to a network and how its answers are read; the same in training and after.
 
     `decoding` holds what reads the answers beyond that, by name: thresholds, least sizes.
+    `surface_tolerance` is how far surfaces may lie apart and still agree, in mm (in a picture:
+    pixels); 0 for the shortest edge of a voxel.
     """
 
     classes: tuple[str, ...]
@@ -34,6 +37,16 @@ class Recipe:
     decoding: Mapping[str, float] = field(default_factory=dict)
     temperature: float = 1.0
     multi_label: bool = False
+    surface_tolerance: float = 0.0
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The classes as names of figures spell them: small letters, digits, `_`; all unlike."""
+        plain = [re.sub("[^a-z0-9]+", "_", name.lower()).strip("_") for name in self.classes]
+        return tuple(
+            name if name and plain.count(name) == 1 else f"{name or 'class'}_{number}"
+            for number, name in enumerate(plain, start=1)
+        )
 
     def flat(self) -> FlatRecipe:
         """Give the part that reading flat pictures needs."""
@@ -57,7 +70,9 @@ def recipe_of_config(
     *,
     multi_label: bool = False,
 ) -> Recipe:
-    """Give the recipe of a training; `card` may ask for `keep_largest`, `decoding` and `flips`.
+    """Give the recipe of a training.
+
+    `card` may ask for `keep_largest`, `decoding`, `flips` and a `surface_tolerance`.
 
     Without `flips` the axes that were mirrored in training are mirrored and averaged in a reading.
     """
@@ -74,6 +89,7 @@ def recipe_of_config(
         keep_largest=bool(card.get("keep_largest", False)),
         decoding=dict(card.get("decoding", {})),
         multi_label=multi_label,
+        surface_tolerance=float(card.get("surface_tolerance", 0.0)),
     )
 
 
@@ -97,6 +113,7 @@ def recipe_of_model(metadata: Mapping[str, Any], classes: tuple[str, ...]) -> Re
         decoding=own.get("decoding") or {},
         temperature=float(own.get("temperature") or 1.0),
         multi_label=bool(own.get("multi_label", False)),
+        surface_tolerance=float(own.get("surface_tolerance", 0.0)),
     )
 
 
@@ -161,6 +178,15 @@ class Task(ABC):
     @abstractmethod
     def figures(self, scored: Sequence[Scored]) -> dict[str, float]:
         """Give the figures of many cases; not a number where they cannot be told."""
+
+    def counts(self, scored: Sequence[Scored]) -> dict[str, int]:
+        """Give the number of cases of every figure that is not about all of them."""
+        del scored
+        return {}
+
+    def definitions(self) -> dict[str, str]:
+        """Give in words what a choice had to be made about, by the figure's first word."""
+        return {}
 
     def tables(self, scored: Sequence[Scored]) -> dict[str, Any]:
         """Give what is worth drawing beside the figures: plain lists and numbers, by name."""

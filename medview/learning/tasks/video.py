@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -144,6 +145,24 @@ class Motion(Task):
     def figures(self, scored: Sequence[Scored]) -> dict[str, float]:
         """Give the mean end-point error over clips, and that of an answer of no motion."""
         return means(scored, ("epe_px", "epe_still_px"))
+
+    def tables(self, scored: Sequence[Scored]) -> dict[str, Any]:
+        """Give the clips from the best to the worst, with the error and that of no motion."""
+        ranked = sorted((one.numbers for one in scored), key=lambda numbers: numbers["epe_px"])
+        return {
+            "clips": {
+                title: [[float(place), numbers[name]] for place, numbers in enumerate(ranked, 1)]
+                for title, name in (("model", "epe_px"), ("no motion", "epe_still_px"))
+            }
+        }
+
+    def definitions(self) -> dict[str, str]:
+        """Say how the truth is made."""
+        return {
+            "epe": f"the mean length of the error over all pixels of {_PAIRS} pairs a clip, "
+            f"warped by known smooth fields of up to {EXAM.motion_px:g} pixels, with noise and "
+            "another gain; the same pairs for every model",
+        }
 
     def headline(self, figures: Mapping[str, float]) -> float:
         """Give the inverse of the error: more is better."""

@@ -35,6 +35,20 @@ NAMES = {"masks": "segmentation", "classes": "classification", "boxes": "detecti
 #: What a short training reaches with ease on noisy discs, and a network that learned nothing not.
 REACHED = {"masks": "dice_mask", "classes": "auroc", "boxes": "map50", "objects": "f1_iou50"}
 
+#: What is measured and drawn of each task.
+EXPECTED = {
+    "masks": ("dice_mask", "surface_dice_mask", "hd95_px_mask", "area_error_median"),
+    "classes": ("auroc", "auprc", "accuracy", "sensitivity_at_spec90", "ece"),
+    "boxes": ("map50", "map50_95", "ap50_disc", "froc", "sensitivity_at_fp0125", "froc_disc"),
+    "objects": ("f1_iou50", "pq", "sq", "count_error_median"),
+}
+PICTURES = {
+    "masks": ("cases",),
+    "classes": ("confusion", "roc", "precision_recall", "reliability"),
+    "boxes": ("froc", "precision_recall"),
+    "objects": ("overlap",),
+}
+
 
 def flat_task(name: str, classes: tuple[str, ...], loss: str) -> Task:
     recipe = Recipe(classes=classes, patch=(48, 64), intensity={"method": "percentile_zscore"})
@@ -64,6 +78,15 @@ def test_it_learns_and_is_measured(task, tmp_path, resources):
         assert (folder / "docs" / "roc.svg").is_file()
     if task == "masks":
         assert load_card(folder).metrics is not None
+    readme = (folder / "docs" / "README.md").read_text()
+    for picture in PICTURES[task]:
+        assert f"({picture}.svg)" in readme
+        assert (folder / "docs" / f"{picture}.svg").is_file()
+    assert set(EXPECTED[task]) <= set(result["metrics"])
+    for entry in result["metrics"].values():
+        assert entry["ci95"][0] <= entry["value"] <= entry["ci95"][1]
+        assert entry["count"] == result["count"]
+    assert result["patients"] == 8
 
 
 def test_members_judge_only_what_they_have_not_learned(tmp_path):
@@ -124,7 +147,13 @@ def test_only_cases_with_the_wanted_tag_are_learned_from(tmp_path):
         task.score(case, example, answer, thorough=True)
         for case, example, answer in zip(cases, examples, answers, strict=True)
     ]
-    assert task.figures(scored) == {"dice_lungs": 0.5, "dice_lungs_open": 1.0}
+    figures = task.figures(scored)
+    assert (figures["dice_lungs"], figures["dice_lungs_open"]) == (0.5, 1.0)
+    assert (figures["surface_dice_lungs"], figures["surface_dice_lungs_open"]) == (0.5, 1.0)
+    # What was missed altogether is as far off as the picture is wide: half of them 80 pixels.
+    assert (figures["hd95_px_lungs"], figures["hd95_px_lungs_open"]) == (40.0, 0.0)
+    assert (figures["area_error_median"], figures["area_error_median_open"]) == (0.5, 0.0)
+    assert task.counts(scored) == dict.fromkeys((n for n in figures if n.endswith("_open")), 2)
 
 
 @pytest.mark.expects_warnings

@@ -129,10 +129,10 @@ def test_more_than_two_classes_are_each_held_against_the_rest():
 def test_calibration_error_of_words_that_keep_and_of_words_that_do_not():
     stated = np.array([0.25] * 8 + [0.75] * 8)
     kept = np.array([1, 1, 0, 0, 0, 0, 0, 0] + [1] * 6 + [0] * 2)
-    assert calibration_error(kept, two_columns(stated)) == pytest.approx(0.0)
+    assert calibration_error(kept == 1, stated) == pytest.approx(0.0)
     # In the lower half 4 of 8 came true instead of 2: off by a quarter in half of the cases.
     broken = np.array([1, 1, 1, 1, 0, 0, 0, 0] + [1] * 6 + [0] * 2)
-    assert calibration_error(broken, two_columns(stated)) == pytest.approx(0.125)
+    assert calibration_error(broken == 1, stated) == pytest.approx(0.125)
 
 
 def test_temperature_undoes_a_known_exaggeration():

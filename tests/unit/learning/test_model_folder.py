@@ -1,5 +1,6 @@
 """A trained network as a model folder: written, measured, read back, refused when damaged."""
 
+import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -37,7 +38,9 @@ def write_model(folder: Path, data: Path) -> tuple[TrainConfig, UNet3d]:
     config = load_config(path)
     torch.manual_seed(0)
     network = UNet3d(**config.network.args).eval()
-    card = load_card(write_card(folder))
+    card = load_card(
+        folder / "card.toml" if (folder / "card.toml").exists() else write_card(folder)
+    )
     recipe = recipe_of_config(config, ("large", "small"), card.entries)
     trained = Trained(config, recipe, "segmentation")
     sources = {"train.toml": path, "card.toml": folder / "card.toml"}
@@ -144,8 +147,16 @@ def test_evaluation_scores_the_answer_that_a_reading_would_give(model, tmp_path,
         "dice_small",
         "hd95_mm_large",
         "hd95_mm_small",
+        "surface_dice_large",
+        "surface_dice_small",
         "volume_error_median",
     }
+    assert (result["patients"], result["metrics"]["dice_large"]["count"]) == (2, 4)
+    assert "at most 1 voxel" in result["definitions"]["surface_dice"]
+    table = csv.DictReader((tmp_path / "scores-cases.csv").read_text().splitlines())
+    rows = [{name: str(value) for name, value in case.items()} for case in result["cases"]]
+    assert list(table) == rows
+    assert (tmp_path / "scores-cases.svg").is_file()
     dataset = open_dataset(tmp_path / "data")
     case = dataset.of("val")[0]
     scan = load_scan(case, 2)
@@ -176,6 +187,49 @@ def test_measured_folder_tells_its_figures(model, tmp_path):
     card = load_model_card(model)
     assert card.metrics is not None
     assert {metric.name for metric in card.metrics.values} == set(result["metrics"])
+
+
+def test_the_tolerance_of_surfaces_is_the_cards(tmp_path):
+    data = write_dataset(tmp_path / "data")
+    card = write_card(tmp_path)
+    card.write_text("surface_tolerance = 3.0\n" + card.read_text())
+    write_model(tmp_path, data)
+    figures = {}
+    model = tmp_path / "balls"
+    for name, tolerance in (("loose", 3.0), ("tight", 0.0)):
+        path = model / "configs" / "metadata.json"
+        metadata = json.loads(path.read_text())
+        assert metadata["medview"]["surface_tolerance"] == 3.0
+        if not tolerance:
+            del metadata["medview"]["surface_tolerance"]
+            path.write_text(json.dumps(metadata))
+        figures[name] = evaluate(model, open_dataset(data))
+    assert "at most 3 mm" in figures["loose"]["definitions"]["surface_dice"]
+    for structure in ("surface_dice_large", "surface_dice_small"):
+        tight, loose = (figures[name]["metrics"][structure]["value"] for name in ("tight", "loose"))
+        assert tight < loose
+
+
+@pytest.mark.expects_warnings
+def test_figures_are_written_into_the_card_on_demand(model, tmp_path):
+    before = json.loads((model / "configs" / "metadata.json").read_text())
+    arguments = [str(model), str(tmp_path / "data"), "--out", str(tmp_path / "s.json")]
+    assert main(arguments) == 0
+    assert not (model / "docs" / "metrics.json").exists()
+    assert main([*arguments, "--card"]) == 0
+    result = json.loads((tmp_path / "s.json").read_text())
+    assert json.loads((model / "docs" / "metrics.json").read_text()) == result
+    after = json.loads((model / "configs" / "metadata.json").read_text())
+    assert set(after.pop("eval_metrics")) == set(result["metrics"])
+    before.pop("eval_metrics")
+    assert after == before
+    readme = (model / "docs" / "README.md").read_text()
+    low, high = result["metrics"]["surface_dice_small"]["ci95"]
+    assert f"[{low:.3f}, {high:.3f}] | 4 |" in readme
+    assert "4 cases of 2 patients, of the split `val`" in readme
+    assert "Computed cases." in readme
+    (model / "configs" / "card.toml").unlink()
+    assert main([*arguments, "--card"]) == 4
 
 
 @pytest.mark.expects_warnings

@@ -204,4 +204,7 @@ def test_dates_and_measures() -> None:
     assert date_text("yesterday") == ""
     assert metric_text("hd95_mm_anterior") == "HD95 (mm), anterior"
     assert metric_text("dice_lungs") == "Dice, lungs"
+    assert metric_text("surface_dice_lungs_open") == "surface Dice, lungs open"
+    assert metric_text("froc") == "FROC"
+    assert metric_text("epe_px") == "end-point error (pixels)"
     assert metric_text("sensitivity_at_spec90") == "sensitivity, at spec90"

@@ -108,12 +108,17 @@ def test_islands_are_left_out_and_touching_classes_stay_together():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("os.system", "not one of medview's own"),
+        ("os.system", "neither one of medview's own nor MONAI's"),
+        ("monai.networks.nets.hovernet.os.system", "cannot be built"),
+        ("monai.networks.nets.unet.torch", "cannot be built"),
+        ("monai.networks.nets.get_efficientnet_image_size", "cannot be built"),
+        ("monai.networks.nets.DenseNet121", "cannot be built"),
+        ("monai.networks.nets.EfficientNetBN", "weights from elsewhere"),
         ("medview.inference.networks.unet.Missing", "cannot be built"),
         ("medview.inference.networks.unet.pairwise", "cannot be built"),
     ],
 )
-def test_only_our_networks_are_built(name, words):
+def test_only_our_networks_and_those_of_monai_are_built(name, words):
     with pytest.raises(ModelError, match=words):
         build_network(name, {})
 

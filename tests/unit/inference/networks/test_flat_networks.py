@@ -75,7 +75,7 @@ def test_an_ensemble_is_the_mean_of_its_members():
     torch.testing.assert_close(network(image), expected)
     assert network.divisor == 4
     assert not torch.equal(network.members[0].head.weight, network.members[1].head.weight)
-    with pytest.raises(ModelError, match="not one of medview's own"):
+    with pytest.raises(ModelError, match="neither one of medview's own"):
         Ensemble("os.system", {}, 2)
     with pytest.raises(ModelError, match="cannot be built"):
         build_network(

@@ -41,14 +41,17 @@ def _chance(generator: torch.Generator, probability: float) -> bool:
 
 
 def random_matrix(
-    config: AugmentConfig, generator: torch.Generator, dimensions: int = 3
+    config: AugmentConfig,
+    generator: torch.Generator,
+    dimensions: int = 3,
+    about: Sequence[int] = (0, 1, 2),
 ) -> torch.Tensor:
     """Give a square matrix, patch offset to image offset: rotation, scale, mirror.
 
-    In three dimensions about each axis in turn.
+    In three dimensions the rotation is `about` each of these axes in turn.
     """
     matrix = torch.eye(dimensions)
-    for axis in range(3 if dimensions == 3 else 1):
+    for axis in about if dimensions == 3 else (0,):
         angle = math.radians(_uniform(generator, -config.rotate_deg, config.rotate_deg))
         first, second = (axis + 1) % dimensions, (axis + 2) % dimensions
         turn = torch.eye(dimensions)
@@ -84,12 +87,16 @@ def random_grid(
     patch: tuple[int, ...],
     config: AugmentConfig,
     generator: torch.Generator,
+    about: Sequence[int] = (0, 1, 2),
 ) -> torch.Tensor:
-    """Give where each voxel of the patch lies in an image of `sides`, in voxels: (*patch, d)."""
+    """Give where each voxel of the patch lies in an image of `sides`, in voxels: (*patch, d).
+
+    In three dimensions the patch is turned `about` these axes.
+    """
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in patch]
     offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     centre = random_centre(sides, patch, config, generator)
-    coordinates = offsets @ random_matrix(config, generator, len(patch)).T + centre
+    coordinates = offsets @ random_matrix(config, generator, len(patch), about).T + centre
     if config.elastic_mm > 0 and _chance(generator, 0.5):
         knots = [max(3, n // 10) for n in patch]
         if len(patch) == 2:

@@ -20,7 +20,9 @@ class DataConfig:
     of them together. `only` limits what is trained on to rows of the index with these words in a
     column. `patch` is in voxels of `spacing_mm`, or in pixels of a picture (rows, columns) that is
     scaled to fit into `size_px` first (empty: as it is); `channels` is 1 for grey, 3 for colour,
-    `margin` the share of a picture to classify that is cut from each of its edges.
+    `margin` the share of a picture to classify that is cut from each of its edges. A patch of a
+    volume with one side of 1 is for a flat network, which sees slices across that axis with so
+    many `neighbours` on each side as channels.
     """
 
     folder: str
@@ -31,6 +33,7 @@ class DataConfig:
     patch: tuple[int, ...] = (32, 48, 40)
     size_px: tuple[int, ...] = ()
     channels: int = 1
+    neighbours: int = 0
     margin: float = 0.0
     spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
     intensity: dict[str, Any] = field(
@@ -254,6 +257,16 @@ def _check_values(config: TrainConfig, problems: list[str]) -> None:
         "data.size_px must be empty or two whole numbers above zero": not config.data.size_px
         or (len(config.data.size_px) == 2 and min(config.data.size_px) > 0),
         "data.margin must be from 0 to below 0.5": 0 <= config.data.margin < 0.5,
+        "data.patch of a volume may have one side of 1": len(config.data.patch) != 3
+        or config.data.patch.count(1) < 2,
+        "data.neighbours belong to a patch of a volume with one side of 1": (
+            config.data.neighbours == 0
+            or (
+                config.data.neighbours > 0
+                and len(config.data.patch) == 3
+                and 1 in config.data.patch
+            )
+        ),
         "data.channels must be 1 or 3": config.data.channels in {1, 3},
         "data.spacing_mm must be three numbers above zero": len(config.data.spacing_mm) == 3
         and min(config.data.spacing_mm) > 0,

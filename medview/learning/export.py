@@ -18,6 +18,7 @@ from torch import nn
 
 from medview.core.errors import ReadError
 from medview.inference.networks.centres import STRIDE
+from medview.inference.networks.slices import slice_axis
 from medview.learning.config import TrainConfig
 from medview.learning.tasks.choice import engine_of
 from medview.learning.tasks.task import Recipe
@@ -100,7 +101,7 @@ def export_model(
     volumes = len(trained.recipe.patch) == 3
     _write_json(
         folder / "configs" / "inference.json",
-        inference_config(trained.config, keep_largest=own["keep_largest"])
+        inference_config(trained.config, flips=own["flips"], keep_largest=own["keep_largest"])
         if volumes and trained.task == "segmentation"
         else answering_config(network, volumes=volumes),
     )
@@ -152,9 +153,7 @@ def metadata(
     names = {str(output["index"]): output["label"] for output in outputs}
     if card.entries.get("sides"):
         names = {"0": "background", "1": " and ".join(recipe.classes)}
-    channels = {"0": "image"} if recipe.channels == 1 else {"0": "red", "1": "green", "2": "blue"}
-    if trained.task == "video":
-        channels = {"0": "frame", "1": "next frame"}
+    channels = _channels(recipe, trained.task)
     image = {
         "type": "image",
         "format": "magnitude" if recipe.channels == 1 else "rgb",
@@ -193,6 +192,18 @@ def metadata(
         "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": answer}},
         "medview": _own_block(trained, card, network, sha256),
     }
+
+
+def _channels(recipe: Recipe, task: str) -> dict[str, str]:
+    """Give the names of what the network sees at once."""
+    if task == "video":
+        names = ["frame", "next frame"]
+    elif recipe.channels == 1:
+        around = range(-recipe.neighbours, recipe.neighbours + 1)
+        names = [f"slice {place:+d}" if place else "image" for place in around]
+    else:
+        names = ["red", "green", "blue"]
+    return {str(number): name for number, name in enumerate(names)}
 
 
 _PREDICTED = MappingProxyType(
@@ -257,6 +268,7 @@ def _own_block(
             "intensity": recipe.intensity,
             "localise": card.entries.get("localise"),
             **({} if volumes else flat),
+            **({"channels": 1 + 2 * recipe.neighbours} if recipe.neighbours else {}),
         },
         "patch": list(recipe.patch),
         "flips": list(recipe.flips),
@@ -285,7 +297,9 @@ def _own_block(
     return block
 
 
-def inference_config(config: TrainConfig, *, keep_largest: bool) -> dict[str, Any]:
+def inference_config(
+    config: TrainConfig, *, flips: Sequence[int], keep_largest: bool
+) -> dict[str, Any]:
     """Give the configuration for `python -m monai.bundle run`: MONAI's own transforms throughout.
 
     Percentile clipping and z-score are MONAI's `ScaleIntensityRangePercentiles` and
@@ -308,12 +322,8 @@ def inference_config(config: TrainConfig, *, keep_largest: bool) -> dict[str, An
         "network_def": {"_target_": config.network.class_name, **config.network.args},
         "network": {
             "_target_": "medview.inference.networks.averaging.FlipAverage",
-            "network": {
-                "_target_": "medview.inference.networks.windows.Windowed",
-                "network": "@network_def",
-                "patch": list(config.data.patch),
-            },
-            "flips": list(config.augment.flip),
+            "network": _over_volumes(config),
+            "flips": list(flips),
         },
         "preprocessing": {"_target_": "Compose", "transforms": _before(config)},
         "postprocessing": {"_target_": "Compose", "transforms": _after(keep_largest=keep_largest)},
@@ -331,6 +341,24 @@ def inference_config(config: TrainConfig, *, keep_largest: bool) -> dict[str, An
             "$torch.set_grad_enabled(False)",
             "$[@postprocessing(@predict(item)) for item in @dataset]",
         ],
+    }
+
+
+def _over_volumes(config: TrainConfig) -> dict[str, Any]:
+    """Give the network for volumes of any size, in the words of a MONAI bundle."""
+    patch, axis = config.data.patch, slice_axis(config.data.patch)
+    windowed = {
+        "_target_": "medview.inference.networks.windows.Windowed",
+        "network": "@network_def",
+        "patch": [side for number, side in enumerate(patch) if number != axis],
+    }
+    if axis is None:
+        return windowed
+    return {
+        "_target_": "medview.inference.networks.slices.Slicewise",
+        "network": windowed,
+        "axis": axis,
+        "neighbours": config.data.neighbours,
     }
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from medview.core.geometry import Geometry
+from medview.core.volume import Volume
 from tests.helpers.training import CARD
 
 #: Stored with the first axis to the left, so that sides could be exchanged and are not.
@@ -12,6 +14,14 @@ AFFINE = np.array([[-2.0, 0, 0, 31], [0, 2, 0, -20], [0, 0, 2, 7], [0, 0, 0, 1.0
 SHAPE = (24, 24, 24)
 #: The columns of a list of boxes.
 COLUMNS = "id,label,right_low_mm,front_low_mm,head_low_mm,right_high_mm,front_high_mm,head_high_mm"
+
+
+def as_opened(path: Path) -> Volume:
+    """A NIfTI file with its axes as the program orders them: k, j, i."""
+    image = nibabel.load(path)
+    affine = np.diag([-1.0, -1, 1, 1]) @ image.affine[:, [2, 1, 0, 3]]
+    voxels = np.ascontiguousarray(np.asarray(image.dataobj, np.float32).transpose(2, 1, 0))
+    return Volume("v", "s", Geometry(voxels.shape, affine), voxels)
 
 
 def _scene(rng: np.random.Generator, kinds: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,7 @@ from medview.inference.engines.patches import Asked
 from medview.inference.engines.slab import Wishes
 from medview.inference.engines.tiles import Segmented, TileRecipe, segment
 from medview.inference.networks.averaging import FlipAverage
+from medview.inference.networks.slices import slice_axis, within_slices
 
 
 class Engine:
@@ -50,7 +51,8 @@ class Engine:
         metadata = read_metadata(self._folder)
         network: nn.Module = load_trained(self._folder, device)
         if flips := read_flips(metadata):
-            network = _LogChances(network, flips)
+            axis = slice_axis(metadata["medview"]["patch"])
+            network = _LogChances(network, flips if axis is None else within_slices(flips, axis))
         self._own = metadata["medview"]
         self._asked = Asked(network.eval(), device)
 

@@ -1,11 +1,13 @@
 """Which task a data set is for."""
 
 from medview.core.errors import ReadError
+from medview.inference.networks.slices import slice_axis
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.tasks.boxes import Detection
 from medview.learning.tasks.instances import Instances
 from medview.learning.tasks.masks import MaskSegmentation
 from medview.learning.tasks.picture_classes import Classification
+from medview.learning.tasks.slices import SliceSegmentation
 from medview.learning.tasks.solid import VolumeClassification, VolumeDetection
 from medview.learning.tasks.task import Recipe, Task
 from medview.learning.tasks.video import Motion
@@ -42,6 +44,10 @@ def make_task(
     """
     flat, solid = _BY_NAME.get(name, (None, None))
     kind = solid if len(recipe.patch) == 3 else flat
+    if slice_axis(recipe.patch) is not None:
+        if kind is not VolumeSegmentation:
+            raise ReadError("Only the segmentation of volumes is learned slice by slice.")
+        kind = SliceSegmentation
     if kind is None:
         where = " in volumes" if flat else ""
         raise ReadError(f"Data sets for {name} cannot be learned from{where}.")

@@ -12,6 +12,7 @@ from torch import nn
 
 from medview.core.errors import ReadError
 from medview.inference.networks.readings import FlatRecipe
+from medview.inference.networks.slices import slice_axis
 from medview.learning.config import AugmentConfig, LossConfig, TrainConfig
 from medview.learning.data import Case
 
@@ -30,6 +31,7 @@ class Recipe:
     spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
     size_px: tuple[int, ...] = ()
     channels: int = 1
+    neighbours: int = 0
     margin: float = 0.0
     intensity: Mapping[str, Any] = field(default_factory=dict)
     flips: tuple[int, ...] = ()
@@ -74,18 +76,21 @@ def recipe_of_config(
 
     `card` may ask for `keep_largest`, `decoding`, `flips` and a `surface_tolerance`.
 
-    Without `flips` the axes that were mirrored in training are mirrored and averaged in a reading.
+    Without `flips` the axes that were mirrored in training are mirrored and averaged in a reading;
+    not the one across slices.
     """
     data = config.data
+    flips = tuple(card.get("flips", config.augment.flip))
     return Recipe(
         classes=classes,
         patch=data.patch,
         spacing_mm=data.spacing_mm,
         size_px=data.size_px,
         channels=data.channels,
+        neighbours=data.neighbours,
         margin=data.margin,
         intensity=data.intensity,
-        flips=tuple(card.get("flips", config.augment.flip)),
+        flips=tuple(axis for axis in flips if axis != slice_axis(data.patch)),
         keep_largest=bool(card.get("keep_largest", False)),
         decoding=dict(card.get("decoding", {})),
         multi_label=multi_label,
@@ -100,12 +105,15 @@ def recipe_of_model(metadata: Mapping[str, Any], classes: tuple[str, ...]) -> Re
     """
     own = metadata["medview"]
     preprocess = own["preprocess"]
+    channels = int(preprocess.get("channels", 1))
+    slices = slice_axis(own["patch"]) is not None
     return Recipe(
         classes=tuple(own.get("classes") or classes),
         patch=tuple(own["patch"]),
         spacing_mm=tuple(preprocess.get("spacing_mm") or (1.0, 1.0, 1.0)),
         size_px=tuple(preprocess.get("size_px") or ()),
-        channels=int(preprocess.get("channels", 1)),
+        channels=1 if slices else channels,
+        neighbours=channels // 2 if slices else 0,
         margin=float(preprocess.get("margin", 0.0)),
         intensity=preprocess["intensity"],
         flips=tuple(int(axis) for axis in own.get("flips", ())),
@@ -216,7 +224,7 @@ class Task(ABC):
         try:
             with torch.inference_mode():
                 given = tuple(network(torch.zeros(1, channels, *patch)).shape)[1:]
-        except (RuntimeError, ValueError, IndexError) as error:
+        except (RuntimeError, ValueError, IndexError, AttributeError) as error:
             raise ReadError(
                 f"The network does not take patches of {' x '.join(map(str, patch))}"
                 f" with {channels} channels.",

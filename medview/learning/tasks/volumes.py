@@ -47,10 +47,13 @@ class VolumeSegmentation(LabelMaps):
 
     def answer(self, network: nn.Module, example: Scan) -> Labels:
         """Give the label map on the scan's own grid, asked as a whole, mirrored views averaged."""
-        windowed = Windowed(network, self.recipe.patch)
-        found = predict(windowed, self._input(example).numpy(), self.recipe.flips)
+        found = predict(self.asked(network), self._input(example).numpy(), self.recipe.flips)
         on_grid = np.stack([resize(channel, example.image.shape) for channel in found])
         return label_map(on_grid, keep_largest=self.recipe.keep_largest)
+
+    def asked(self, network: nn.Module) -> nn.Module:
+        """Give the network for a volume of any size."""
+        return Windowed(network, self.recipe.patch)
 
     def score(self, case: Case, example: Scan, answer: Labels, *, thorough: bool) -> Scored:
         """Compare one label map with the truth; distances in mm."""

@@ -1,7 +1,6 @@
 """Classes of volumes and boxes in them, from data set to a model folder that reads volumes."""
 
 import json
-from pathlib import Path
 
 import jsonschema
 import nibabel
@@ -11,8 +10,6 @@ import torch
 from scipy import special
 
 from medview.core.errors import ReadError
-from medview.core.geometry import Geometry
-from medview.core.volume import Volume
 from medview.inference.catalog import load_card
 from medview.inference.engines import classification, detection
 from medview.inference.engines.network import load_trained, read_metadata
@@ -28,20 +25,13 @@ from tests.helpers.run_context import RunContext
 from tests.helpers.solid_training import (
     AFFINE,
     COLUMNS,
+    as_opened,
     write_solid,
     write_solid_card,
     write_solid_config,
 )
 
 ENGINES = {"classification": classification.Engine, "detection": detection.Engine}
-
-
-def as_opened(path: Path) -> Volume:
-    """A NIfTI file with its axes as the program orders them: k, j, i."""
-    image = nibabel.load(path)
-    affine = np.diag([-1.0, -1, 1, 1]) @ image.affine[:, [2, 1, 0, 3]]
-    voxels = np.ascontiguousarray(np.asarray(image.dataobj, np.float32).transpose(2, 1, 0))
-    return Volume("v", "s", Geometry(voxels.shape, affine), voxels)
 
 
 @pytest.mark.parametrize(

@@ -11,26 +11,39 @@ from medview.learning.pictures import image_sha256, near_copies, thumbnail
 from medview.learning.tasks.task import Task
 
 
-def read_all(task: Task, cases: Sequence[Case]) -> list[Any]:
-    """Read and check every case; all that is wrong is named in one ReadError."""
+def read_all(task: Task, cases: Sequence[Case], learned: Sequence[str] = ()) -> list[Any]:
+    """Read and check every case; all that is wrong is named in one ReadError.
+
+    So is a class that no case shows in the splits that are `learned` from.
+    """
     examples: list[Any] = []
     problems: list[str] = []
+    shown: set[str] = set()
     for case in cases:
         try:
-            examples.append(task.read(case))
+            example = task.read(case)
         except ReadError as error:
             problems.append(f"{case.id}: {error.user_text}")
-    if problems:
+            continue
+        examples.append(example)
+        if case.split in learned:
+            shown |= task.shows(example)
+    found = f"{len(problems)} of {len(cases)} cases cannot be used: " + "; ".join(problems)
+    missing = [name for name in task.recipe.classes if name not in shown] if learned else []
+    none = f"no case to learn from shows {', '.join(missing)}"
+    if problems or missing:
         raise ReadError(
-            f"{len(problems)} of {len(cases)} cases cannot be used: " + "; ".join(problems),
+            "; ".join([found] * bool(problems) + [none] * bool(missing)),
             hint="Repair these cases or take them out of the index.",
         )
     return examples
 
 
-def find_near_copies(task: Task, cases: Sequence[Case]) -> list[tuple[str, str]]:
+def find_near_copies(
+    task: Task, cases: Sequence[Case], learned: Sequence[str] = ("train",)
+) -> list[tuple[str, str]]:
     """Check every case as `read_all` does, and give pairs of cases with nearly the same image."""
-    examples = read_all(task, cases)
+    examples = read_all(task, cases, learned)
     pictures = [thumbnail(task.picture(example)) for example in examples]
     return near_copies([case.id for case in cases], pictures)
 

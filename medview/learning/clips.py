@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from medview.core.errors import ReadError
 from medview.imaging.motion import grey
-from medview.io.reading import load
-from medview.io.scan import scan
+from medview.learning.opened import open_all
 
 #: So many frames of a clip are kept, evenly spread over it.
 FRAMES = 32
@@ -23,15 +22,11 @@ def read_frames(path: Path) -> npt.NDArray[np.float32]:
     """
     if not path.is_file():
         raise ReadError("clip is missing")
-    found = scan([path])
-    for study in found.studies:
-        for series in study.series:
-            clips = load(series).clips
-            if clips:
-                chosen = _spread(len(clips[0].frames))
-                return _shares(grey(clips[0].frames[chosen]))
-    reasons = "; ".join(problem.reason for problem in found.problems)
-    raise ReadError(reasons or "it holds no moving pictures")
+    series, reasons = open_all(path)
+    clip = next((clip for one in series for clip in one.clips), None)
+    if clip is None:
+        raise ReadError(reasons or "it holds no moving pictures")
+    return _shares(grey(clip.frames[_spread(len(clip.frames))]))
 
 
 def _spread(count: int) -> npt.NDArray[np.int64]:

@@ -54,17 +54,13 @@ class Dataset:
         return tuple(case for case in self.cases if split in {"all", case.split})
 
 
-def check_no_leak(cases: Sequence[Case]) -> None:
-    """Refuse cases of one patient in two splits: a score would then measure memory."""
+def leaks(cases: Sequence[Case]) -> list[str]:
+    """Name the patients with cases in two splits: a score would then measure memory."""
     seen: dict[str, set[str]] = {}
     for case in cases:
         seen.setdefault(case.patient, set()).add(case.split)
-    leaks = sorted(patient for patient, splits in seen.items() if len(splits) > 1)
-    if leaks:
-        raise ReadError(
-            "Patients appear in more than one split: " + ", ".join(leaks),
-            hint="Give all cases of a patient the same split.",
-        )
+    found = sorted(patient for patient, splits in seen.items() if len(splits) > 1)
+    return [f"patients appear in more than one split: {', '.join(found)}"] if found else []
 
 
 def with_folds(

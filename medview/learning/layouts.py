@@ -2,9 +2,10 @@
 
 import csv
 import tomllib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 from zipfile import BadZipFile
@@ -14,10 +15,11 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
 from medview.core.errors import ReadError
-from medview.learning.data import SPLITS, Case, Dataset, check_no_leak
+from medview.learning.data import SPLITS, Case, Dataset, leaks
+from medview.learning.pictures import PICTURES
 
 _TASKS = ("segmentation", "classification", "detection", "instances", "video")
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_ENDINGS = PICTURES | {".dcm", ".nii", ".nrrd", ".mha", ".npz"}
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ def open_dataset(folder: Path) -> Dataset:
     archives = sorted(folder.glob("*.npz"))
     videos = folder / "labels.csv"
     layout = _declared(folder) or _recognised(folder)
+    problems: list[str] = []
     if layout is not None:
-        cases = _read_index(folder, layout)
+        cases = _read_index(folder, layout, problems)
         classes = layout.classes
         if not classes:
             classes = tuple(sorted({case.answer for case in cases}))
@@ -55,7 +58,11 @@ def open_dataset(folder: Path) -> Dataset:
             f"{folder.name} is not a data set folder.",
             hint="Add a dataset.toml with task, classes and [layout], and an index.csv.",
         )
-    check_no_leak(dataset.cases)
+    if problems := [*problems, *leaks(dataset.cases)]:
+        raise ReadError(
+            f"The data set {folder.name} is not valid: " + "; ".join(problems),
+            hint="All cases of a patient belong to one split.",
+        )
     return dataset
 
 
@@ -181,35 +188,44 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(text.splitlines())]
 
 
-def _read_index(folder: Path, layout: _Layout) -> tuple[Case, ...]:
+def _read_index(folder: Path, layout: _Layout, problems: list[str]) -> tuple[Case, ...]:
     rows = _rows(folder / layout.index)
     missing = {"file", "patient", "split"} - set(rows[0] if rows else ())
     if missing:
         raise ReadError(f"The index lacks the columns: {', '.join(sorted(missing))}.")
     licences = _licences(folder)
-    problems = []
-    cases = []
-    for number, row in enumerate(rows, start=2):
+    names = _names([row["file"] for row in rows])
+    cases: dict[str, Case] = {}
+    for number, (name, row) in enumerate(zip(names, rows, strict=True), start=2):
+        if name in cases:
+            problems.append(f"line {number}: {row['file']} has had a line before")
         if not row["file"] or row["split"] not in SPLITS:
             problems.append(f"line {number}: needs file, patient and a split of {SPLITS}")
             continue
-        case = _case(folder, layout, row, licences)
+        case = _case(folder, layout, name, row, licences)
         named = case.answers if layout.multi_label else (case.answer,)
         known = not layout.classes or set(named) <= set(layout.classes)
         if layout.task == "classification" and not known:
             problems.append(f"line {number}: {case.answer!r} is not one of {layout.classes}")
-        cases.append(case)
-    if problems:
-        raise ReadError("The index is not valid: " + "; ".join(problems))
-    return tuple(cases)
+        cases[name] = case
+    return tuple(cases.values())
+
+
+def _names(files: Sequence[str]) -> list[str]:
+    """Give each file's name without its ending, and with its folders where others share it."""
+    bare = [PurePosixPath(file.replace("\\", "/").removesuffix(".gz")) for file in files]
+    bare = [path.with_suffix("") if path.suffix.lower() in _ENDINGS else path for path in bare]
+    often = Counter(path.name for path in bare)
+    return [path.name if often[path.name] == 1 else "_".join(path.parts) for path in bare]
 
 
 def _case(
-    folder: Path, layout: _Layout, row: Mapping[str, str], licences: Mapping[str, str]
+    folder: Path,
+    layout: _Layout,
+    name: str,
+    row: Mapping[str, str],
+    licences: Mapping[str, str],
 ) -> Case:
-    name = Path(row["file"]).name.removesuffix(".gz").removesuffix(".nii")
-    if Path(name).suffix.lower() in _PICTURES:
-        name = Path(name).stem
     tags = {k: v for k, v in row.items() if k not in {"file", "patient", "split", "label"}}
     if name in licences:
         tags["licence"] = licences[name]
@@ -218,7 +234,7 @@ def _case(
         row["patient"] or name,
         row["split"],
         folder / layout.image.format(id=name, file=row["file"]),
-        folder / layout.label.format(id=name) if layout.label else None,
+        folder / layout.label.format(id=name, file=row["file"]) if layout.label else None,
         row.get("label", "").strip(),
         tags=tags,
     )

@@ -14,7 +14,13 @@ from nibabel.filebasedimages import ImageFileError
 from PIL import Image, UnidentifiedImageError
 
 from medview.core.errors import ReadError
+from medview.inference.engines.planes import picture_at
 from medview.learning.data import Case
+from medview.learning.opened import file_sha256, open_volume
+
+#: What is read here; all else as the viewer opens it.
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+_OWN_FORMATS = PICTURES | {".npz", ".nii", ".gz"}
 
 #: Thumbnails of this many pixels a side are compared to find the same image twice.
 _THUMBNAIL = 32
@@ -59,8 +65,13 @@ def read_map(path: Path | None) -> npt.NDArray[Any]:
 
 
 def _read(path: Path, what: str, row: int = -1, split: str = "") -> npt.NDArray[Any]:
-    if not path.is_file():
+    if not path.exists():
         raise ReadError(f"{what} is missing")
+    if path.is_dir() or path.suffix.lower() not in _OWN_FORMATS:
+        volume = open_volume(path, what)
+        if len(volume.voxels) > 1:
+            raise ReadError(f"{what} is not a flat picture")
+        return picture_at(volume, 0)
     try:
         if path.suffix == ".npz":
             picture: npt.NDArray[Any] = _archive(path, f"{split}_images")[row]
@@ -80,7 +91,7 @@ def _read(path: Path, what: str, row: int = -1, split: str = "") -> npt.NDArray[
 def image_sha256(case: Case) -> str:
     """Give the SHA-256 of the image file, or of one picture in a file of many."""
     if case.row < 0:
-        return hashlib.sha256(case.image.read_bytes()).hexdigest()
+        return file_sha256(case.image)
     return hashlib.sha256(np.ascontiguousarray(read_picture(case)).tobytes()).hexdigest()
 
 

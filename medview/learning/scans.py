@@ -12,9 +12,10 @@ from nibabel.filebasedimages import ImageFileError
 from scipy import ndimage
 
 from medview.core.errors import ReadError
-from medview.core.geometry import Geometry
+from medview.core.geometry import Calibration, Geometry
 from medview.core.volume import Volume
 from medview.learning.data import Case
+from medview.learning.opened import open_volume
 
 Number = TypeVar("Number", np.float32, np.uint8)
 
@@ -65,9 +66,11 @@ def load_label(case: Case, volume: Volume, classes: int) -> npt.NDArray[np.uint8
 
 
 def _read_image(case: Case) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    image, affine = _read_nifti(case.image, "image")
+    image, affine = _read_grid(case.image, "image")
     if not np.isfinite(image).all():
         raise ReadError("image holds values that are not finite")
+    if sorted(image.shape)[1] == 1:
+        raise ReadError("image is a single voxel" if image.size == 1 else "image is a single line")
     if image.min() == image.max():
         raise ReadError("image holds one value only")
     return image.astype(np.float32), affine
@@ -78,7 +81,7 @@ def _read_label(
 ) -> npt.NDArray[np.uint8]:
     if case.label is None:
         raise ReadError("label is missing")
-    label, label_affine = _read_nifti(case.label, "label")
+    label, label_affine = _read_grid(case.label, "label")
     if label.shape != tuple(shape) or not np.allclose(affine, label_affine, atol=1e-3):
         raise ReadError("image and label lie on different grids")
     if not np.isin(label, range(classes + 1)).all():
@@ -86,17 +89,28 @@ def _read_label(
     return label.astype(np.uint8)
 
 
-def _read_nifti(path: Path, what: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
-    if not path.is_file():
+def _read_grid(path: Path, what: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+    """Give an array with its axes to the right, the front and the head, and where it lies."""
+    if not path.exists():
         raise ReadError(f"{what} is missing")
     try:
-        volume = nibabel.as_closest_canonical(nibabel.load(path))
+        nifti = path.is_file() and path.name.endswith((".nii", ".nii.gz"))
+        opened = nibabel.load(path) if nifti else _opened(path, what)
+        volume = nibabel.as_closest_canonical(opened)
         array = np.asarray(volume.dataobj)
     except (OSError, ValueError, EOFError, ImageFileError) as error:
         raise ReadError(f"{what} cannot be read", detail=str(error)) from error
     if array.ndim != 3 or 0 in array.shape:
         raise ReadError(f"{what} is not a 3D volume")
     return array, np.asarray(volume.affine, dtype=np.float64)
+
+
+def _opened(path: Path, what: str) -> nibabel.Nifti1Image:
+    """Give a volume in a file or folder of another kind, as the viewer opens it."""
+    volume = open_volume(path, what)
+    if volume.geometry.calibration is not Calibration.PATIENT:
+        raise ReadError(f"{what} does not say where in the patient it lies")
+    return nibabel.Nifti1Image(volume.values(), _TO_LPS @ volume.geometry.affine)
 
 
 def resize(

@@ -88,6 +88,10 @@ class BoxTask(Task):
     losses = frozenset({"box"})
     watched = "map50"
 
+    def shows(self, example: Any) -> set[str]:
+        """Give the classes that an image has boxes of."""
+        return {self.recipe.classes[number] for number in example.numbers}
+
     def batch(
         self,
         prepared: Sequence[Prepared],

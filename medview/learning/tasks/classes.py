@@ -61,6 +61,10 @@ class Classes(Task):
         shown = np.array([name in names for name in self.recipe.classes], np.float32)
         return Named(self.open(case), shown)
 
+    def shows(self, example: Named) -> set[str]:
+        """Give the classes that an image shows."""
+        return {n for n, there in zip(self.recipe.classes, example.shown, strict=True) if there}
+
     def batch(
         self, prepared: Sequence[Prepared], generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:

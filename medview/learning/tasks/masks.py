@@ -58,6 +58,10 @@ class MaskSegmentation(LabelMaps):
             raise ReadError("label is empty")
         return Outlined(picture, label.astype(np.uint8))
 
+    def shows(self, example: Outlined) -> set[str]:
+        """Give the classes that a picture has pixels of."""
+        return {self.recipe.classes[number - 1] for number in np.unique(example.label) if number}
+
     def prepare(self, example: Outlined) -> Pair:
         """Give image (C, rows, columns) and label (rows, columns) as the network sees them."""
         image = self.flat.to_input(example.picture)

@@ -158,6 +158,11 @@ class Task(ABC):
     def read(self, case: Case) -> Any:
         """Read and check one case; ReadError says what is wrong with it."""
 
+    def shows(self, example: Any) -> set[str]:
+        """Give the classes that an example shows."""
+        del example
+        return set(self.recipe.classes)
+
     def picture(self, example: Any) -> npt.NDArray[Any]:
         """Give a flat picture of an example, by which copies are found."""
         picture: npt.NDArray[Any] = example.picture

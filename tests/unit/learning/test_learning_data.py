@@ -117,6 +117,39 @@ def test_all_bad_cases_are_named_at_once(tmp_path):
         assert words in text
 
 
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((1, 1, 1), "image is a single voxel"), ((1, 9, 1), "image is a single line")],
+)
+def test_volumes_that_are_none_are_refused(shape, words, tmp_path):
+    dataset = open_dataset(write_dataset(tmp_path))
+    for kind in ("images", "labels"):
+        image = nibabel.Nifti1Image(
+            np.arange(np.prod(shape), dtype=np.float32).reshape(shape), np.eye(4)
+        )
+        nibabel.save(image, tmp_path / kind / "ball_00.nii.gz")
+    with pytest.raises(ReadError, match=f"ball_00: {words}"):
+        read_all(two_classes(), dataset.cases)
+
+
+def test_everything_wrong_with_an_index_is_named_at_once(tmp_path):
+    index = write_dataset(tmp_path) / "index.csv"
+    text = index.read_text().replace("P1,train", "P1,val", 1).replace("P4,val", "P4,best", 1)
+    index.write_text(text + "images/ball_00.nii.gz,P0,train,\n")
+    with pytest.raises(ReadError) as error:
+        open_dataset(tmp_path)
+    for words in ("P1", "line 10: needs file", "line 12: images/ball_00.nii.gz has had a line"):
+        assert words in error.value.user_text
+
+
+def test_files_of_one_name_in_several_folders_are_told_apart(tmp_path):
+    write_dataset(tmp_path)
+    rows = ["a/scan.dcm,A,train,", "b/scan.dcm,B,train,", "b/1.2.3,B,train,", "c/x.nii.gz,C,val,"]
+    (tmp_path / "index.csv").write_text("\n".join(["file,patient,split,label", *rows]))
+    names = [case.id for case in open_dataset(tmp_path).cases]
+    assert names == ["a_scan", "b_scan", "1.2.3", "x"]
+
+
 def test_scans_are_turned_into_right_anterior_superior(tmp_path):
     """Stored left to right in the file, the same case comes out the same way round."""
     write_dataset(tmp_path)

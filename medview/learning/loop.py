@@ -7,7 +7,7 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from medview.core.errors import ModelError, ReadError
 from medview.inference.engines.network import load_weights
 from medview.inference.networks.building import build_network
 from medview.learning import parallel
+from medview.learning.board import open_board
 from medview.learning.config import TrainConfig
 from medview.learning.data import Case
 from medview.learning.optimise import Average, learning_rate_factor, make_optimiser
@@ -27,6 +28,7 @@ from medview.learning.tasks.task import Scored, Task
 
 CHECKPOINT = "checkpoint.pt"
 CURVES = "curves.csv"
+BOARD = "tensorboard"
 
 Row = dict[str, float]
 
@@ -83,10 +85,25 @@ class Trainer:
     def run(self, folder: Path, report: Callable[[str], None]) -> None:
         """Train until the last epoch or the early stop.
 
-        After every epoch `folder` holds a checkpoint and the curves of what is done.
+        After every epoch `folder` holds a checkpoint and the curves of what is done, which the
+        first of several processes writes.
         """
-        state = self.state
+        if parallel.rank() > 0:
+            for _ in self._rows():
+                pass
+            return
+        state, epochs = self.state, self.config.schedule.epochs
         started, first = time.monotonic(), state.epoch
+        with open_board(folder / BOARD, first, report) as add_to_board:
+            for row in self._rows():
+                self.save(folder)
+                add_to_board(row)
+                pace = (time.monotonic() - started) / (state.epoch - first)
+                report(_progress_line(row, epochs, (epochs - state.epoch) * pace))
+
+    def _rows(self) -> Iterator[Row]:
+        """Do epoch after epoch, and give what each has reached."""
+        state = self.state
         while state.epoch < self.config.schedule.epochs and not self._exhausted():
             began = time.monotonic()
             row = self._epoch()
@@ -95,11 +112,7 @@ class Trainer:
                 row |= self._validate()
             row["seconds"] = round(time.monotonic() - began, 2)
             state.history.append(row)
-            if parallel.rank() == 0:
-                self.save(folder)
-            left = self.config.schedule.epochs - state.epoch
-            pace = (time.monotonic() - started) / (state.epoch - first)
-            report(_progress_line(row, self.config.schedule.epochs, left * pace))
+            yield row
 
     def _due(self, epoch: int) -> bool:
         last = epoch == self.config.schedule.epochs
@@ -126,18 +139,20 @@ class Trainer:
         chunks = [order[i : i + batch] for i in range(0, len(order), batch)]
         state.network.train()
         state.optimiser.zero_grad(set_to_none=True)
-        summed, rate = 0.0, 0.0
+        summed, rate, done = 0.0, 0.0, 0
         for number, chunk in enumerate(chunks, start=1):
             own = chunk[parallel.rank() :: parallel.count()]
             prepared = [self._prepared(self.train[i]) for i in own]
             images, target = self.task.batch(prepared, generator)
-            summed += self._backward(images, target) * len(own)
+            together = min(config.run.accumulate, len(chunks) - done)
+            summed += self._backward(images, target, together) * len(own)
             if number % config.run.accumulate == 0 or number == len(chunks):
-                rate = self._step(state.epoch + number / len(chunks))
+                rate, done = self._step(state.epoch + number / len(chunks)), number
         loss = parallel.total(torch.tensor(summed, dtype=torch.float64)).item() / len(order)
         return {"epoch": state.epoch + 1, "lr": rate, "train_loss": loss}
 
-    def _backward(self, images: torch.Tensor, target: Any) -> float:
+    def _backward(self, images: torch.Tensor, target: Any, together: int) -> float:
+        """Add the gradient of a batch that is one of so many `together`; give its loss."""
         form = torch.channels_last if images.ndim == 4 else torch.preserve_format
         images = images.to(self.device, memory_format=form)
         if isinstance(target, torch.Tensor):
@@ -151,7 +166,7 @@ class Trainer:
                 "The training diverged: the loss is no longer a number.",
                 hint="Start again with a lower learning rate.",
             )
-        (loss / self.config.run.accumulate).backward()  # type: ignore[no-untyped-call]
+        (loss / together).backward()  # type: ignore[no-untyped-call]
         return value
 
     def _step(self, position: float) -> float:
@@ -219,7 +234,7 @@ class Trainer:
 
     def resume(self, folder: Path) -> None:
         """Take up a run from its checkpoint; refuses one of another configuration."""
-        content = _read_checkpoint(folder)
+        content = parallel.from_first(lambda: _read_checkpoint(folder))
         if content["config"] != _fingerprint(self.config):
             raise ReadError(
                 "The checkpoint belongs to another training configuration.",
@@ -266,6 +281,8 @@ def _fingerprint(config: TrainConfig) -> str:
     epochs, which may be cut or raised on the way.
     """
     table = dataclasses.asdict(config)
+    if not config.data.neighbours:  # as before there were any
+        del table["data"]["neighbours"]
     del table["export"], table["data"]["folder"], table["data"]["cache"]
     del table["network"]["weights"], table["schedule"]["epochs"], table["run"]["validate_every"]
     return json.dumps(table, sort_keys=True)

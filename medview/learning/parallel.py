@@ -1,7 +1,8 @@
-"""Sharing a training step among processes: each works on its part of the batch with one thread.
+"""Sharing a training step among processes: each works on its part of the batch.
 
-On a shared processor this beats one process with several threads, which wait for each other in
-every small operation; here the processes meet once a step.
+On a shared processor, processes of one thread beat one process with several threads, which wait
+for each other in every small operation; here they meet once a step. Several GPUs or machines are
+used by starting the training with `torchrun`, which says to each process who it is.
 """
 
 import json
@@ -10,7 +11,8 @@ import socket
 import sys
 import tempfile
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +36,50 @@ def rank() -> int:
 def count() -> int:
     """Give how many processes share the training."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Meet the other processes, where `torchrun` started this one; else there are none."""
+    if not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} <= set(os.environ):
+        yield
+        return
+    if os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]:
+        _stay_on_this_machine()
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(device())
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def device() -> str:
+    """Give where this process computes: on a GPU of its own, as far as there are enough."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """Give what the first process makes, or raise its MedviewError, in every process.
+
+    Only it needs the files that are read for it: other machines have other disks.
+    """
+    if count() == 1:
+        return make()
+    told: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            told = [make(), None]
+        except MedviewError as error:
+            told = [None, _words_of(error)]
+    distributed.broadcast_object_list(told, src=0)
+    if told[1] is not None:
+        raise _error_of(told[1])
+    return typing.cast("T", told[0])
 
 
 def total(values: torch.Tensor) -> torch.Tensor:
@@ -73,8 +119,11 @@ def average_gradients(network: nn.Module) -> None:
 
 
 def run(work: Callable[..., None], arguments: tuple[Any, ...], processes: int) -> None:
-    """Call `work(*arguments)` in this process, or in that many new ones that know each other."""
-    if processes <= 1:
+    """Call `work(*arguments)` in this process, or in that many new ones that know each other.
+
+    Processes that `torchrun` started are as many as there shall be.
+    """
+    if processes <= 1 or distributed.is_initialized():
         work(*arguments)
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -90,8 +139,23 @@ def run(work: Callable[..., None], arguments: tuple[Any, ...], processes: int) -
 
 def _raise_again(told: Path) -> None:
     if told.is_file():
-        kind, *texts = json.loads(told.read_text(encoding="utf-8"))
-        raise (ReadError if kind == "ReadError" else ModelError)(*texts)
+        raise _error_of(json.loads(told.read_text(encoding="utf-8")))
+
+
+def _words_of(error: MedviewError) -> list[str]:
+    return [type(error).__name__, error.user_text, error.hint, error.detail]
+
+
+def _error_of(words: list[str]) -> MedviewError:
+    kind, *texts = words
+    return (ReadError if kind == "ReadError" else ModelError)(*texts)
+
+
+def _stay_on_this_machine() -> None:
+    """Let processes meet without a network: else they would look for the machine's own name."""
+    loopback = {"lo", "lo0"} & {name for _, name in socket.if_nameindex()}
+    if loopback:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback.pop())
 
 
 def _member(
@@ -101,17 +165,14 @@ def _member(
     processes: int,
     meeting: str,
 ) -> None:
-    loopback = {"lo", "lo0"} & {name for _, name in socket.if_nameindex()}
-    if loopback:  # else a machine without a network would look for its own name in vain
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback.pop())
+    _stay_on_this_machine()
     torch.set_num_threads(1)
     store = FileStore(meeting, processes)
     distributed.init_process_group("gloo", store=store, rank=number, world_size=processes)
     try:
         work(*arguments)
     except MedviewError as error:
-        told = [type(error).__name__, error.user_text, error.hint, error.detail]
-        Path(meeting + _ERROR).write_text(json.dumps(told), encoding="utf-8")
+        Path(meeting + _ERROR).write_text(json.dumps(_words_of(error)), encoding="utf-8")
         sys.exit(1)
     finally:
         distributed.destroy_process_group()

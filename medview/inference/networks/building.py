@@ -4,7 +4,7 @@ import importlib
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -45,7 +45,7 @@ def build_network(class_name: str, arguments: Mapping[str, Any]) -> nn.Module:
             f"The network {class_name} cannot be built as the model asks.", detail=repr(error)
         ) from error
     if not hasattr(network, "divisor") and class_name.startswith(_MONAI_NETWORKS):
-        network.divisor = _divisor(kind, arguments)
+        cast("Any", network).divisor = _divisor(kind, arguments)
     return network
 
 

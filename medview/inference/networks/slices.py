@@ -42,6 +42,6 @@ class Slicewise(nn.Module):
         around = torch.arange(-self.neighbours, self.neighbours + 1, device=image.device)
         places = torch.arange(count, device=image.device)[:, None] + around
         stacks = slices[:, places.clamp(0, count - 1)].flatten(0, 1)
-        answers = torch.cat([self.network(few) for few in stacks.split(_AT_ONCE)])
-        found: torch.Tensor = answers.unflatten(0, (-1, count)).movedim(1, self.axis + 2)
-        return found
+        answers = torch.cat([self.network(few) for few in torch.split(stacks, _AT_ONCE)])
+        whole = answers.reshape(-1, count, *answers.shape[1:])
+        return whole.movedim(1, self.axis + 2)

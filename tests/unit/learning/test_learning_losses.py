@@ -114,6 +114,49 @@ def test_weight_decay_spares_biases(name):
     assert not torch.equal(layer.weight, weight)
 
 
+def stepped(config: OptimiserConfig, gradients: list[float], start: float) -> float:
+    """A weight of its own after a few steps with given gradients."""
+    layer = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(start)
+    optimiser = make_optimiser(layer, config)
+    for gradient in gradients:
+        layer.weight.grad = torch.full((1, 1), gradient)
+        optimiser.step()
+    return layer.weight.item()
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_by_its_recurrence(nesterov):
+    """Sutskever et al. (2013) as torch writes it: v = m v + g, with Nesterov g + m v."""
+    config = OptimiserConfig("sgd", 0.1, 0.01, momentum=0.8, nesterov=nesterov)
+    weight, speed = 2.0, 0.0
+    for gradient in (1.0, -0.5, 0.25):
+        decayed = gradient + 0.01 * weight
+        speed = 0.8 * speed + decayed
+        weight -= 0.1 * (decayed + 0.8 * speed if nesterov else speed)
+    assert stepped(config, [1.0, -0.5, 0.25], 2.0) == pytest.approx(weight, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adam_by_its_recurrence(name):
+    """Kingma and Ba, arXiv:1412.6980; its decay apart, Loshchilov and Hutter, arXiv:1711.05101."""
+    rate, decay = 0.1, 0.05
+    weight, first, second = 2.0, 0.0, 0.0
+    for step, given in enumerate((1.0, -0.5, 0.25), start=1):
+        gradient = given
+        if name == "adam":
+            gradient += decay * weight
+        else:
+            weight -= rate * decay * weight
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        mean, spread = first / (1 - 0.9**step), math.sqrt(second / (1 - 0.999**step))
+        weight -= rate * mean / (spread + 1e-8)
+    config = OptimiserConfig(name, rate, decay)
+    assert stepped(config, [1.0, -0.5, 0.25], 2.0) == pytest.approx(weight, rel=1e-5)
+
+
 def test_average_follows_its_recurrence():
     layer = nn.Linear(1, 1, bias=False)
     average = Average(layer, decay=0.5)

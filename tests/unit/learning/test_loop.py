@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -41,8 +42,9 @@ def test_it_learns_and_a_resumed_run_is_the_same_run(folder, tmp_path):
     whole.run(tmp_path / "whole", lines.append)
     losses = [row["train_loss"] for row in whole.state.history]
     assert losses[-1] < 0.7 * losses[0]
-    assert len(lines) == 6
-    assert "min left" in lines[0]
+    told = [line for line in lines if line.startswith("epoch")]
+    assert len(told) == 6
+    assert "min left" in told[0]
 
     class Stopped(Exception):
         pass
@@ -78,6 +80,89 @@ def test_accumulated_steps_are_fewer(folder, tmp_path):
     _, trainer = make(folder, tmp_path, epochs=1, more="accumulate = 3")
     trainer.run(tmp_path, ignore)
     assert trainer.state.step == 1  # six cases, two a batch, three batches a step
+
+
+UNCHANGED = (
+    "[augment]\nrotate_deg = 0.0\nscale = 0.0\ntranslate_mm = 0.0\nnoise = 0.0\n"
+    'gamma = [1.0, 1.0]\n[loss]\nname = "cross_entropy"\n'
+)
+
+
+def without_chance(folder: Path, where: Path, batch: str, epochs: int = 1) -> Trainer:
+    """A training of whole images that are never changed, by a loss that is a mean over voxels."""
+    path = write_config(where / "train.toml", folder, epochs=epochs)
+    before, rest = path.read_text().split("[augment]")
+    before = before.replace("[16, 16, 16]", "[20, 20, 20]")
+    before = before.replace("warmup = 1", 'warmup = 0\nname = "constant"')
+    after = rest[rest.index("[run]") :].replace("batch = 2", batch)
+    path.write_text(before + UNCHANGED + after)
+    config = load_config(path)
+    dataset = open_dataset(folder)
+    return Trainer(config, task_of(config), dataset.of("train"), dataset.of("val"), "cpu")
+
+
+@pytest.mark.parametrize(("small", "large"), [(3, 6), (2, 4)])
+def test_accumulated_batches_are_one_large_batch(small, large, folder, tmp_path):
+    """Six cases; of batches of two and four the last step has half as many."""
+    whole = without_chance(folder, tmp_path, f"batch = {large}", epochs=2)
+    parts = without_chance(folder, tmp_path, f"batch = {small}\naccumulate = 2", epochs=2)
+    for number, trainer in enumerate((whole, parts)):
+        trainer.run(tmp_path / str(number), ignore)
+    assert whole.state.step == parts.state.step
+    for one, other in zip(whole.state.history, parts.state.history, strict=True):
+        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-3)
+
+
+def test_the_seed_decides_the_curve(folder, tmp_path):
+    losses = []
+    for seed in (1, 1, 2):
+        _, trainer = make(folder, tmp_path, epochs=1, more=f"seed = {seed}")
+        trainer.run(tmp_path, ignore)
+        losses.append(trainer.state.history[0]["train_loss"])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_half_precision_is_used_where_it_is_asked_for(folder, tmp_path):
+    losses = {}
+    for amp in ("off", "auto", "on"):
+        _, trainer = make(folder, tmp_path, epochs=1, more=f'amp = "{amp}"')
+        assert trainer.half == (amp == "on")  # on a processor it is no faster
+        trainer.run(tmp_path, ignore)
+        losses[amp] = trainer.state.history[0]["train_loss"]
+        assert next(trainer.state.network.parameters()).dtype == torch.float32
+    assert losses["off"] == losses["auto"] != losses["on"]
+    assert losses["on"] == pytest.approx(losses["off"], rel=0.05)
+
+
+def test_a_run_that_dies_while_it_writes_leaves_the_checkpoint_before(
+    folder, tmp_path, monkeypatch
+):
+    _, whole = make(folder, tmp_path, epochs=3)
+    whole.run(tmp_path / "whole", ignore)
+    _, first = make(folder, tmp_path, epochs=3)
+    real = torch.save
+
+    def dying(content: dict[str, object], stream: BinaryIO) -> None:
+        if content["epoch"] == 2:
+            stream.write(b"PK half a checkpoint")
+            stream.flush()
+            raise KeyboardInterrupt
+        real(content, stream)
+
+    monkeypatch.setattr(torch, "save", dying)
+    with pytest.raises(KeyboardInterrupt):
+        first.run(tmp_path / "parts", ignore)
+    monkeypatch.undo()
+    _, second = make(folder, tmp_path, epochs=3)
+    second.resume(tmp_path / "parts")
+    assert second.state.epoch == 1
+    second.run(tmp_path / "parts", ignore)
+
+    def curve(where: str) -> list[list[str]]:
+        lines = (tmp_path / where / CURVES).read_text().splitlines()
+        return [line.split(",")[:-1] for line in lines]  # all but the seconds
+
+    assert curve("parts") == curve("whole")
 
 
 def test_it_stops_when_nothing_gets_better(folder, tmp_path):

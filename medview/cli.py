@@ -141,6 +141,7 @@ def _declare_learning(commands: Subparsers) -> None:
     train.add_argument("config", type=Path, metavar="CONFIG.toml")
     train.add_argument("--out", required=True, type=Path, metavar="DIR")
     train.add_argument("--resume", action="store_true")
+    train.add_argument("--variants", action="store_true", help="train and compare its variants")
     evaluate = commands.add_parser("evaluate", help="measure a model on labelled data")
     evaluate.add_argument("model", metavar="MODEL_DIR_OR_ID")
     evaluate.add_argument("data", type=Path, metavar="DATA_DIR")
@@ -233,7 +234,8 @@ def _in_child(module: str, argv: list[str]) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     argv = [str(arguments.config), "--out", str(arguments.out)]
-    return _in_child("medview.learning.train", argv + ["--resume"] * arguments.resume)
+    argv += ["--resume"] * arguments.resume + ["--variants"] * arguments.variants
+    return _in_child("medview.learning.train", argv)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

@@ -164,14 +164,10 @@ class TrainConfig:
 def load_config(path: Path) -> TrainConfig:
     """Read a training TOML; every unknown key, wrong type or bad choice is named in one error.
 
-    Relative paths in it start at the folder of the file.
+    Relative paths in it start at the folder of the file. Its `variants` are not looked at.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ReadError(
-            "The training configuration could not be read.", detail=f"{path.name}: {error}"
-        ) from error
+    table = read_tables(path)
+    table.pop("variants", None)
     problems: list[str] = []
     config = _build(TrainConfig, table, "", problems)
     if config is not None:
@@ -182,6 +178,26 @@ def load_config(path: Path) -> TrainConfig:
             hint="Correct the named entries and start again.",
         )
     return _with_paths(typing.cast("TrainConfig", config), path.parent)
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """Read a training TOML as it stands; ReadError if it is none, or for odd variants."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ReadError(
+            "The training configuration could not be read.", detail=f"{path.name}: {error}"
+        ) from error
+    variants = table.get("variants", {})
+    sections = variants.values() if isinstance(variants, dict) else [variants]
+    if not all(isinstance(one, dict) for one in sections) or not all(
+        isinstance(entries, dict) for one in sections for entries in one.values()
+    ):
+        raise ReadError(
+            "The variants of the training configuration could not be understood.",
+            hint="Each is a table of tables, as [variants.mse.loss].",
+        )
+    return table
 
 
 def _with_paths(config: TrainConfig, beside: Path) -> TrainConfig:

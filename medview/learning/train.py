@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from medview.core.errors import MedviewError, ModelError
+from medview.core.errors import MedviewError, ModelError, ReadError
 from medview.learning import parallel
 from medview.learning.checks import find_near_copies, write_split
+from medview.learning.compare import compare
 from medview.learning.config import TrainConfig, load_config
 from medview.learning.data import Case, Dataset, with_folds, without_copies
 from medview.learning.evaluate import SPLIT_FILE, evaluate
@@ -38,10 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("config", type=Path, help="training configuration (TOML)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the run")
     parser.add_argument("--resume", action="store_true", help="take up the run in --out")
+    parser.add_argument("--variants", action="store_true", help="train and compare its variants")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     try:
-        _train(arguments.config, arguments.out, resume=arguments.resume)
+        with parallel.joined():
+            if arguments.variants:
+                compare(arguments.config, arguments.out, _train, resume=arguments.resume)
+            else:
+                _train(arguments.config, arguments.out, arguments.resume)
     except MedviewError as error:
         log.error("%s %s", error.user_text, error.hint)  # noqa: TRY400 - words for the reader
         return 4 if isinstance(error, ModelError) else 3
@@ -78,22 +83,30 @@ class Job:
         )
 
 
-def _train(path: Path, out: Path, *, resume: bool) -> None:
+def _train(path: Path, out: Path, resume: bool) -> None:
     """Train as the file `path` says; data and card are checked in full before the first step.
 
     `out` gets checkpoint and curves (of every fold in a folder of its own, where all folds are
     asked for), and, when the configuration names an export, the model folder with its figures.
     """
     config = load_config(path)
+    if config.run.batch % parallel.count():
+        raise ReadError(
+            f"{parallel.count()} processes cannot share a batch of {config.run.batch} evenly.",
+            hint="Set run.batch to a multiple of them.",
+        )
     card = load_card(Path(config.export.card)) if config.export.id else None
     dataset = open_dataset(Path(config.data.folder))
     entries = card.entries if card else {}
     recipe = recipe_of_config(config, dataset.classes, entries, multi_label=dataset.multi_label)
     jobs = plan(config, dataset, recipe, out)
     for job in jobs:
-        work = functools.partial(run_epochs, resume=resume and (len(jobs) == 1 or _begun(job.out)))
+        begun = len(jobs) == 1 or parallel.from_first(functools.partial(_begun, job.out))
+        work = functools.partial(run_epochs, resume=resume and begun)
         parallel.run(work, (job,), config.run.processes)
-    write_split(out / "split.csv", [job.cases for job in jobs])
+    if parallel.rank() > 0:
+        return
+    write_split(out / SPLIT_FILE.name, [job.cases for job in jobs])
     if card is None:
         return
     folder = out / config.export.id
@@ -102,7 +115,7 @@ def _train(path: Path, out: Path, *, resume: bool) -> None:
     temperatures = calibrate(jobs, networks)
     trained = Trained(config, recipe, dataset.task, temperatures)
     export_model(networks, trained, card, sources, folder)
-    shutil.copyfile(out / "split.csv", folder / SPLIT_FILE)
+    shutil.copyfile(out / SPLIT_FILE.name, folder / SPLIT_FILE)
     measured = dataclasses.replace(
         dataset,
         cases=jobs[0].cases
@@ -125,7 +138,8 @@ def plan(config: TrainConfig, dataset: Dataset, recipe: Recipe, out: Path) -> li
     copy is not learned from.
     """
     job = Job(config, dataset.task, recipe, dataset.cases, out)
-    copies = find_near_copies(job.make_task(), dataset.cases)
+    learned = ("train", "val") if config.data.folds else ("train",)
+    copies = find_near_copies(job.make_task(), dataset.cases, learned)
     if copies:
         named = ", ".join(f"{one} = {other}" for one, other in copies)
         log.warning("nearly the same image: %s", named)
@@ -176,11 +190,13 @@ def calibrate(jobs: Sequence[Job], networks: Sequence[nn.Module]) -> tuple[float
 def run_epochs(job: Job, *, resume: bool) -> None:
     """Do the epochs, in each of the processes that share the work; the first one speaks."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    device = parallel.device()
     train_cases, val_cases = job.of("train"), job.of("val")
     trainer = Trainer(job.config, job.make_task(), train_cases, val_cases, device)
     if resume:
         trainer.resume(job.out)
+    if parallel.rank() == 0:
+        write_split(job.out / SPLIT_FILE.name, [job.cases])
     report = log.info if parallel.rank() == 0 else log.debug
     report("%d cases to train on, %d to validate, %s", len(train_cases), len(val_cases), device)
     trainer.run(job.out, report)

@@ -1,7 +1,9 @@
 """A model is trained, measured and written by the commands, and MONAI runs what was written."""
 
+import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from medview.inference.engines.network import label_map, load_network, load_trai
 from medview.inference.networks.readings import class_probabilities, flat_recipe, objects_in
 from medview.learning.layouts import open_dataset
 from medview.learning.scans import load_scan
+from medview.learning.train import main
 from tests.helpers.flat_training import write_flat, write_flat_card, write_flat_config
 from tests.helpers.training import write_card, write_config, write_dataset
 
@@ -23,13 +26,16 @@ ROOT = Path(__file__).resolve().parents[2]
 EXPORT = '[export]\nid = "balls"\ncard = "card.toml"\n'
 
 
-def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def environment() -> dict[str, str]:
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *command],
         cwd=cwd,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=240,
@@ -120,3 +126,93 @@ def test_bad_data_end_a_shared_run_in_words(tmp_path):
     assert result.returncode == 3
     assert "ball_00: label is missing" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+UNCHANGED = """[augment]
+rotate_deg = 0.0
+scale = 0.0
+translate_mm = 0.0
+noise = 0.0
+gamma = [1.0, 1.0]
+[loss]
+name = "cross_entropy"
+"""
+TORCHRUN = ("-m", "torch.distributed.run")
+
+
+def write_even_config(path: Path, data: Path, *, epochs: int) -> Path:
+    """A training without chance beyond the order of cases, each patch a whole image."""
+    text = write_config(path, data, epochs=epochs).read_text()
+    before, rest = text.split("[augment]")
+    after = rest[rest.index("[run]") :].replace("batch = 2", "batch = 4").replace("0.9", "0.0")
+    path.write_text(before.replace("[16, 16, 16]", "[20, 20, 20]") + UNCHANGED + after)
+    return path
+
+
+def read_curve(out: Path) -> list[list[float]]:
+    with (out / "curves.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    return [[float(value) for name, value in row.items() if name != "seconds"] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, `recipe.toml`, and the run of one process in `alone`."""
+    folder = tmp_path_factory.mktemp("alone")
+    data = write_dataset(folder / "data", patients=6)
+    recipe = write_even_config(folder / "recipe.toml", data, epochs=2)
+    assert main([str(recipe), "--out", str(folder / "alone")]) == 0
+    return folder
+
+
+def assert_same_curve(out: Path, expected: Path) -> None:
+    """Sums in another order round otherwise, which grows from step to step."""
+    mine, other = read_curve(out)[:2], read_curve(expected)
+    assert mine[0][2] == pytest.approx(other[0][2], rel=1e-5)
+    np.testing.assert_allclose(mine, other, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_torchrun_gives_what_one_process_gives(alone):
+    together = run(
+        *(*TORCHRUN, "--standalone", "--nproc-per-node", "2", "-m", "medview", "train"),
+        *(str(alone / "recipe.toml"), "--out", str(alone / "together")),
+        cwd=alone,
+    )
+    assert together.returncode == 0, together.stderr
+    assert together.stderr.count("epoch 2/2") == 1  # one of them speaks
+    assert_same_curve(alone / "together", alone / "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_machines_that_share_no_disk_train_together_and_resume(alone, tmp_path):
+    """The second one holds nothing of the run, and needs nothing of it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    recipe = tmp_path / "recipe.toml"
+    for resume, epochs in ((), 2), (("--resume",), 3):
+        text = (alone / "recipe.toml").read_text()
+        recipe.write_text(text.replace("epochs = 2", f"epochs = {epochs}"))
+        machines = [
+            subprocess.Popen(
+                [
+                    *(sys.executable, *TORCHRUN, "--nnodes", "2", "--nproc-per-node", "1"),
+                    *("--node-rank", str(number), "--master-addr", "127.0.0.1"),
+                    *("--master-port", port, "-m", "medview.learning.train", str(recipe)),
+                    *("--out", str(tmp_path / f"machine{number}"), *resume),
+                ],
+                cwd=tmp_path,
+                env=environment(),
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(2)
+        ]
+        said = [machine.communicate(timeout=240)[1] for machine in machines]
+        assert [machine.returncode for machine in machines] == [0, 0], "\n".join(said)
+    assert len(read_curve(tmp_path / "machine0")) == 3
+    assert_same_curve(tmp_path / "machine0", alone / "alone")
+    assert not (tmp_path / "machine1").exists()

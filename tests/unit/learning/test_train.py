@@ -1,12 +1,15 @@
 """The training command from configuration to measured model folder, and how it ends."""
 
+import csv
 import json
 
 import pytest
 import safetensors.torch
 
 from medview.inference.catalog import load_card
+from medview.learning.config import load_config
 from medview.learning.train import main
+from tests.helpers.flat_training import write_flat, write_flat_card, write_flat_config
 from tests.helpers.training import write_card, write_config, write_dataset
 
 EXPORT = '[export]\nid = "balls"\ncard = "card.toml"\n'
@@ -71,6 +74,51 @@ def test_how_it_ends_when_it_cannot_begin(tmp_path, caplog):
         main([])
     assert stop.value.code == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_variants_are_trained_apart_and_measured_alike(tmp_path):
+    data = write_flat(tmp_path / "data", "classes")
+    write_flat_card(tmp_path, "classes")
+    index = data / "index.csv"
+    index.write_text(
+        index.read_text().replace("P11,val", "P11,test").replace("P10,val", "P10,test")
+    )
+    variants = '[export]\nid = "discs"\ncard = "card.toml"\n[variants.mse.loss]\nname = "mse"\n'
+    recipe = write_flat_config(tmp_path / "r.toml", "data", "classes", epochs=1, more=variants)
+    out = tmp_path / "out"
+    assert main([str(recipe), "--out", str(out), "--variants"]) == 0
+    with (out / "comparison.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    counts = {(row["run"], row["split"]): int(row["count"]) for row in rows}
+    splits = [("base", "val"), ("base", "test"), ("mse", "val"), ("mse", "test")]
+    assert counts == dict(zip(splits, [2, 2, 2, 2], strict=True))
+    for name, loss in (("base", "cross_entropy"), ("mse", "mse")):
+        config = load_config(out / name / "train.toml")
+        assert config.loss.name == loss
+        assert config.data.folder == str(data)
+        measured = json.loads((out / name / "discs/docs/metrics.json").read_text())["metrics"]
+        (written,) = (
+            float(row["value"])
+            for row in rows
+            if (row["run"], row["split"], row["figure"]) == (name, "val", "auroc")
+        )
+        assert written == measured["auroc"]["value"]
+    first = [(out / name / "curves.csv").read_text().splitlines()[1] for name in ("base", "mse")]
+    assert first[0].split(",")[2] != first[1].split(",")[2]
+    # The configuration alone is still one training.
+    assert load_config(recipe).loss.name == "cross_entropy"
+
+
+@pytest.mark.expects_warnings
+def test_variants_that_cannot_be_compared_are_refused(tmp_path, caplog):
+    for more, words in (
+        ("", "no variants to compare"),
+        ("[variants]\nmse = 3", "could not be understood"),
+        ('[variants.best.loss]\nname = "best"', "loss.name must be one of"),
+    ):
+        recipe = write_flat_config(tmp_path / "r.toml", tmp_path, "classes", epochs=1, more=more)
+        assert main([str(recipe), "--out", str(tmp_path / "out"), "--variants"]) == 3
+        assert words in caplog.text
 
 
 @pytest.mark.expects_warnings

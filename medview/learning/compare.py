@@ -81,29 +81,28 @@ def _write_config(path: Path, changes: Mapping[str, Any], run: Path) -> None:
 def _write_comparison(runs: Mapping[str, Path], out: Path) -> None:
     """Write `comparison.csv`, a figure a row, and the scores by epoch as `comparison.svg`."""
     rows = [
-        (name, split, count, figure, entry["value"], *entry["ci95"])
+        (name, split, figure, entry["count"], entry["value"], *entry["ci95"])
         for name, run in runs.items()
-        for split, count, metrics in _measured(run)
+        for split, metrics in _measured(run)
         for figure, entry in metrics.items()
     ]
     with (out / "comparison.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["run", "split", "count", "figure", "value", "ci95_low", "ci95_high"])
+        writer.writerow(["run", "split", "figure", "count", "value", "ci95_low", "ci95_high"])
         writer.writerows(rows)
-    for name, split, count, figure, value, low, high in rows:
-        log.info("%s, %d of %s: %s %.3f [%.3f, %.3f]", name, count, split, figure, value, low, high)
+    for name, split, figure, count, *values in rows:
+        log.info("%s, %d of %s: %s %.3f [%.3f, %.3f]", name, count, split, figure, *values)
     lines = {name: list(_scores(run / CURVES)) for name, run in runs.items()}
     write_lines(out / "comparison.svg", "On the validation cases", ("epoch", ""), lines)
 
 
-def _measured(run: Path) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
-    """Give split, number of cases and figures of the model of a run."""
+def _measured(run: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Give the figures of the model of a run on each split that was not learned from."""
     config = load_config(run / CONFIG)
     dataset = open_dataset(Path(config.data.folder))
     for split in ("val", "test"):
         if config.export.id and dataset.of(split):
-            result = evaluate(run / config.export.id, dataset, split=split)
-            yield split, result["count"], result["metrics"]
+            yield split, evaluate(run / config.export.id, dataset, split=split)["metrics"]
 
 
 def _scores(curves: Path) -> Iterator[tuple[float, float]]:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from PyQt6.QtCore import QPoint, Qt
+from PyQt6.QtGui import QTextDocumentFragment
 from PyQt6.QtTest import QTest
+from PyQt6.QtWidgets import QLabel
 
 from medview.services import training as room
 from medview.services.training import RunState
@@ -34,6 +36,10 @@ def config(tmp_path: Path) -> Path:
     return write_flat_config(tmp_path / "r.toml", tmp_path, "classes", epochs=8, more=more)
 
 
+def plain(legend: QLabel) -> str:
+    return QTextDocumentFragment.fromHtml(legend.text()).toPlainText()
+
+
 def test_start_watch_stop_resume(
     desk: Desk, shown: TrainingDialog, config: Path, tmp_path: Path
 ) -> None:
@@ -48,17 +54,17 @@ def test_start_watch_stop_resume(
     assert not shown.config.isEnabled()
     assert shown.bar.value() == 500
     assert shown.said.text() == "epoch 4"
-    assert shown.loss.legend.text() == "Loss, epoch 4\nloss: 0.06"
-    assert shown.scores.legend.text() == "On the validation cases, epoch 4\nDice: 0.94"
+    assert plain(shown.loss.legend) == "Loss, epoch 4\n■ loss: 0.06"
+    assert plain(shown.scores.legend) == "On the validation cases, epoch 4\n■ Dice: 0.94"
     chart = shown.loss.chart
     QTest.mouseClick(chart, Qt.MouseButton.LeftButton, pos=QPoint(round(chart.x_of(1)), 30))
-    assert shown.loss.legend.text() == "Loss, epoch 1\nloss: 0.50"
+    assert plain(shown.loss.legend) == "Loss, epoch 1\n■ loss: 0.50"
 
     shown.stop.click()
     desk.turn()
     assert not shown.stop.isEnabled()
     desk.wait(lambda: shown.state.text().startswith("Stopped"))
-    assert shown.loss.legend.text().startswith("Loss, epoch 1\n")  # what the reader looks at stays
+    assert plain(shown.loss.legend).startswith("Loss, epoch 1\n")  # what the reader looks at stays
     assert (shown.start.text(), shown.start.isEnabled()) == ("Resume", True)
     assert shown.add.isHidden()
     shown.start.click()

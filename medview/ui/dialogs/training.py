@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
+from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -147,12 +149,13 @@ class TrainingDialog(Dialog):
 
 
 class _Curves(QWidget):
-    """A heading, a legend with the values at the chosen epoch, and the chart."""
+    """A heading, a legend with colours and the values at the chosen epoch, and the chart."""
 
     def __init__(self, title: str, parent: QWidget) -> None:
         super().__init__(parent)
         self._title = title
         self.legend = label(title, "muted", wrap=True)
+        self.legend.setTextFormat(Qt.TextFormat.RichText)
         self.chart = TimelineChart(self)
         self.chart.setAccessibleName(title)
         self.chart.wanted.connect(self._go_to)
@@ -193,8 +196,12 @@ class _Curves(QWidget):
     def _draw(self, chart: Chart) -> None:
         self.chart.show_chart(chart)
         epoch = f", epoch {chart.times_s[chart.frame]:.0f}" if chart.lines else ""
-        values = [f"{line.name}: {value_at(line, chart.frame)}" for line in chart.lines]
-        self.legend.setText("\n".join([self._title + epoch, *values]))
+        values = [
+            '<span style="color: #{:02x}{:02x}{:02x}">■</span> '.format(*line.color_rgb)
+            + escape(f"{line.name}: {value_at(line, chart.frame)}")
+            for line in chart.lines
+        ]
+        self.legend.setText("<br>".join([escape(self._title + epoch), *values]))
 
 
 def _scores(run: TrainingRun) -> tuple[str, ...]:

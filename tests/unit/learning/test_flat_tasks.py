@@ -157,10 +157,13 @@ def test_only_cases_with_the_wanted_tag_are_learned_from(tmp_path):
 
 
 @pytest.mark.expects_warnings
-def test_the_same_image_under_two_names_is_found_and_not_learned_from(tmp_path):
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_the_same_image_under_two_names_is_found_and_not_learned_from(form, tmp_path):
+    """Resized, and encoded with losses, under another patient in another split."""
     data = write_flat(tmp_path / "data", "masks")
     copy = Image.open(data / "images" / "p11.png")
-    copy.resize((128, 96), Image.Resampling.BICUBIC).save(data / "images" / "p2.png")
+    resized = copy.resize((128, 96), Image.Resampling.BICUBIC)
+    resized.save(data / "images" / "p2.png", form, quality=60)
     mask = Image.open(data / "masks" / "p11.png").resize((128, 96))
     mask.save(data / "masks" / "p2.png")
     dataset = open_dataset(data)

@@ -113,6 +113,26 @@ def test_accumulated_batches_are_one_large_batch(small, large, folder, tmp_path)
         assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-3)
 
 
+def test_cases_are_kept_in_memory_or_read_anew_and_learned_alike(folder, tmp_path, monkeypatch):
+    curves, reads = {}, {}
+    for cache in ("true", "false"):
+        path = write_config(tmp_path / "train.toml", folder, epochs=2)
+        path.write_text(path.read_text().replace("[data]", f"[data]\ncache = {cache}"))
+        config = load_config(path)
+        dataset, task = open_dataset(folder), task_of(config)
+        read: list[str] = []
+        real = task.read
+        monkeypatch.setattr(
+            task, "read", lambda case, read=read, real=real: (read.append(case.id), real(case))[1]
+        )
+        trainer = Trainer(config, task, dataset.of("train"), dataset.of("val"), "cpu")
+        trainer.run(tmp_path / cache, ignore)
+        curves[cache] = [row["train_loss"] for row in trainer.state.history]
+        reads[cache] = len(read)
+    assert reads == {"true": 10, "false": 20}  # six to learn from and four to validate, two epochs
+    assert curves["true"] == curves["false"]
+
+
 def test_the_seed_decides_the_curve(folder, tmp_path):
     losses = []
     for seed in (1, 1, 2):

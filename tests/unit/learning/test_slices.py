@@ -71,7 +71,7 @@ def test_neighbours_tell_what_the_slice_itself_does_not(neighbours, tmp_path):
     assert main([str(recipe), "--out", str(tmp_path / "out")]) == 0
     folder = tmp_path / "out" / "balls"
     result = json.loads((folder / "docs" / "metrics.json").read_text())
-    reached = result["metrics"]["dice_class 1"]["value"]
+    reached = result["metrics"]["dice_class_1"]["value"]
     if not neighbours:
         assert reached < 0.6
         return
@@ -83,7 +83,7 @@ def test_neighbours_tell_what_the_slice_itself_does_not(neighbours, tmp_path):
     # The engine, which knows volumes as k, j, i with the axes as they are stored, finds the same.
     engine = segmentation.Engine(load_card(folder), folder)
     engine.load("cpu")
-    scores = {case["id"]: case["dice_class 1"] for case in result["cases"]}
+    scores = {case["id"]: case["dice_class_1"] for case in result["cases"]}
     for name in ("s6", "s8"):
         (found,) = engine.run(
             as_opened(data / "images" / f"{name}.nii.gz"), None, None, RunContext()

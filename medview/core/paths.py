@@ -59,7 +59,19 @@ class Paths:
         """Model folders the reader added."""
         return self.data / "models"
 
+    @property
+    def own_templates(self) -> Path:
+        """Report templates the reader added; one named like a shipped one takes its place."""
+        return self.config / "report_templates"
+
     def create(self) -> None:
         """Make the folders of the profile, readable by this user only."""
-        for folder in (self.config, self.data, self.cache, self.logs, self.own_models):
+        for folder in (
+            self.config,
+            self.data,
+            self.cache,
+            self.logs,
+            self.own_models,
+            self.own_templates,
+        ):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from functools import cache, partial
 from pathlib import Path
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -24,6 +24,10 @@ import numpy as np
 from medview.core.errors import MedviewError
 
 T = TypeVar("T")
+
+#: Metadata of fields that came after the first store: where they have their default they are not
+#: written, so that what was hashed and kept without them stays as it was.
+LATE: Mapping[str, bool] = MappingProxyType({"late": True})
 _Reader = Callable[[Any], Any]
 
 
@@ -48,10 +52,16 @@ def to_plain(value: object) -> Any:
     if isinstance(value, Mapping):
         return {str(name): to_plain(item) for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
+        return {name: to_plain(item) for name, item in told_fields(value)}
     raise TypeError(f"{type(value).__name__} is not plain")
+
+
+def told_fields(value: Any) -> Iterator[tuple[str, Any]]:
+    """Names and values of a dataclass that are written down: LATE ones unless at their default."""
+    for field in dataclasses.fields(value):
+        item = getattr(value, field.name)
+        if not (field.metadata.get("late") and item == field.default):
+            yield field.name, item
 
 
 def from_plain(kind: type[T], data: object) -> T:

@@ -65,7 +65,7 @@ def letters_from_patient_orientation(text: str) -> EdgeLetters:
     return EdgeLetters(right.translate(_OPPOSITE), right, bottom.translate(_OPPOSITE), bottom)
 
 
-def _grid_axes(geometry: Geometry) -> tuple[int, int, int]:
+def grid_axes(geometry: Geometry) -> tuple[int, int, int]:
     """The grid axis nearest to patient x, y and z: the one-to-one choice that fits best."""
     steps = geometry.affine[:3, :3]
     cosines = np.abs(steps / np.linalg.norm(steps, axis=0))
@@ -190,7 +190,7 @@ def plane_frame(
     axes: tuple[int, ...] = (2, 1, 0)
     signs: tuple[int, ...] = (1, 1, 1)
     if plane is not Plane.ACQUIRED:
-        nearest = _grid_axes(geometry)
+        nearest = grid_axes(geometry)
         wanted = _DISPLAY[plane]
         axes = tuple(nearest[patient] for patient, _ in wanted)
         signs = tuple(
@@ -242,7 +242,7 @@ def acquired_plane(geometry: Geometry) -> Plane:
     if not geometry.in_patient_space:
         return Plane.ACQUIRED
     planes = (Plane.SAGITTAL, Plane.CORONAL, Plane.AXIAL)
-    return planes[_grid_axes(geometry).index(0)]
+    return planes[grid_axes(geometry).index(0)]
 
 
 class Projection(StrEnum):

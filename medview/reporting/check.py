@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from medview.core.findings import Finding, Laterality
 from medview.core.geometry import Box
 from medview.core.report import Report
 from medview.core.segmentation import Segmentation
-from medview.core.study import Study
+from medview.core.study import Patient, Study
+from medview.reporting.check_words import withdrawn, wrong_lengths, wrong_patient
 from medview.reporting.fields import (
     class_of,
     counted,
@@ -28,26 +30,39 @@ _SEX_WORDS = {
     "M": re.compile(r"\b(female|woman|girl|uterus|ovar(?:y|ies))\b", re.IGNORECASE),
     "F": re.compile(r"\b(male|man|boy|prostate|testis|testes)\b", re.IGNORECASE),
 }
+#: No result is stale.
+NOTHING_STALE: Mapping[str, str] = MappingProxyType({})
+
 #: How far a volume may stand from the labels before it counts as stale, in mL.
 _STALE_ML = 0.005
 
 
 def contradictions(
-    report: Report, study: Study, segmentations: Sequence[Segmentation]
+    report: Report,
+    study: Study,
+    segmentations: Sequence[Segmentation],
+    *,
+    others: Sequence[Patient] = (),
+    stale: Mapping[str, str] = NOTHING_STALE,
 ) -> tuple[str, ...]:
     """What does not agree, each as a sentence for the reader; empty when all is well.
 
     Compared are the text, the findings, the labels as they now are, and the patient.
-    `segmentations` are those of the study.
+    `segmentations` are those of the study, `others` the patients who are open besides, `stale`
+    says by UID of findings why they no longer speak of what is there.
     """
     checks = (
         _patient(report, study),
+        wrong_patient(report, study, others),
+        (f"{labelled(f)}: {stale[f.uid]}." for f in report.findings if f.uid in stale),
         _nothing_said(report),
         _side_of_label(report),
         _side_in_patient(report, segmentations),
         _stale(report, segmentations),
         _side_in_text(report),
         _numbers_in_text(report),
+        wrong_lengths(report),
+        withdrawn(report),
         _unmentioned(report),
     )
     return tuple(dict.fromkeys(word for check in checks for word in check))

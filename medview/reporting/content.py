@@ -12,8 +12,9 @@ from types import MappingProxyType
 from medview import __version__
 from medview.core.findings import Author, Finding, ModelAuthor
 from medview.core.models import Metrics, ModelCard
-from medview.core.report import KeyImage, Report, ReportStatus
+from medview.core.report import Answer, CriticalResult, KeyImage, Report, ReportStatus
 from medview.core.study import Patient, Series, Study
+from medview.reporting.canonical import signature_holds
 from medview.reporting.fields import (
     SidePair,
     age_text,
@@ -62,6 +63,8 @@ class Sheet:
     patient: Rows
     study: Rows
     sections: tuple[tuple[str, tuple[str, ...]], ...]
+    answers: Rows
+    critical: Rows
     findings: Table
     sides: Table
     key_images: tuple[KeyImage, ...]
@@ -69,6 +72,16 @@ class Sheet:
     models: tuple[ModelBlock, ...]
     signatures: tuple[Rows, ...]
     produced_by: str
+
+    def images_under(self, heading: str) -> tuple[KeyImage, ...]:
+        """The key images that were placed under a heading; under "" those of no section."""
+        headings = {name for name, _ in self.sections}
+        return tuple(
+            image
+            for image in self.key_images
+            if visible(image.section) == heading
+            or (not heading and visible(image.section) not in headings)
+        )
 
 
 def sheet(
@@ -95,15 +108,14 @@ def sheet(
         patient=_patient_rows(patient, series),
         study=_study_rows(study, series, report),
         sections=tuple((visible(s.heading), _paragraphs(s.text)) for s in report.sections),
+        answers=_answer_rows(report.answers),
+        critical=_critical_rows(report.critical),
         findings=_finding_rows(report.findings),
         sides=_side_rows(side_pairs(report.findings)),
         key_images=tuple(image for image in report.key_images if image.png),
         ai_statement=_paragraphs(report.ai_statement),
         models=tuple(_model_block(card) for card in _used(report, cards)),
-        signatures=tuple(
-            (("Signed by", visible(s.by)), ("on", time_text(s.at)), ("Digest (sha256)", s.sha256))
-            for s in report.signatures
-        ),
+        signatures=_signature_rows(report),
         produced_by=f"medview {__version__} · report {report.uid}",
     )
 
@@ -137,6 +149,47 @@ def _study_rows(study: Study, series: Series | None, report: Report) -> Rows:
     readers = sorted({f.review.by for f in report.findings if f.review.by})
     rows.append(("Read by", ", ".join(visible(reader) for reader in readers)))
     return _known(*rows)
+
+
+def _answer_rows(answers: Sequence[Answer]) -> Rows:
+    """Fields with their values, several of one field together, codes with their scheme."""
+    told: dict[str, list[str]] = {}
+    for answer in answers:
+        scheme = f" [{answer.code.scheme}]" if answer.code is not None else ""
+        meaning = f": {answer.meaning}" if answer.meaning else ""
+        told.setdefault(answer.title, []).append(f"{answer.value}{scheme}{meaning}")
+    return tuple(
+        (visible(title), "\n".join(visible(value) for value in values))
+        for title, values in told.items()
+    )
+
+
+def _critical_rows(critical: CriticalResult | None) -> Rows:
+    if critical is None:
+        return ()
+    how = f" ({visible(critical.how)})" if critical.how else ""
+    return (
+        ("Critical result", visible(critical.finding)),
+        ("Informed", f"{visible(critical.informed)}{how}"),
+        ("on", time_text(critical.at)),
+        ("by", visible(critical.by)),
+    )
+
+
+def _signature_rows(report: Report) -> tuple[Rows, ...]:
+    """Who signed and who released; that a signature does not fit the text is said with it."""
+    rows: list[Rows] = []
+    for signature in report.signatures:
+        made = [("Signed by", visible(signature.by)), ("on", time_text(signature.at)),
+                ("Digest (sha256)", signature.sha256)]  # fmt: skip
+        if signature is report.signatures[-1] and not signature_holds(report):
+            made.append(("Warning", "The report is not the one that was signed."))
+        rows.append(tuple(made))
+    released = report.released
+    if released is not None and not report.status.is_signed:
+        who = ("Released as preliminary by", visible(released.by))
+        rows.append((who, ("on", time_text(released.at))))
+    return tuple(rows)
 
 
 def _known(*rows: tuple[str, str]) -> Rows:

@@ -11,13 +11,22 @@ import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from medview.core.errors import ReportError
 from medview.core.findings import Finding, Laterality, ModelAuthor, ReviewState
 from medview.core.models import ModelCard
-from medview.core.report import Report, Section
+from medview.core.report import Report, Section, Subject
 from medview.core.study import Series, Study
 from medview.reporting import fields
+from medview.reporting.changes import (
+    NOTHING_KNOWN,
+    Background,
+    Originals,
+    comparison_fields,
+    what_changed,
+)
+from medview.reporting.live import resolved
 from medview.reporting.template import Template, choose
 
 
@@ -29,10 +38,12 @@ def draft(
     *,
     templates: Sequence[Template],
     previous: Report | None = None,
+    background: Background = NOTHING_KNOWN,
 ) -> Report:
     """The report as the findings now stand: all of the study are given, the accepted ones enter.
 
-    From `previous` it keeps identity, version, key images and every section the reader edited.
+    From `previous` it keeps identity, version, key images, answers and every section the reader
+    edited, with the live numbers in them brought up to date.
     ReportError for a signed one (amend it first) and where no template fits.
     """
     if previous is not None and previous.status.is_signed:
@@ -40,25 +51,29 @@ def draft(
             "A signed report is not redrafted", "Amend the report; the signed one is kept."
         )
     accepted = tuple(finding for finding in findings if finding.review.state.counts)
-    template = choose(templates, study, series, accepted)
-    report = previous if previous is not None else Report(study_uid=study.uid)
+    report = previous
+    if report is None:
+        subject = Subject(study.patient, study.date, study.description)
+        report = Report(study_uid=study.uid, subject=subject)
+    template = choose(templates, study, series, accepted, report.template)
+    known = _fields(template, study, series, accepted)
+    known |= fields.answer_fields(report.answers) | comparison_fields(accepted, background.prior)
     return replace(
         report,
-        sections=_sections(template, study, series, accepted, report.sections),
+        sections=_sections(template, known, accepted, report.sections),
         findings=accepted,
-        ai_statement=ai_statement(findings, cards),
+        ai_statement=ai_statement(findings, cards, background.originals),
+        prior_uid="" if background.prior is None else background.prior.uid,
     )
 
 
 def _sections(
     template: Template,
-    study: Study,
-    series: Series | None,
+    known: Mapping[str, str],
     accepted: Sequence[Finding],
     previous: Sequence[Section],
 ) -> tuple[Section, ...]:
-    known = _fields(template, study, series, accepted)
-    kept = {section.heading: section for section in previous if section.edited}
+    kept = {s.heading: with_numbers(s, accepted) for s in previous if s.edited}
     sections = [
         kept.pop(part.heading)
         if part.heading in kept
@@ -66,6 +81,13 @@ def _sections(
         for part in template.sections
     ]
     return (*sections, *kept.values())
+
+
+def with_numbers(section: Section, findings: Sequence[Finding]) -> Section:
+    """A section of the reader's with its live numbers as they are now."""
+    if not section.source:
+        return section
+    return replace(section, text=resolved(section.source, findings))
 
 
 def _fields(
@@ -118,7 +140,11 @@ def _fill_line(line: str, known: Mapping[str, str]) -> str:
     return ""
 
 
-def ai_statement(findings: Sequence[Finding], cards: Sequence[ModelCard]) -> str:
+def ai_statement(
+    findings: Sequence[Finding],
+    cards: Sequence[ModelCard],
+    originals: Originals = MappingProxyType({}),
+) -> str:
     """What models proposed and what the reader made of it, in words; never empty.
 
     `findings` are all of the study, rejected and undecided ones too.
@@ -126,7 +152,7 @@ def ai_statement(findings: Sequence[Finding], cards: Sequence[ModelCard]) -> str
     titles = {card.id: card.title for card in cards}
     authors = [f.provenance.author for f in findings]
     models = list(dict.fromkeys(a for a in authors if isinstance(a, ModelAuthor)))
-    told = [_model_statement(model, findings, titles) for model in models]
+    told = [_model_statement(model, findings, titles, originals) for model in models]
     own = sum(not isinstance(author, ModelAuthor) for author in authors)
     if not models:
         told.append("No AI model contributed to this report.")
@@ -136,7 +162,10 @@ def ai_statement(findings: Sequence[Finding], cards: Sequence[ModelCard]) -> str
 
 
 def _model_statement(
-    model: ModelAuthor, findings: Sequence[Finding], titles: Mapping[str, str]
+    model: ModelAuthor,
+    findings: Sequence[Finding],
+    titles: Mapping[str, str],
+    originals: Originals,
 ) -> str:
     mine = [finding for finding in findings if finding.provenance.author == model]
     states = Counter(finding.review.state for finding in mine)
@@ -155,7 +184,7 @@ def _model_statement(
     parts = [
         f"{states[ReviewState.ACCEPTED]} accepted unchanged",
         f"{len(corrected)} corrected"
-        + (f" ({fields.labels_of(corrected, ', ')})" if corrected else ""),
+        + (f" ({_corrections(corrected, originals)})" if corrected else ""),
         f"{states[ReviewState.REJECTED]} rejected",
     ]
     if states[ReviewState.PROPOSED]:
@@ -164,6 +193,19 @@ def _model_statement(
     by = f" by {', '.join(readers)}" if readers else ""
     reviewed = f"reviewed{by}: {'; '.join(parts)}."
     return f"The AI model {shown} proposed {proposed}; {reviewed}{_outside(mine)}"
+
+
+def _corrections(corrected: Sequence[Finding], originals: Originals) -> str:
+    """What the reader changed, finding by finding; of many of one class only how many."""
+    many = fields.counted(corrected)
+    told = [
+        "; ".join((fields.labelled(one), *what_changed(originals.get(one.uid), one))).replace(
+            "; ", ": ", 1
+        )
+        for one in corrected
+        if fields.class_of(one) not in many
+    ]
+    return "; ".join([*told, *(f"{name} ({count})" for name, count in many.items())])
 
 
 def _outside(findings: Sequence[Finding]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from medview.core.codes import COUNT, UNIT_TEXT, VOLUME
 from medview.core.findings import Finding, Laterality, Measurement
+from medview.core.report import Answer
 from medview.core.study import Series, Study
 
 _SIDE_WORDS = re.compile(r"\b(left|right)\b\s*", re.IGNORECASE)
@@ -136,6 +137,7 @@ def study_fields(study: Study, series: Series | None) -> dict[str, str]:
         "images": _count(sum(max(1, one.frames) for one in series.instances), "image"),
         "patient_age": age_text(head.get("PatientAge", "")),
         "reason": head.get("ReasonForStudy", "") or head.get("RequestedProcedureDescription", ""),
+        "view_position": head.get("ViewPosition", ""),
         "contrast": head.get("ContrastBolusAgent", ""),
         "field_strength": _number(head.get("MagneticFieldStrength", ""), "T"),
         "repetition_time": _number(head.get("RepetitionTime", ""), "ms"),
@@ -145,6 +147,18 @@ def study_fields(study: Study, series: Series | None) -> dict[str, str]:
         "slice_thickness": _number(head.get("SliceThickness", ""), "mm"),
     }
     return _present(fields)
+
+
+def answer_fields(answers: Sequence[Answer]) -> dict[str, str]:
+    """The answers to a template's fields: `$id` their values, `$id_meaning` their words."""
+    told: dict[str, str] = {}
+    for answer in answers:
+        for name, text in (
+            (answer.field, answer.value),
+            (f"{answer.field}_meaning", answer.meaning),
+        ):
+            told[name] = "; ".join(part for part in (told.get(name, ""), text) if part)
+    return _present(told)
 
 
 def pair_fields(pair: SidePair, parts: Mapping[Laterality, str]) -> dict[str, str]:

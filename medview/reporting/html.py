@@ -29,12 +29,17 @@ def to_html(
     environment = Environment(
         loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined
     )
-    images = [
-        {
-            "caption": visible(image.caption),
-            "data": base64.b64encode(image.png).decode("ascii"),
-        }
-        for image in page.key_images
-    ]
+    numbers = {image.uid: n for n, image in enumerate(page.key_images, start=1)}
+    images = {
+        heading: [
+            {
+                "id": f"image-{numbers[image.uid]}",
+                "caption": visible(image.caption),
+                "data": base64.b64encode(image.png).decode("ascii"),
+            }
+            for image in page.images_under(heading)
+        ]
+        for heading in ("", *(heading for heading, _ in page.sections))
+    }
     template = environment.get_template(_PAGE)
     return template.render(page=page, images=images, disclaimer=DISCLAIMER)

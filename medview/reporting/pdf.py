@@ -226,10 +226,16 @@ class _Writer:
             self._identity(page),
             Spacer(0, 4),
         ]
+        if page.critical:
+            story.append(self._boxed(self._rows(page.critical, _WIDTH - 9, 30), _WARN))
         for heading, paragraphs in page.sections:
             first, *others = [self.paragraph(text) for text in paragraphs or ("–",)]
             story.append(KeepTogether([self.paragraph(heading, _HEADING), first]))
             story.extend(others)
+            story += self._image_rows(page.images_under(heading))
+        if page.answers:
+            rows = self._rows(page.answers, _WIDTH, 50)
+            story.append(KeepTogether([self.paragraph("Assessment", _HEADING), rows]))
         if page.findings:
             story += self._titled("Measurements", self._grid(page.findings, (50, 14, 34, 38, 38)))
         if page.sides:
@@ -239,8 +245,10 @@ class _Writer:
             story.append(
                 self.paragraph("Asymmetry: difference of the sides over their mean.", _SMALL)
             )
-        if page.key_images:
-            story += self._images(page.key_images)
+        if images := page.images_under(""):
+            first, *rest = self._image_rows(images)
+            heading = self.paragraph("Key images", _HEADING)
+            story += [KeepTogether([heading, Spacer(0, 3), first]), *rest]
         story.append(self._statement(page))
         for block in page.models:
             story += self._model(block)
@@ -301,7 +309,8 @@ class _Writer:
         )  # fmt: skip
         return grid
 
-    def _images(self, images: Sequence[KeyImage]) -> list[Flowable]:
+    def _image_rows(self, images: Sequence[KeyImage]) -> list[Flowable]:
+        """Pictures with their captions, two or three side by side."""
         across = 3 if len(images) > 2 else 2
         width = _WIDTH / across - 3 * mm
         cells = [
@@ -322,23 +331,26 @@ class _Writer:
                 ])
             )  # fmt: skip
             blocks.append(table)
-        heading = self.paragraph("Key images", _HEADING)
-        return [KeepTogether([heading, Spacer(0, 3), blocks[0]]), *blocks[1:]]
+        return blocks
 
     def _statement(self, page: Sheet) -> Flowable:
-        cell = [self.paragraph("Use of AI", _HEADING)]
+        cell: list[Flowable] = [self.paragraph("Use of AI", _HEADING)]
         cell += [self.paragraph(text) for text in page.ai_statement]
+        return KeepTogether([Spacer(0, 8), self._boxed(cell, _ACCENT)])
+
+    def _boxed(self, cell: Flowable | list[Flowable], color: HexColor) -> TableFlowable:
+        """Something on a tinted ground with a coloured rule at its left."""
         table = TableFlowable([[cell]], colWidths=[_WIDTH])
         table.setStyle(
             TableStyle([
                 ("BACKGROUND", (0, 0), (-1, -1), _TINT),
-                ("LINEBEFORE", (0, 0), (0, -1), 2.5, _ACCENT),
+                ("LINEBEFORE", (0, 0), (0, -1), 2.5, color),
                 ("LEFTPADDING", (0, 0), (-1, -1), 9),
                 ("TOPPADDING", (0, 0), (-1, -1), 1),
                 ("BOTTOMPADDING", (0, 0), (-1, -1), 5),
             ])
         )  # fmt: skip
-        return KeepTogether([Spacer(0, 8), table])
+        return table
 
     def _model(self, block: ModelBlock) -> list[Flowable]:
         parts: list[Flowable] = [

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from medview.core.models import ModelCard
 from medview.core.report import Report
 from medview.core.study import Series, Study
-from medview.reporting.content import DISCLAIMER, Rows, Table, sheet
+from medview.reporting.content import DISCLAIMER, Rows, Table, sheet, visible
 
 _WIDTH = 88
 
@@ -24,8 +24,13 @@ def to_text(
         _rows(page.patient),
         _rows(page.study),
     ]
+    if page.critical:
+        parts.append(_rows(page.critical))
     for heading, paragraphs in page.sections:
-        parts.append("\n".join([heading.upper(), *map(_wrapped, paragraphs)]))
+        captions = [f"[Image: {visible(one.caption)}]" for one in page.images_under(heading)]
+        parts.append("\n".join([heading.upper(), *map(_wrapped, (*paragraphs, *captions))]))
+    if page.answers:
+        parts.append("ASSESSMENT\n" + _rows(page.answers))
     if page.findings:
         parts.append("MEASUREMENTS\n" + _table(page.findings))
     if page.sides:

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import platformdirs
 
 import medview
+from medview.core.errors import ReportError
 from medview.core.events import Level, ModelsChanged
 from medview.core.paths import Paths
 from medview.inference.catalog import Catalog
 from medview.inference.client import WorkerClient
 from medview.inference.trust import TrustFile
-from medview.reporting.template import load_templates
+from medview.reporting.template import Template, load_templates
 from medview.services import (
     commands_ai,
+    commands_box,
     commands_clip,
     commands_edit,
+    commands_report,
     commands_results,
     commands_track,
     commands_training,
@@ -31,10 +35,12 @@ from medview.services.audit import Audit
 from medview.services.cases import Cases
 from medview.services.commands import Registry, always
 from medview.services.corrections import Corrections
+from medview.services.detections import Detections
 from medview.services.durations import Durations
 from medview.services.export import Export
 from medview.services.first_read import FirstRead
 from medview.services.graphics import ImageGraphics
+from medview.services.guide import Guide
 from medview.services.hanging import load_protocols
 from medview.services.history import History
 from medview.services.jobs import Jobs
@@ -43,11 +49,15 @@ from medview.services.loading import Loading
 from medview.services.map_files import MapFiles
 from medview.services.objects import Objects
 from medview.services.originals import Originals
+from medview.services.priors import Priors
+from medview.services.report_output import ReportOutput
+from medview.services.report_parts import ReportParts
 from medview.services.result_overlay import ResultOverlay
 from medview.services.review import ReviewDesk
 from medview.services.scales import Scales
 from medview.services.settings import Settings
 from medview.services.shelf import Shelf
+from medview.services.staleness import stale_reason
 from medview.services.store import Store
 from medview.services.tasks import Tasks
 from medview.services.thresholds import Thresholds
@@ -67,6 +77,9 @@ class Services:
     workspace: Workspace
     history: History
     review: ReviewDesk
+    parts: ReportParts
+    report_output: ReportOutput
+    priors: Priors
     viewing: Viewing
     loading: Loading
     watch: Watch
@@ -80,6 +93,8 @@ class Services:
     corrections: Corrections
     first_read: FirstRead
     results: ResultOverlay
+    guide: Guide
+    detections: Detections
     catalog: Catalog
     shelf: Shelf
     training: Training
@@ -117,7 +132,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     store = Store(paths.store_file, settings.number("store.delay_s"))
     audit = Audit(store)
     models = catalog(paths)
-    templates = load_templates(paths.resources / "report_templates")
+    templates = _templates(paths, workspace)
     originals = Originals(workspace)
     review = ReviewDesk(workspace, audit, templates, models.cards)
     loading = Loading(workspace, tasks, load_protocols(paths.resources / "hanging"), paths.cache)
@@ -125,18 +140,17 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     viewing = Viewing(workspace, settings)
     thresholds = Thresholds(workspace, jobs.outcomes, audit)
     first_read = FirstRead(workspace, settings, audit)
-    viewing.overlay.conceals = first_read.conceals
     tracking = Tracking(workspace, viewing, jobs, tasks)
-    tracking.hides = first_read.hides
-    loading.on_chosen = viewing.hang
-    loading.on_first_look = viewing.preview
-    loading.read_first(viewing.plane_on_show)
+    results = ResultOverlay(viewing, jobs.outcomes, thresholds, first_read)
     services = Services(
         paths=paths,
         settings=settings,
         workspace=workspace,
         history=workspace.history,
         review=review,
+        parts=ReportParts(workspace, review),
+        report_output=ReportOutput(workspace, review, models.cards, tasks, paths.resources),
+        priors=Priors(workspace, store),
         viewing=viewing,
         loading=loading,
         watch=Watch(workspace, tasks),
@@ -149,7 +163,9 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         output=ModelOutput(jobs.outcomes, originals, _map_files(paths, settings)),
         corrections=Corrections(workspace, originals, tasks),
         first_read=first_read,
-        results=ResultOverlay(viewing, jobs.outcomes, thresholds, first_read),
+        results=results,
+        guide=Guide(viewing, results, settings),
+        detections=Detections(viewing, review, jobs.outcomes),
         catalog=models,
         shelf=Shelf(paths, models, audit, TrustFile(paths.trust_file)),
         training=Training(workspace),
@@ -160,13 +176,41 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         export=Export(workspace, review, jobs, models, tasks, audit, paths.resources),
         commands=Registry(settings),
     )
+    _tie(services, keeps_work=keeps_work)
+    _register(services)
+    return services
+
+
+def _tie(services: Services, *, keeps_work: bool) -> None:
+    """Let services know each other that cannot be given each other when they are made."""
+    review, jobs, store = services.review, services.jobs, services.store
+    workspace, tasks = services.workspace, services.tasks
+    loading, viewing = services.loading, services.viewing
+    viewing.overlay.conceals = services.first_read.conceals
+    services.tracking.hides = services.first_read.hides
+    loading.on_chosen = viewing.hang
+    loading.on_first_look = viewing.preview
+    loading.read_first(viewing.plane_on_show)
+    review.prior_of = services.priors.of
+    review.original_of = services.detections.original_of
+    review.stale_of = partial(stale_reason, workspace)
     if keeps_work:
         store.attach(workspace, tasks, loading, services.output)
         jobs.arrivals.waits = lambda: store.is_bringing_back
         store.on_back = jobs.wake
     services.shelf.on_change = lambda: workspace.emit(ModelsChanged())
-    _register(services)
-    return services
+
+
+def _templates(paths: Paths, workspace: Workspace) -> tuple[Template, ...]:
+    """The shipped report templates and the reader's own, which stand before shipped ones."""
+    shipped = load_templates(paths.resources / "report_templates")
+    try:
+        own = load_templates(paths.own_templates)
+    except ReportError as error:
+        workspace.notify(Level.WARNING, error.user_text, f"{error.hint} {error.detail}")
+        own = ()
+    names = {one.id for one in own}
+    return (*own, *(one for one in shipped if one.id not in names))
 
 
 def _map_files(paths: Paths, settings: Settings) -> MapFiles:
@@ -202,7 +246,15 @@ def _rule_book(paths: Paths, workspace: Workspace) -> RuleBook:
 
 def _register(services: Services) -> None:
     registry = services.commands
-    rooms = (commands_edit, commands_view, commands_values, commands_clip, commands_track)
+    rooms = (
+        commands_edit,
+        commands_view,
+        commands_values,
+        commands_clip,
+        commands_track,
+        commands_box,
+        commands_report,
+    )
     for room in (*rooms, commands_ai, commands_results, commands_training):
         room.register(registry, services)
     tasks, jobs, loading, store = services.tasks, services.jobs, services.loading, services.store

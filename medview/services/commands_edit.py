@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from medview.services.bundle import Services
 
 
+#: Why findings are rejected, mostly.
+REJECT_REASONS = ("False positive", "Wrong extent", "Wrong label", "Wrong side", "Not relevant")
+
+
 def register(registry: Registry, services: Services) -> None:
     """Add the commands that change what is open, decided or written."""
     rooms = (_studies, _steps, _findings, _segments, _writing, _finishing)
@@ -129,29 +133,37 @@ def _undecided(services: Services) -> list[str]:
     return [f.uid for f in seen if f.review.state is ReviewState.PROPOSED]
 
 
-def _findings(services: Services) -> tuple[Command, ...]:
-    workspace, review = services.workspace, services.review
+def _chosen(services: Services, uid: str) -> str:
+    """The finding named, or the only one that waits for a decision."""
+    waiting = _undecided(services)
+    if not uid and len(waiting) == 1:
+        return waiting[0]
+    if uid not in services.workspace.findings:
+        raise CommandError("No finding is chosen", "Choose one in the list of findings.")
+    study_uid = services.workspace.study_of(uid).uid
+    if not services.first_read.visible(study_uid, [services.workspace.findings[uid]]):
+        services.first_read.require_seen(study_uid)
+    return uid
 
-    def chosen(uid: str) -> str:
-        """The finding named, or the only one that waits for a decision."""
-        waiting = _undecided(services)
-        if not uid and len(waiting) == 1:
-            return waiting[0]
-        if uid not in workspace.findings:
-            raise CommandError("No finding is chosen", "Choose one in the list of findings.")
-        study_uid = workspace.study_of(uid).uid
-        if not services.first_read.visible(study_uid, [workspace.findings[uid]]):
-            services.first_read.require_seen(study_uid)
-        return uid
+
+def _has_findings(services: Services) -> Callable[[], bool]:
+    """Whether the study on show has any."""
 
     def has_findings() -> bool:
-        return _has_study(services)() and bool(workspace.findings_of(shown_study(services).uid))
+        known = _has_study(services)()
+        return known and bool(services.workspace.findings_of(shown_study(services).uid))
+
+    return has_findings
+
+
+def _findings(services: Services) -> tuple[Command, ...]:
+    review = services.review
 
     def accept(uid: str = "", by: str = "") -> None:
-        review.accept(chosen(uid), by)
+        review.accept(_chosen(services, uid), by)
 
     def reject(uid: str = "", reason: str = "", by: str = "") -> None:
-        review.reject(chosen(uid), reason, by)
+        review.reject(_chosen(services, uid), reason, by)
 
     def edit(
         uid: str = "",
@@ -160,7 +172,9 @@ def _findings(services: Services) -> tuple[Command, ...]:
         laterality: str | None = None,
         by: str = "",
     ) -> None:
-        review.edit(chosen(uid), label=label, text=text, laterality=laterality, by=by)
+        at_hand = _chosen(services, uid)
+        code = services.detections.code_for(at_hand, label, services.catalog.cards())
+        review.edit(at_hand, label=label, code=code, text=text, laterality=laterality, by=by)
 
     def accept_all(by: str = "", study_uid: str = "") -> int:
         services.first_read.require_seen(shown_study(services, study_uid).uid)
@@ -168,19 +182,24 @@ def _findings(services: Services) -> tuple[Command, ...]:
 
     return (
         Command(
-            "finding.accept", "Accept finding", accept, enabled=has_findings, shortcut="Return",
-            context="findings", menu="Report",
+            "finding.accept", "Accept finding", accept, enabled=_has_findings(services),
+            shortcut="Return", context="findings", menu="Report",
             help="Accept the chosen finding as it stands: it enters the report.",
         ),
         Command(
-            "finding.reject", "Reject finding", reject, enabled=has_findings, shortcut="Delete",
-            context="findings", menu="Report",
+            "finding.reject", "Reject finding", reject, enabled=_has_findings(services),
+            shortcut="Delete", context="findings", menu="Report",
             help="Reject the chosen finding: it leaves the report and stays in the record.",
         ),
         Command(
-            "finding.edit", "Edit finding", edit, enabled=has_findings, shortcut="F2",
+            "finding.reject_for", "Reject with a reason", reject, enabled=_has_findings(services),
+            shortcut="Shift+Delete", context="findings", menu="Report",
+            help="Reject the chosen finding and say why, in words that are kept with it.",
+        ),
+        Command(
+            "finding.edit", "Edit finding", edit, enabled=_has_findings(services), shortcut="F2",
             context="findings", menu="Report",
-            help="Accept the chosen finding with another name, side or text.",
+            help="Accept the chosen finding with another name or class, side or text.",
         ),
         Command(
             "finding.accept_all", "Accept all findings", accept_all,

@@ -28,6 +28,12 @@ _TOOLS = (
     (ToolKind.BRUSH, "Brush", "B", "Paint the chosen segment."),
     (ToolKind.ERASER, "Eraser", "X", "Clear voxels of the chosen segment."),
     (
+        ToolKind.BOX,
+        "Boxes",
+        "Shift+B",
+        "Drag a side, a corner or the whole of a finding's box; drag elsewhere to add one.",
+    ),
+    (
         ToolKind.TRACK,
         "Track",
         "T",

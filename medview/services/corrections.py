@@ -22,11 +22,12 @@ _PAUSE_S = 0.4
 class Correction:
     """A structure now against the model's original: Dice, and the change of its volume.
 
-    `change` is a share of the original's volume, None where that had none.
+    `change` is a share of the original's volume, or of what `what` names, None where that had none.
     """
 
     dice: float
     change: float | None
+    what: str = "volume"
 
 
 class Corrections:

@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from medview.core.errors import ReportError
-from medview.core.findings import Finding, new_uid, utc_now
+from medview.core.findings import Finding, ReviewState, new_uid, utc_now
 from medview.core.models import ModelCard
 from medview.core.report import KeyImage, Report, ReportStatus, Section, Signature
 from medview.core.study import Series
 from medview.reporting.canonical import digest
+from medview.reporting.changes import Background
 from medview.reporting.check import contradictions
-from medview.reporting.draft import draft
-from medview.reporting.template import Template
+from medview.reporting.draft import draft, with_numbers
+from medview.reporting.live import has_marks
+from medview.reporting.template import Template, choose
 from medview.services.audit import Audit
 from medview.services.edits import ChangeReport
 from medview.services.workspace import Workspace
@@ -45,6 +47,12 @@ class ReportDesk:
         self._audit = audit
         self._templates = tuple(templates)
         self._cards = cards
+        #: The earlier report of the patient of a study, to be compared with.
+        self.prior_of: Callable[[str], Report | None] = _none
+        #: A finding as its model gave it.
+        self.original_of: Callable[[Finding], Finding | None] = _none
+        #: Why a finding no longer speaks of what is there; "" if it still does.
+        self.stale_of: Callable[[Finding], str] = lambda _finding: ""
 
     def begin_report(self, study_uid: str) -> Report:
         """The report of a study, drafted now if there is none yet."""
@@ -56,34 +64,40 @@ class ReportDesk:
         return drafted
 
     def set_section(self, study_uid: str, heading: str, text: str) -> None:
-        """Put the reader's words under a heading; the draft leaves them alone from then on."""
-        report = self._open_report(study_uid)
+        """Put the reader's words under a heading; the draft leaves them alone from then on.
+
+        Marks in them (`reporting.live`) stand for measurements and follow those.
+        """
+        report = self.open_report(study_uid)
         mine = Section(heading, text, edited=True)
+        if has_marks(text):
+            mine = with_numbers(replace(mine, source=text), report.findings)
         headings = [section.heading for section in report.sections]
         if heading not in headings:
             sections = (*report.sections, mine)
         else:
             sections = tuple(mine if s.heading == heading else s for s in report.sections)
-        self._change(report, replace(report, sections=sections), f"Report: {heading}")
+        self.change(report, replace(report, sections=sections), f"Report: {heading}")
 
     def reset_section(self, study_uid: str, heading: str) -> None:
         """Give a section back to the draft."""
-        report = self._open_report(study_uid)
+        report = self.open_report(study_uid)
         bare = replace(report, sections=tuple(s for s in report.sections if s.heading != heading))
         drafted = self._drafted(study_uid, self._workspace.findings_of(study_uid), bare)
-        self._change(report, drafted, f"Draft again: {heading}")
+        self.change(report, drafted, f"Draft again: {heading}")
 
-    def add_key_image(self, study_uid: str, image: KeyImage) -> None:
-        """Put a picture into the report."""
-        report = self._open_report(study_uid)
-        images = (*report.key_images, image)
-        self._change(report, replace(report, key_images=images), "Add key image")
+    def add_key_image(self, study_uid: str, image: KeyImage, place: int | None = None) -> None:
+        """Put a picture into the report, at a place among the others or after them."""
+        report = self.open_report(study_uid)
+        images = list(report.key_images)
+        images.insert(len(images) if place is None else place, image)
+        self.change(report, replace(report, key_images=tuple(images)), "Add key image")
 
     def remove_key_image(self, study_uid: str, uid: str) -> None:
         """Take a picture out of the report."""
-        report = self._open_report(study_uid)
+        report = self.open_report(study_uid)
         images = tuple(image for image in report.key_images if image.uid != uid)
-        self._change(report, replace(report, key_images=images), "Remove key image")
+        self.change(report, replace(report, key_images=images), "Remove key image")
 
     def contradictions(self, study_uid: str) -> tuple[str, ...]:
         """What does not agree in the report as it stands, in words."""
@@ -94,7 +108,37 @@ class ReportDesk:
             for segmentation in self._workspace.segmentations.values()
             if self._workspace.study_of(segmentation.uid).uid == study_uid
         ]
-        return contradictions(report, study, mine)
+        others = [one.patient for one in self._workspace.studies.values()]
+        stale = {one.uid: why for one in report.findings if (why := self.stale_of(one))}
+        return contradictions(report, study, mine, others=others, stale=stale)
+
+    def template_of(self, study_uid: str) -> Template:
+        """The template that the report of a study is, or would be, drafted from."""
+        study, report = self._workspace.studies[study_uid], self._workspace.report_of(study_uid)
+        findings = self._workspace.findings_of(study_uid)
+        accepted = [finding for finding in findings if finding.review.state.counts]
+        series = self.series_of_report(study_uid, findings)
+        chosen = "" if report is None else report.template
+        return choose(self._templates, study, series, accepted, chosen)
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """All kinds of report there are."""
+        return self._templates
+
+    def release(self, study_uid: str, by: str = "") -> Report:
+        """Give the report out as preliminary: read, but not verified, and still to be changed.
+
+        Signing makes it final. ReportError as for signing, contradictions apart.
+        """
+        name = self.name_of(by)
+        report = self.open_report(study_uid)
+        _require_content(report)
+        mark = Signature(name, utc_now(), digest(report))
+        released = replace(report, status=ReportStatus.PRELIMINARY, released=mark)
+        self._workspace.apply(ChangeReport(study_uid, report, released, "Release as preliminary"))
+        self._record(name, "report.release", report, released)
+        return released
 
     def sign(self, study_uid: str, by: str = "", *, despite_contradictions: bool = False) -> Report:
         """Sign the report; it is frozen from then on, and what led to it cannot be undone.
@@ -103,12 +147,8 @@ class ReportDesk:
         contradicts itself while `despite_contradictions` is False.
         """
         name = self.name_of(by)
-        report = self._open_report(study_uid)
-        if not report.findings and not any(s.edited and s.text.strip() for s in report.sections):
-            raise ReportError(
-                "There is nothing to sign: no finding was accepted and no text written",
-                "Accept a finding, or write what you saw.",
-            )
+        report = self.open_report(study_uid)
+        _require_content(report)
         wrong = self.contradictions(study_uid)
         if wrong and not despite_contradictions:
             raise ReportError("The report contradicts itself: " + " ".join(wrong), _READ_AGAIN)
@@ -135,6 +175,7 @@ class ReportDesk:
             status=ReportStatus.DRAFT,
             signatures=(),
             predecessor_uid=old.uid,
+            released=None,
         )
         new = self._drafted(study_uid, self._workspace.findings_of(study_uid), fresh)
         self._workspace.apply(ChangeReport(study_uid, old, new, "Amend report"))
@@ -181,6 +222,12 @@ class ReportDesk:
     def _drafted(
         self, study_uid: str, findings: Sequence[Finding], previous: Report | None
     ) -> Report:
+        originals = {
+            one.uid: original
+            for one in findings
+            if one.review.state is ReviewState.EDITED
+            and (original := self.original_of(one)) is not None
+        }
         return draft(
             self._workspace.studies[study_uid],
             self.series_of_report(study_uid, findings),
@@ -188,9 +235,18 @@ class ReportDesk:
             self._cards(),
             templates=self._templates,
             previous=previous,
+            background=Background(self.prior_of(study_uid), originals),
         )
 
-    def _open_report(self, study_uid: str) -> Report:
+    def redraft(self, report: Report, title: str) -> None:
+        """Draft an open report anew from what it now says, as a step of that title."""
+        findings = self._workspace.findings_of(report.study_uid)
+        drafted = self._drafted(report.study_uid, findings, report)
+        before = self._workspace.report_of(report.study_uid)
+        if before is not None:
+            self.change(before, drafted, title)
+
+    def open_report(self, study_uid: str) -> Report:
         """The report, which must not be signed."""
         report = self.begin_report(study_uid)
         if report.status.is_signed:
@@ -200,7 +256,8 @@ class ReportDesk:
             )
         return report
 
-    def _change(self, report: Report, new: Report, title: str) -> None:
+    def change(self, report: Report, new: Report, title: str) -> None:
+        """Put an open report in the place of another, as a step of that title."""
         if new == report:
             return
         self._workspace.apply(ChangeReport(report.study_uid, report, new, title))
@@ -214,6 +271,19 @@ class ReportDesk:
             study_uid=new.study_uid,
             digests=(digest(old), digest(new)),
             note=note,
+        )
+
+
+def _none(_what: object) -> None:
+    """For a desk where nothing of the kind is kept."""
+
+
+def _require_content(report: Report) -> None:
+    """ReportError for a report that says nothing."""
+    if not report.findings and not any(s.edited and s.text.strip() for s in report.sections):
+        raise ReportError(
+            "There is nothing to sign: no finding was accepted and no text written",
+            "Accept a finding, or write what you saw.",
         )
 
 

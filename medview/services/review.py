@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from medview.core.codes import VOLUME
+from medview.core.codes import VOLUME, Code
 from medview.core.errors import ModelError, ReportError
 from medview.core.events import Level, StudyClosed, StudyOpened
 from medview.core.findings import (
@@ -73,7 +73,7 @@ class ReviewDesk(ReportDesk):
 
         Gives the UIDs of the findings. ModelError if it claims a decision or fits no open image.
         """
-        self._check_proposal(result)
+        _check_proposal(self._workspace, result)
         title = f"AI proposal: {self._title_of(job.model_id)}"
         study_uid = job.study_uid
         parts: list[Edit] = [
@@ -100,7 +100,7 @@ class ReviewDesk(ReportDesk):
         name = self.name_of(by)
         finding = self._workspace.findings[uid]
         if not finding.review.state.counts:
-            self._decide([_accepted(finding, name)], f"Accept: {finding.label}", "finding.accept")
+            self.decide([_accepted(finding, name)], f"Accept: {finding.label}", "finding.accept")
 
     def accept_all(self, study_uid: str, by: str = "", *, by_command: bool = False) -> int:
         """Accept every finding of a study that is not decided yet, as one step; gives how many.
@@ -116,7 +116,7 @@ class ReviewDesk(ReportDesk):
         note = "accepted all at once by a command" if by_command else "accepted all at once"
         if proposed:
             pairs = [_accepted(finding, name) for finding in proposed]
-            self._decide(pairs, f"Accept {len(pairs)} findings", "finding.accept", note)
+            self.decide(pairs, f"Accept {len(pairs)} findings", "finding.accept", note)
         return len(proposed)
 
     def reject(self, uid: str, reason: str = "", by: str = "") -> None:
@@ -127,7 +127,7 @@ class ReviewDesk(ReportDesk):
             return
         review = Review(ReviewState.REJECTED, name, utc_now(), reason)
         pair = FindingStep(finding, finding.reviewed(review))
-        self._decide([pair], f"Reject: {finding.label}", "finding.reject", reason)
+        self.decide([pair], f"Reject: {finding.label}", "finding.reject", reason)
 
     def edit(
         self,
@@ -136,17 +136,19 @@ class ReviewDesk(ReportDesk):
         label: str | None = None,
         text: str | None = None,
         laterality: Laterality | str | None = None,
+        code: Code | None = None,
         by: str = "",
     ) -> None:
-        """Accept a finding with other words; None leaves a field as it is, laterality "" clears it.
+        """Accept a finding with other words or as of another class.
 
-        Its segment takes the new label too.
+        None leaves a field as it is, laterality "" clears it. Its segment takes the new label too.
         """
         name = self.name_of(by)
         finding = self._workspace.findings[uid]
         changed = replace(
             finding,
             label=finding.label if label is None else label.strip(),
+            code=finding.code if code is None else code,
             text=finding.text if text is None else text,
             laterality=finding.laterality if laterality is None else _side(laterality),
         )
@@ -155,7 +157,7 @@ class ReviewDesk(ReportDesk):
         if changed != finding:
             review = Review(ReviewState.EDITED, name, utc_now())
             pair = FindingStep(finding, changed.reviewed(review))
-            self._decide([pair], f"Edit: {finding.label}", "finding.edit")
+            self.decide([pair], f"Edit: {finding.label}", "finding.edit")
 
     def delete_segment(self, ref: SegmentRef) -> None:
         """Delete a segment with its voxels, as one step; KeyError for an unknown one.
@@ -173,11 +175,20 @@ class ReviewDesk(ReportDesk):
         painted = () if cleared is None else (PaintEdit(study_uid, cleared),)
         self._workspace.apply(Compound(study_uid, title, (*painted, change)))
 
-    def _decide(
-        self, steps: Sequence[FindingStep], title: str, action: str, note: str = ""
+    def decide(
+        self,
+        steps: Sequence[FindingStep],
+        title: str,
+        action: str,
+        note: str = "",
+        *,
+        study_uid: str = "",
     ) -> None:
-        """Apply decisions to findings and their segments as one step, and record them."""
-        study_uid = self._workspace.study_of(steps[0].uid).uid
+        """Apply decisions to findings and their segments as one step, and record them.
+
+        `study_uid` is needed where the first finding is new.
+        """
+        study_uid = study_uid or self._workspace.study_of(steps[0].uid).uid
         parts: list[Edit] = [ChangeFindings(study_uid, tuple(steps), title)]
         parts += self._segments_follow(study_uid, steps, title)
         self._workspace.apply(Compound(study_uid, title, tuple(parts)))
@@ -282,17 +293,6 @@ class ReviewDesk(ReportDesk):
 
     # Proposals and records, the small print
 
-    def _check_proposal(self, result: InferenceResult) -> None:
-        reviews = [finding.review for finding in result.findings]
-        for one in result.segmentations:
-            reviews += [segment.review for segment in one.segments]
-        if any(review.state is not ReviewState.PROPOSED for review in reviews):
-            raise ModelError("The model delivered a result that claims a reader's decision")
-        for one in result.segmentations:
-            volume = self._workspace.volumes.get(one.volume_uid)
-            if volume is None or not volume.geometry.agrees_with(one.geometry):
-                raise ModelError("The model's result does not lie on the image it was made from")
-
     def _title_of(self, model_id: str) -> str:
         return next((card.title for card in self._cards() if card.id == model_id), model_id)
 
@@ -341,6 +341,19 @@ class ReviewDesk(ReportDesk):
             digests=("" if before is None else digest(before), digest(after)),
             note=note,
         )
+
+
+def _check_proposal(workspace: Workspace, result: InferenceResult) -> None:
+    """ModelError for a result that claims a decision, or lies on no open image."""
+    reviews = [finding.review for finding in result.findings]
+    for one in result.segmentations:
+        reviews += [segment.review for segment in one.segments]
+    if any(review.state is not ReviewState.PROPOSED for review in reviews):
+        raise ModelError("The model delivered a result that claims a reader's decision")
+    for one in result.segmentations:
+        volume = workspace.volumes.get(one.volume_uid)
+        if volume is None or not volume.geometry.agrees_with(one.geometry):
+            raise ModelError("The model's result does not lie on the image it was made from")
 
 
 def _segmentation_of(edit: Edit) -> str:

@@ -119,6 +119,24 @@ _DECLARED = (
         limits=(0.1, 200.0),
     ),
     Option(
+        "finding.window",
+        True,
+        "Going to a finding in a CT shows it in the window of what was found: lung, bone, brain.",
+        "Window of the finding",
+    ),
+    Option(
+        "finding.zoom",
+        True,
+        "Going to a finding brings it near: it takes a third of the view.",
+        "Zoom to the finding",
+    ),
+    Option(
+        "finding.advance",
+        False,
+        "After a finding was accepted or rejected by its key, the next undecided one is shown.",
+        "Go on after a decision",
+    ),
+    Option(
         "ai.device",
         "auto",
         "Where models run: auto takes a graphics processor if there is one, cpu never does;"

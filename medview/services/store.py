@@ -21,9 +21,11 @@ from medview.core.events import (
     SegmentationChanged,
     TrackChanged,
 )
+from medview.core.report import Report
 from medview.services.audit import NO_HASH, AuditRow
 from medview.services.batch import Batch, Dirty, Saved, gather
 from medview.services.bringing_back import BringingBack
+from medview.services.journal import KeptReport, from_text
 from medview.services.kept import Unfinished, read_unfinished
 from medview.services.kept_results import MapKeeper, ModelOutput
 from medview.services.loading import Loading
@@ -154,6 +156,28 @@ class Store:
         self._unfinished = tuple(one for one in self._unfinished if one.study_uid != study_uid)
         self._batches.append(Batch(closed=[(study_uid,)]))
         self._write_next()
+
+    def reports_about(self, patient_id: str) -> tuple[Report, ...]:
+        """The newest kept report of each study of a patient, by the ID; pictures are left out."""
+        if self._connection is None:
+            return ()
+        query = (
+            "SELECT content FROM report"
+            " WHERE json_extract(content, '$.report.subject.patient.id') = ? ORDER BY version"
+        )
+        with self._one_writer:
+            rows = fetch(self._connection, query, (patient_id,))
+        kept: dict[str, Report] = {}
+        for (content,) in rows:
+            try:
+                report = from_text(KeptReport, str(content)).report
+            except StoreError as error:
+                if self._workspace is not None:
+                    text = "An earlier report of this patient cannot be read"
+                    self._workspace.notify(Level.WARNING, text, error.detail)
+                continue
+            kept[report.study_uid] = report
+        return tuple(kept.values())
 
     # The audit trail's place
 

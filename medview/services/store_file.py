@@ -15,7 +15,7 @@ from medview.core.findings import utc_now
 from medview.services.lock import ProfileLock
 
 #: Version of the tables: major << 16 | minor. A newer minor only adds, a newer major changes.
-MAJOR, MINOR = 1, 2
+MAJOR, MINOR = 2, 0
 VERSION = MAJOR << 16 | MINOR
 
 _TRACKS = """
@@ -78,6 +78,8 @@ UPGRADES: Mapping[int, Callable[[sqlite3.Connection], None]] = MappingProxyType(
     {
         1 << 16 | 1: lambda connection: _run(connection, _TRACKS),
         1 << 16 | 2: lambda connection: _run(connection, _RESULTS),
+        # Reports and findings may hold parts that programs before refuse to read.
+        2 << 16: lambda connection: _run(connection, ""),
     }
 )
 
@@ -238,7 +240,8 @@ def _upgrade(connection: sqlite3.Connection, version: int) -> None:
 def _run(connection: sqlite3.Connection, statements: str) -> None:
     """Run statements one by one, inside the transaction that is open."""
     for statement in statements.split(";"):
-        connection.execute(statement)
+        if statement.strip():
+            connection.execute(statement)
 
 
 def _check(connection: sqlite3.Connection) -> None:

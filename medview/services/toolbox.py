@@ -28,6 +28,7 @@ class ToolKind(StrEnum):
     BRUSH = "brush"
     ERASER = "eraser"
     TRACK = "track"
+    BOX = "box"
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from PyQt6.QtCore import QPointF, QRectF, Qt
 from PyQt6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPolygonF
 
 from medview.core.findings import Finding, ReviewState
+from medview.imaging.boxes import IndexBox, index_box, picture_index_box
 from medview.ui import theme
 from medview.ui.text import score, shown
 from medview.ui.viewport import Viewport
@@ -18,6 +18,8 @@ _SHADOW = QColor(0, 0, 0, 150)
 #: More boxes than this on one slice are named in the list alone.
 _MOST_LABELS = 12
 _PAD_PX = 3.0
+#: A box of fewer slices is on one picture.
+_ONE_SLICE = 1.5
 
 
 def paint_boxes(
@@ -41,11 +43,7 @@ def paint_boxes(
     if not placed:
         return
     placed.sort(key=lambda pair: pair[0].uid == at_hand)
-    left, top, right, bottom = port.covered_px()
-    painter.save()
-    painter.setClipRect(QRectF(left, top, right - left, bottom - top))
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=True)
-    painter.setBrush(Qt.BrushStyle.NoBrush)
+    _in_picture(painter, port)
     named = {finding.uid for finding, _ in placed[-_MOST_LABELS:]}
     for finding, outline in placed:
         color = QColor(theme.DARK.of_state(finding.review.state.value))
@@ -59,11 +57,43 @@ def paint_boxes(
     painter.restore()
 
 
+def paint_dragged(painter: QPainter, box: IndexBox, port: Viewport) -> None:
+    """Draw the box that a tool drags, where it would be if it were let go."""
+    outline = _cut(box, port)
+    if outline is not None:
+        _in_picture(painter, port)
+        _paint_outline(painter, outline, QColor(theme.DARK.accent), bold=True, dashed=False)
+        painter.restore()
+
+
+def paint_original(painter: QPainter, finding: Finding, port: Viewport) -> None:
+    """Draw the box as a model had it, faintly, where a reader has moved it since."""
+    outline = outline_of(finding, port)
+    if outline is not None:
+        _in_picture(painter, port)
+        painter.setPen(QPen(QColor(theme.DARK.muted), 1.2, Qt.PenStyle.DotLine))
+        painter.drawPolygon(outline)
+        painter.restore()
+
+
+def _in_picture(painter: QPainter, port: Viewport) -> None:
+    """Keep to the picture and to lines, until `restore`."""
+    left, top, right, bottom = port.covered_px()
+    painter.save()
+    painter.setClipRect(QRectF(left, top, right - left, bottom - top))
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=True)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+
+
 def outline_of(finding: Finding, port: Viewport) -> QPolygonF | None:
     """Where a finding's box cuts the middle of the slice, in pixels of the view, or None."""
-    box = index_box(finding, port)
+    box = slab_box(finding, port)
+    return None if box is None else _cut(box, port)
+
+
+def _cut(box: IndexBox, port: Viewport) -> QPolygonF | None:
     frame = port.frame
-    if box is None or not box[0][frame.normal] <= port.number + 0.5 <= box[1][frame.normal]:
+    if not box[0][frame.normal] <= port.number + 0.5 <= box[1][frame.normal]:
         return None
     low, high = box
     corners = [
@@ -79,27 +109,19 @@ def outline_of(finding: Finding, port: Viewport) -> QPolygonF | None:
     return QPolygonF(points)
 
 
-def index_box(
-    finding: Finding, port: Viewport
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
-    """The lowest and the highest corner (k, j, i) of a finding's box; None where it has none here.
+def slab_box(finding: Finding, port: Viewport) -> IndexBox | None:
+    """The index box of a finding as the slices of a view show it; None where it has none here.
 
-    Voxel n reaches from n to n + 1.
-
-    A box in the patient that is thinner than a slice is in the slice it lies in.
+    Along the pictures it was found on, a box of one slice is that of its picture. A box in the
+    patient that is thinner than a slice is in the slice it lies in.
     """
-    picture = finding.picture_box
-    if picture is not None and port.frame.normal == 0:
-        top, left, bottom, right = picture.box_px
-        at = float(picture.slice_index)
-        return np.array([at, top, left]), np.array([at + 1, bottom, right])
-    if finding.box_lps_mm is None or not port.frame.geometry.in_patient_space:
+    normal, picture = port.frame.normal, finding.picture_box
+    box = index_box(finding, port.frame.geometry)
+    if box is None or (finding.box_lps_mm is None and normal != 0):
         return None
-    (x0, y0, z0), (x1, y1, z1) = finding.box_lps_mm
-    corners = np.array([(x, y, z) for x in (x0, x1) for y in (y0, y1) for z in (z0, z1)])
-    index = np.array([port.frame.geometry.to_index(corner) for corner in corners]) + 0.5
-    low, high = index.min(axis=0), index.max(axis=0)
-    normal = port.frame.normal
+    low, high = box
+    if picture is not None and normal == 0 and high[0] - low[0] < _ONE_SLICE:
+        return picture_index_box(picture)
     if high[normal] - low[normal] < 1:
         low[normal] = np.floor((low[normal] + high[normal]) / 2)
         high[normal] = low[normal] + 1

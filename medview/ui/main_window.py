@@ -26,6 +26,8 @@ from medview.ui.panels.segments import SegmentsPanel
 from medview.ui.panels.status import StatusLine
 from medview.ui.panels.studies import SERIES_MIME, StudiesPanel
 from medview.ui.questions import Questions
+from medview.ui.report_commands import register as register_report_commands
+from medview.ui.report_questions import ReportQuestions
 from medview.ui.startup import offer_restore
 from medview.ui.text import patient_line
 from medview.ui.view_grid import ViewGrid
@@ -55,7 +57,9 @@ class MainWindow(QMainWindow):
         )
         self.questions = Questions(services, self.bridge, self, lambda: self.findings.selected_uid)
         ModelQuestions(services, self.bridge, self, self.questions.with_reader)
+        ReportQuestions(services, self.bridge, self, self.questions.with_reader)
         register(services.commands, services, self)
+        register_report_commands(services.commands, services, self)
         self._make_panels()
         self.actions_made = Actions(services, self.bridge, self)
         self.setStatusBar(StatusLine(services, self.bridge, self))

@@ -64,7 +64,7 @@ MENUS: tuple[tuple[str, Entries], ...] = (
         "Tools",
         (
             "tool.window", "tool.pan", "tool.zoom", "tool.crosshair", "", "tool.brush",
-            "tool.eraser", "tool.track",
+            "tool.eraser", "tool.track", "tool.box",
         ),
     ),
     (
@@ -90,8 +90,11 @@ MENUS: tuple[tuple[str, Entries], ...] = (
         "Report",
         (
             "finding.next", "finding.previous", "", "finding.accept", "finding.edit",
-            "finding.reject", "finding.accept_all", "", "report.begin", "report.add_key_image",
-            "report.illustrate", "", "report.sign", "report.amend", "report.export",
+            "finding.reject", "finding.reject_for", "finding.merge", "finding.accept_all", "",
+            "report.begin",
+            "report.add_key_image", "report.illustrate", "report.critical", "", "report.release",
+            "report.sign", "report.amend", "report.versions", "", "report.copy", "report.print",
+            "report.export",
         ),
     ),
     (
@@ -108,7 +111,7 @@ MENUS: tuple[tuple[str, Entries], ...] = (
 TOOLBAR = (
     "study.open_folder", "study.open_files", "", "edit.undo", "edit.redo", "", "layout.one",
     "layout.mpr", "layout.four", "layout.volume", "", "tool.window", "tool.pan", "tool.zoom",
-    "tool.crosshair", "tool.brush", "tool.eraser", "tool.track", "", "clip.toggle", "",
+    "tool.crosshair", "tool.brush", "tool.eraser", "tool.track", "tool.box", "", "clip.toggle", "",
     "view.invert", "view.reset", "view.segments", "", "ai.run", "ai.read_first",
     "ai.uncertainty", "ai.saliency", "", "report.add_key_image", "report.sign", "report.export",
 )  # fmt: skip
@@ -117,6 +120,7 @@ TOOLBAR = (
 QUESTIONS = frozenset(
     {
         "study.open_folder", "study.open_files", "finding.edit", "finding.accept_all",
+        "finding.reject_for", "report.critical", "report.print",
         "report.sign", "report.export", "reader.change", "volume.values", "view.presentation",
         "ai.add_model", "ai.trust", "ai.remove_model", "segment.import",
         "ai.reveal", "case.collect",
@@ -141,6 +145,7 @@ ICONS = {
     "tool.brush": "brush",
     "tool.eraser": "eraser",
     "tool.track": "track",
+    "tool.box": "box",
     "track.delete": "trash",
     "brush.sphere": "sphere",
     "clip.toggle": "play",

@@ -12,15 +12,13 @@ from PyQt6.QtWidgets import QFileDialog, QInputDialog, QLineEdit, QWidget
 from medview.core.errors import CommandError
 from medview.core.findings import ReviewState
 from medview.core.study import Problem, ProblemKind, Study
-from medview.reporting.text import to_text
 from medview.services.bundle import Services
+from medview.services.commands_edit import REJECT_REASONS
 from medview.ui.bridge import Bridge, Changes
-from medview.ui.dialogs.export import ExportDialog
 from medview.ui.dialogs.finding import FindingDialog
 from medview.ui.dialogs.first_read import FirstReadDialog
 from medview.ui.dialogs.frame import confirm, message_box, warn
 from medview.ui.dialogs.reader import ReaderDialog
-from medview.ui.dialogs.sign import SignDialog
 from medview.ui.text import patient_line, shown
 
 
@@ -51,10 +49,9 @@ class Questions:
                 "finding.edit": self.edit_finding,
                 "finding.accept": self.accept,
                 "finding.reject": self.reject,
+                "finding.reject_for": self.reject_for,
                 "finding.accept_all": self.accept_all,
                 "ai.reveal": self.first_read,
-                "report.sign": self.sign,
-                "report.export": self.export,
                 "reader.change": self.reader,
                 "volume.values": self.values,
                 "view.presentation": self.presentation,
@@ -210,6 +207,21 @@ class Questions:
         chosen = uid or self._chosen()
         self.with_reader(lambda: self._bridge.run("finding.reject", uid=chosen, reason=reason))
 
+    def reject_for(self, uid: str = "", reason: str = "") -> None:
+        """Ask for the reason: one of the usual ones, or any words."""
+        chosen = uid or self._chosen()
+        if reason:
+            self.reject(chosen, reason)
+            return
+        dialog = QInputDialog(self._window)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setWindowTitle("Reject")
+        dialog.setLabelText("Why")
+        dialog.setComboBoxItems(REJECT_REASONS)
+        dialog.setComboBoxEditable(True)
+        dialog.textValueSelected.connect(lambda text: self.reject(chosen, text.strip()))
+        dialog.open()
+
     def accept_all(self) -> None:
         """Accepting what nobody looked at one by one is asked for twice."""
         study = self._study()
@@ -243,7 +255,8 @@ class Questions:
         finding = self._services.workspace.findings.get(chosen)
         if finding is None:
             raise CommandError("No finding is chosen", "Choose one in the list of findings.")
-        dialog = FindingDialog(finding, self._window)
+        classes = self._services.detections.classes(finding, self._services.catalog.cards())
+        dialog = FindingDialog(finding, self._window, classes=tuple(classes))
 
         def change() -> None:
             values = dialog.values
@@ -251,33 +264,6 @@ class Questions:
 
         dialog.accepted.connect(change)
         dialog.open()
-
-    # The report
-
-    def sign(self) -> None:
-        """Show what will be signed and what contradicts itself, and ask for the name."""
-        study = self._study()
-        review, workspace = self._services.review, self._services.workspace
-        report = review.begin_report(study.uid)
-        dialog = SignDialog(
-            patient_line(study.patient),
-            to_text(report, study, self._services.catalog.cards()),
-            review.contradictions(study.uid),
-            workspace.reader,
-            self._window,
-        )
-
-        def sign() -> None:
-            if dialog.name != workspace.reader:
-                self._services.settings.set("reader.name", dialog.name)
-            self._bridge.run("report.sign", by=dialog.name, despite_contradictions=True)
-
-        dialog.accepted.connect(sign)
-        dialog.open()
-
-    def export(self) -> None:
-        """Choose folder and formats; the dialog stays to tell what was written."""
-        ExportDialog(self._services, self._study(), self._window).open()
 
     # The reader
 

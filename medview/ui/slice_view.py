@@ -23,11 +23,13 @@ from medview.core.views import Plane
 from medview.imaging.rendering import Pens, compiled_pens
 from medview.services.bundle import Services
 from medview.services.toolbox import MouseButton, ToolKind
+from medview.ui.carry import Cargo, Carrier
 from medview.ui.result_painting import ResultPainter
 from medview.ui.slice_dressing import dressing_of
 from medview.ui.slice_overlay import Dresser, paint_message
 from medview.ui.slice_picture import SlicePicture
 from medview.ui.slice_text import loading_words, reading_words
+from medview.ui.tools.box_tool import BoxTool
 from medview.ui.tools.brush_tool import BrushTool
 from medview.ui.tools.crosshair_tool import CrosshairTool
 from medview.ui.tools.pan_tool import PanTool
@@ -161,6 +163,7 @@ class SliceView(QWidget):
         self._stamp = 0
         self._stale = True
         self._hover: QPointF | None = None
+        self._carrier: Carrier | None = None
         self._held: tuple[Qt.MouseButton, Tool] | None = None
         self._wheel = 0
         self._pens_asked = False
@@ -182,6 +185,7 @@ class SliceView(QWidget):
             ToolKind.CROSSHAIR: CrosshairTool(viewing),
             ToolKind.BRUSH: BrushTool(viewing, commands, erases=False),
             ToolKind.ERASER: BrushTool(viewing, commands, erases=True),
+            ToolKind.BOX: BoxTool(viewing, self._services.results, commands),
             ToolKind.TRACK: TrackTool(viewing, self._services.tracking, commands),
         }
 
@@ -282,26 +286,15 @@ class SliceView(QWidget):
         """Draw what stands over the slice, or what to do where there is none."""
         hover = None if self._hover is None else (self._hover.x(), self._hover.y())
         if self.port is None:
-            paint_message(painter, area, self.font(), self._message())
+            paint_message(painter, area, self.font(), _message(self._services))
             return
-        self._results.paint(painter, self.port, self.font())
         tool = self._held[1] if self._held is not None else None
+        dragged = tool if isinstance(tool, BoxTool) else None
+        self._results.paint(painter, self.port, self.font(), dragged)
         drawn = tool.drawn if isinstance(tool, TrackTool) else ("", ())
         paint_tracks(painter, self._services, self.port, drawn)
         dressing = dressing_of(self._services, self.plane, self.port, hover)
         self._dresser.paint(painter, area, self.font(), dressing)
-
-    def _message(self) -> tuple[str, ...]:
-        uid = self._viewing.series_uid
-        fraction = self._services.loading.fraction(uid) if uid else None
-        if fraction is not None:
-            return (loading_words(fraction),)
-        scanned = self._services.loading.scanned
-        if scanned is not None and not uid:
-            return (reading_words(scanned),)
-        if uid:
-            return ("This series has no pictures to show",)
-        return _DROP_WORDS
 
     # The mouse
 
@@ -318,6 +311,9 @@ class SliceView(QWidget):
         if pointer is None or self._held is not None or event.button() not in _BUTTONS:
             return
         self._viewing.set_active_plane(self.plane)
+        if event.modifiers() & Qt.KeyboardModifier.AltModifier:
+            self._carrier = Carrier(self, Cargo(), self.grab())
+            return
         kind = self._viewing.toolbox.tool(_BUTTONS[event.button()])
         shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
         if shift and event.button() is Qt.MouseButton.LeftButton:
@@ -329,6 +325,9 @@ class SliceView(QWidget):
 
     def moved(self, event: QMouseEvent) -> None:
         """The tool in hand follows; with Shift alone the crosshair does."""
+        if self._carrier is not None:
+            self._carrier.move(event.globalPosition().toPoint())
+            return
         self._hover = event.position()
         pointer = self._pointer(event.position())
         if pointer is not None and self._held is not None:
@@ -339,7 +338,11 @@ class SliceView(QWidget):
         self.mark_stale()
 
     def released(self, event: QMouseEvent) -> None:
-        """The tool makes its change."""
+        """The tool makes its change; a picture that was carried lands."""
+        carrier, self._carrier = self._carrier, None
+        if carrier is not None:
+            carrier.land(event.globalPosition().toPoint())
+            return
         if self._held is None or event.button() is not self._held[0]:
             return
         tool = self._held[1]
@@ -436,6 +439,20 @@ class SliceView(QWidget):
             self._canvas.viewport().setCursor(tool.cursor)
         else:
             self._canvas.viewport().unsetCursor()
+
+
+def _message(services: Services) -> tuple[str, ...]:
+    """What is said where there is no picture."""
+    uid = services.viewing.series_uid
+    fraction = services.loading.fraction(uid) if uid else None
+    if fraction is not None:
+        return (loading_words(fraction),)
+    scanned = services.loading.scanned
+    if scanned is not None and not uid:
+        return (reading_words(scanned),)
+    if uid:
+        return ("This series has no pictures to show",)
+    return _DROP_WORDS
 
 
 def _same_grid(one: Viewport, other: Viewport | None) -> bool:

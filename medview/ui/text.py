@@ -121,7 +121,9 @@ def correction_words(correction: Correction | None) -> str:
     words = f"changed by the reader: Dice {correction.dice:.2f}"
     if correction.change is None:
         return f"{words}, not there before"
-    return f"{words}, volume {100 * correction.change:+.1f} %".replace("-", "\N{MINUS SIGN}")
+    return f"{words}, {correction.what} {100 * correction.change:+.1f} %".replace(
+        "-", "\N{MINUS SIGN}"
+    )
 
 
 def duration(seconds: float) -> str:

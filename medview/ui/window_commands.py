@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,10 @@ from PyQt6.QtGui import QPixmap
 from PyQt6.QtWidgets import QApplication, QDialog
 
 from medview.core.errors import CommandError
-from medview.core.findings import Finding, Point, SegmentRef
+from medview.core.findings import Finding
 from medview.core.models import ModelCard
 from medview.core.report import KeyImage
 from medview.core.views import Plane
-from medview.core.volume import Volume
 from medview.services.bundle import Services
 from medview.services.commands import Command, Registry
 from medview.services.comparison import keys_of
@@ -182,10 +182,9 @@ def _pictures(services: Services, window: MainWindow) -> tuple[Command, ...]:
             raise CommandError(f"The picture could not be written to {target}")
         return str(target)
 
-    def key_image(caption: str = "") -> None:
-        services.review.add_key_image(
-            _study_uid(services), make_key_image(services, window, caption)
-        )
+    def key_image(caption: str = "", section: str = "", place: int | None = None) -> None:
+        image = replace(make_key_image(services, window, caption), section=section)
+        services.review.add_key_image(_study_uid(services), image, place)
 
     def show_key_image(uid: str = "") -> None:
         report = services.workspace.report_of(_study_uid(services))
@@ -212,7 +211,9 @@ def _pictures(services: Services, window: MainWindow) -> tuple[Command, ...]:
         ),
         Command(
             "report.add_key_image", "Add key image", key_image, enabled=can_add, shortcut="K",
-            menu="Report", help="Put the view last touched into the report, as it looks now.",
+            menu="Report",
+            help="Put the view last touched into the report, as it looks now: under the heading of "
+            "a section, or at a place among the others. Alt and the mouse drag it there too.",
         ),
         Command(
             "report.show_key_image", "Go to key image", show_key_image,
@@ -231,15 +232,19 @@ def _findings(services: Services, window: MainWindow) -> tuple[Command, ...]:
         if finding is None:
             raise CommandError("There is no such finding", "Choose one in the list of findings.")
         window.findings.select(uid)
-        services.results.take_up(uid)
-        _look_at(services, finding.segment_ref)
-        volume = services.viewing.volume
-        if volume is not None and (point := _place_of(services, finding, volume)) is not None:
-            services.viewing.set_crosshair(point)
+        services.guide.go_to(finding)
 
     def has_findings() -> bool:
         study = services.viewing.study
         return study is not None and bool(services.workspace.findings_of(study.uid))
+
+    def walk(by: int) -> Callable[[], None]:
+        def go() -> None:
+            window.docks["findings"].setVisible(True)
+            window.docks["findings"].raise_()
+            window.findings.step(by)
+
+        return go
 
     def origin(uid: str = "") -> None:
         chosen = uid or window.findings.selected_uid
@@ -256,15 +261,15 @@ def _findings(services: Services, window: MainWindow) -> tuple[Command, ...]:
         ),
         Command(
             "finding.show", "Go to finding", show_finding,
-            help="Move the crosshair to a finding and choose its segment, by its UID.",
+            help="Take the views to a finding by its UID: its image, place, window and size.",
         ),
         Command(
-            "finding.next", "Next finding", lambda: window.findings.step(1), enabled=has_findings,
-            shortcut="N", menu="Report", help="Go on to the next finding in the list.",
+            "finding.next", "Next finding", walk(1), enabled=has_findings, shortcut="N",
+            menu="Report", help="Go on to the next finding in the list.",
         ),
         Command(
-            "finding.previous", "Previous finding", lambda: window.findings.step(-1),
-            enabled=has_findings, shortcut="Shift+N", menu="Report",
+            "finding.previous", "Previous finding", walk(-1), enabled=has_findings,
+            shortcut="Shift+N", menu="Report",
             help="Go back to the finding before.",
         ),
     )  # fmt: skip
@@ -287,7 +292,7 @@ def _comparing(services: Services, window: MainWindow) -> tuple[Command, ...]:
                 "The chosen finding is as the model proposed it, or its original is not kept",
                 "Choose one that you changed in the list of findings.",
             )
-        _look_at(services, finding.segment_ref)
+        services.guide.go_to(finding)
         compare(*keys_of(finding.provenance))
 
     return (
@@ -318,35 +323,6 @@ def _standing(services: Services, card: ModelCard) -> Standing:
         services.jobs.fit(card.id, image.uid),
         services.jobs.expected_s(card.id, image.uid),
     )
-
-
-def _place_of(services: Services, finding: Finding, volume: Volume) -> Point | None:
-    """The middle of a finding in LPS mm, or where its picture would have it; None for no place."""
-    if finding.location_lps_mm is not None:
-        return finding.location_lps_mm
-    if finding.box_lps_mm is not None:
-        (x0, y0, z0), (x1, y1, z1) = finding.box_lps_mm
-        return ((x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2)
-    box = finding.picture_box
-    if box is None or not services.results.lies_on(finding, volume):
-        return None
-    top, left, bottom, right = box.box_px
-    # Boxes count from the outer corner of the first pixel, indices from its middle.
-    index = (box.slice_index, (top + bottom - 1) / 2, (left + right - 1) / 2)
-    x, y, z = (float(value) for value in volume.geometry.to_lps_mm(index))
-    return (x, y, z)
-
-
-def _look_at(services: Services, ref: SegmentRef | None) -> None:
-    """Show the volume of a segment and choose it."""
-    segmentation = services.workspace.segmentations.get(ref.segmentation_uid) if ref else None
-    if segmentation is None or ref is None:
-        return
-    volume = services.viewing.volume
-    if volume is None or volume.uid != segmentation.volume_uid:
-        services.viewing.show_volume(segmentation.volume_uid)
-    if ref.number in {segment.number for segment in segmentation.segments}:
-        services.viewing.overlay.select(ref)
 
 
 def make_key_image(services: Services, window: MainWindow, caption: str = "") -> KeyImage:

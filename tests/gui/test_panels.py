@@ -16,7 +16,7 @@ from medview.inference.scope import Reason
 from medview.services.toolbox import ToolKind
 from medview.ui.dialogs.finding import FindingDialog
 from medview.ui.dialogs.reader import ReaderDialog
-from medview.ui.panels.report import SectionEdit
+from medview.ui.section_edit import SectionEdit
 from tests.gui.conftest import Desk
 
 

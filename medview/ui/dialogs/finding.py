@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PyQt6.QtWidgets import QComboBox, QFormLayout, QLineEdit, QPlainTextEdit, QWidget
 
 from medview.core.findings import Finding, Laterality
@@ -17,15 +19,25 @@ _SIDES: tuple[tuple[str, str], ...] = (
 
 
 class FindingDialog(Dialog):
-    """After `accept`, `values` holds label, text and laterality ("" for no side)."""
+    """After `accept`, `values` holds label, text and laterality ("" for no side).
 
-    def __init__(self, finding: Finding, parent: QWidget | None = None) -> None:
+    `classes` are the names that its model knows; any other may be typed.
+    """
+
+    def __init__(
+        self, finding: Finding, parent: QWidget | None = None, *, classes: Sequence[str] = ()
+    ) -> None:
         buttons = (StandardButton.Ok, StandardButton.Cancel)
         super().__init__("Edit finding", parent, buttons=buttons, size=(480, 360))
         form = QFormLayout()
         self._label = QLineEdit(finding.label, self)
         self._label.setAccessibleName("Name of the finding")
-        form.addRow("Finding", self._label)
+        names = QComboBox(self)
+        names.setEditable(True)
+        names.setLineEdit(self._label)
+        names.setAccessibleName("Class of the finding")
+        names.addItems(list(dict.fromkeys((finding.label, *classes))))
+        form.addRow("Finding", names)
         self._side = QComboBox(self)
         self._side.setAccessibleName("Side")
         for title, value in _SIDES:

@@ -35,6 +35,7 @@ from medview.core.events import (
 from medview.core.findings import Author, Finding, ModelAuthor, ReviewState
 from medview.core.models import ModelCard
 from medview.services.bundle import Services
+from medview.services.commands_edit import REJECT_REASONS
 from medview.services.corrections import Correction
 from medview.services.limits import Limit, nearest_limit
 from medview.services.staleness import stale_reason
@@ -54,7 +55,7 @@ from medview.ui.text import (
 _EMPTY = "No findings yet. Run a model in the AI panel, or paint a segment."
 _EMPTY_HIDDEN = "Read first: what models propose in this study is shown after your first read."
 _ROLE = Qt.ItemDataRole.UserRole
-_REASONS = ("False positive", "Wrong extent", "Wrong label", "Wrong side", "Not relevant")
+_DECISIONS = ("finding.accept", "finding.reject")
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _CENTER = int(Qt.AlignmentFlag.AlignCenter)
@@ -100,6 +101,7 @@ class FindingsPanel(QWidget):
         self._list = QListWidget(self)
         self._list.setAccessibleName("Findings")
         self._list.setItemDelegate(_Delegate(self._list))
+        self._list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self._list.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.currentItemChanged.connect(self._chosen)
@@ -145,12 +147,31 @@ class FindingsPanel(QWidget):
             self._list.setCurrentRow((self._list.currentRow() + by) % count)
             self._list.setFocus()
 
+    @property
+    def selected_uids(self) -> list[str]:
+        """All findings that are chosen."""
+        return [item.data(_ROLE).uid for item in self._list.selectedItems()]
+
     def run(self, command_id: str, **arguments: object) -> None:
-        """Run a command on the finding at hand."""
+        """Run a command on the finding at hand, or on all that are chosen."""
         command = self._services.commands.get(command_id)
-        if "uid" in inspect.signature(command.run).parameters and self.selected_uid:
+        asked = inspect.signature(command.run).parameters
+        if "uid" in asked and self.selected_uid:
             arguments["uid"] = self.selected_uid
+        if "uids" in asked:
+            arguments["uids"] = self.selected_uids
         self._bridge.start(command_id, **arguments)
+        if command_id in _DECISIONS and self._services.settings.flag("finding.advance"):
+            self._advance()
+
+    def _advance(self) -> None:
+        """Go on to the next undecided finding, once the one at hand is decided."""
+        findings = self._services.workspace.findings
+        rows = [row.uid for n in range(self._list.count()) if (row := self._data(n)) is not None]
+        at = self._list.currentRow()
+        waiting = [uid for uid in rows[at:] + rows[:at] if not _is_decided(findings.get(uid))]
+        if waiting and _is_decided(findings.get(self.selected_uid)):
+            self.select(waiting[0])
 
     def _button_row(self) -> QHBoxLayout:
         row = QHBoxLayout()
@@ -170,7 +191,7 @@ class FindingsPanel(QWidget):
         reject.setAccessibleName("Reject, with or without a reason")
         reject.clicked.connect(lambda: self.run("finding.reject"))
         menu = QMenu(reject)
-        for reason in _REASONS:
+        for reason in REJECT_REASONS:
             action = menu.addAction(reason)
             if action is not None:
                 action.triggered.connect(
@@ -277,6 +298,7 @@ class FindingsPanel(QWidget):
         """The row of a finding; the one that was made before, while all it is made of stays."""
         stale = stale_reason(self._services.workspace, finding)
         correction = self._services.corrections.of(finding)
+        correction = correction or self._services.detections.correction_of(finding)
         made = (finding, tuple(cards), stale, correction, self._color(finding))
         known = self._known.get(finding.uid)
         return known if known is not None and known[0] == made else (made, self._row(made))
@@ -323,6 +345,10 @@ class FindingsPanel(QWidget):
         self._enable_buttons()
         if not self._filling and self.selected_uid:
             self._bridge.run("finding.show", uid=self.selected_uid)
+
+
+def _is_decided(finding: Finding | None) -> bool:
+    return finding is None or finding.review.state is not ReviewState.PROPOSED
 
 
 def _card(author: Author, cards: Sequence[ModelCard]) -> ModelCard | None:

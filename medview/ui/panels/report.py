@@ -2,97 +2,88 @@
 
 from __future__ import annotations
 
-from PyQt6.QtCore import QEvent, QSize, Qt, QTimer, pyqtSignal
-from PyQt6.QtGui import QFocusEvent, QIcon, QPixmap, QResizeEvent
+from PyQt6.QtCore import QPoint, Qt
 from PyQt6.QtWidgets import (
     QFrame,
     QHBoxLayout,
-    QListView,
-    QListWidget,
-    QListWidgetItem,
-    QPlainTextEdit,
+    QMenu,
     QPushButton,
     QScrollArea,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from medview.core.events import ReportChanged, StudyClosed, StudyOpened, ViewChanged
-from medview.core.report import KeyImage, Report, ReportStatus
+from medview.core.report import Report, ReportStatus, Section
+from medview.reporting.canonical import digest, signature_holds
 from medview.services.bundle import Services
 from medview.ui import theme
 from medview.ui.bridge import Bridge, Changes
-from medview.ui.text import label, shown, tip
+from medview.ui.carry import Cargo
+from medview.ui.panels.key_images import KeyImages
+from medview.ui.panels.report_fields import CriticalLine, FieldsForm, TemplateChoice
+from medview.ui.section_edit import SectionEdit
+from medview.ui.text import label, menu_text, shown
 
-#: How long typing rests before the section is taken over: one step of the history.
-_REST_MS = 900
-_THUMB_PX = 84
+_BUTTONS = (
+    ("report.begin", "Begin report", "primary"),
+    ("report.add_key_image", "Key image", ""),
+    ("report.amend", "Amend", ""),
+    ("report.sign", "Sign …", "primary"),
+    ("report.export", "Export …", ""),
+)
+#: What stands in the menu behind the buttons.
+_MORE = (
+    "report.release", "report.critical", "report.clear_critical", "", "report.illustrate",
+    "view.copy_picture", "report.copy", "report.print", "", "report.versions",
+)  # fmt: skip
 
 
-class SectionEdit(QPlainTextEdit):
-    """The text of one section; as high as its text. `written` carries what was typed."""
+class SectionBox(QWidget):
+    """A section of the report: its heading, what can be inserted, and its text."""
 
-    written = pyqtSignal(str)
-
-    def __init__(self, heading: str, parent: QWidget | None = None) -> None:
+    def __init__(self, heading: str, bridge: Bridge, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setAccessibleName(heading)
-        self.setTabChangesFocus(True)
-        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._taken = ""
-        self._rest = QTimer(self)
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(_REST_MS)
-        self._rest.timeout.connect(self.flush)
-        self.textChanged.connect(self._typed)
+        self.heading = heading
+        self.edit = SectionEdit(heading, self)
+        self._insert = _small_button("+", f"Insert a phrase or a number into {heading}", self)
+        self._insert.setToolTip("Insert a phrase or a live number (Ctrl+Space)")
+        self._insert.clicked.connect(self._open_menu)
+        self._again = _small_button("↺", f"Draft {heading} again", self)
+        self._again.setToolTip("Give this section back to the draft")
+        self._again.clicked.connect(lambda: bridge.run("report.reset_section", heading=heading))
+        row = QHBoxLayout()
+        row.setSpacing(2)
+        row.addWidget(label(shown(heading), "muted"))
+        row.addStretch(1)
+        row.addWidget(self._again)
+        row.addWidget(self._insert)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addLayout(row)
+        column.addWidget(self.edit)
 
-    def show_text(self, text: str) -> None:
-        """Show what the report says, unless the reader is ahead of it."""
-        if self._rest.isActive() or text == self.toPlainText():
-            self._taken = text if not self._rest.isActive() else self._taken
-            return
-        self._taken = text
-        self.setPlainText(text)
-        self._rest.stop()
+    def show_section(self, section: Section, *, signed: bool) -> None:
+        """Show it; the text of a signed report cannot be changed."""
+        self.edit.setReadOnly(signed)
+        self.edit.show_section(section)
+        self._insert.setVisible(not signed)
+        self._again.setVisible(section.edited and not signed)
 
-    def flush(self) -> None:
-        """Hand over what was typed, now."""
-        self._rest.stop()
-        text = self.toPlainText()
-        if text != self._taken:
-            self._taken = text
-            self.written.emit(text)
-
-    def focusOutEvent(self, event: QFocusEvent | None) -> None:
-        """Leaving hands over."""
-        super().focusOutEvent(event)
-        self.flush()
-
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Lines break anew."""
-        super().resizeEvent(event)
-        self._fit()
-
-    def changeEvent(self, event: QEvent | None) -> None:
-        """Another font, another height."""
-        super().changeEvent(event)
-        self._fit()
-
-    def _typed(self) -> None:
-        self._fit()
-        if self.toPlainText() != self._taken:
-            self._rest.start()
-
-    def _fit(self) -> None:
-        document = self.document()
-        lines = max(2, round(document.size().height())) if document is not None else 2
-        height = lines * self.fontMetrics().lineSpacing() + 20
-        if self.height() != height:
-            self.setFixedHeight(height)
+    def _open_menu(self) -> None:
+        self.edit.setFocus()
+        menu = self.edit.menu()
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.popup(self._insert.mapToGlobal(self._insert.rect().bottomLeft()))
 
 
 class ReportPanel(QWidget):
-    """Status, sections to edit, what models contributed, key images; sign and export."""
+    """Status, kind, sections to edit, fields, what models contributed, key images; sign, export.
+
+    Pictures are dropped on a section, or between others in the strip.
+    """
 
     def __init__(self, services: Services, bridge: Bridge, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -100,14 +91,17 @@ class ReportPanel(QWidget):
         self._bridge = bridge
         self._report: Report | None = None
         self._study_uid = ""
-        self._edits: dict[str, SectionEdit] = {}
+        self._boxes: dict[str, SectionBox] = {}
         self._status = label("", "heading", wrap=True)
+        self._kind = TemplateChoice(services, bridge, self)
+        self._critical = CriticalLine(self)
         self._inside = QWidget(self)
         self._sections = QVBoxLayout()
-        self._sections.setSpacing(4)
+        self._sections.setSpacing(6)
+        self._fields = FieldsForm(bridge, self._inside)
         self._statement = SectionEdit("What models contributed; cannot be changed", self._inside)
         self._statement.setReadOnly(True)
-        self._images = _KeyImages(bridge, self._inside)
+        self._images = KeyImages(bridge, self._inside)
         self._buttons: dict[str, QPushButton] = {}
         self._lay_out()
         bridge.changed.connect(self._on_changed)
@@ -115,18 +109,58 @@ class ReportPanel(QWidget):
 
     def flush(self) -> None:
         """Hand over what is being typed."""
-        for edit in self._edits.values():
-            edit.flush()
+        for box in self._boxes.values():
+            box.edit.flush()
+
+    # Pictures that are carried here
+
+    def welcome(self, cargo: Cargo, at: QPoint) -> str:
+        """Where a picture would go."""
+        report = self._report
+        if report is not None and report.status.is_signed:
+            return ""
+        if self._over_strip(at):
+            return "Among the key images" if not cargo.image_uid else "To this place"
+        heading = self._heading_at(at)
+        return f"Under {shown(heading)}" if heading else "Into the report"
+
+    def take(self, cargo: Cargo, at: QPoint) -> None:
+        """Put a picture where it was dropped."""
+        self.flush()
+        where: dict[str, object] = {}
+        if self._over_strip(at):
+            where["place"] = self._images.place_at(at)
+        else:
+            where["section"] = self._heading_at(at)
+        if cargo.image_uid:
+            self._bridge.run("report.move_key_image", uid=cargo.image_uid, **where)
+        else:
+            self._bridge.run("report.add_key_image", **where)
+
+    def _over_strip(self, at: QPoint) -> bool:
+        strip = self._images
+        return strip.isVisible() and strip.rect().contains(strip.mapFromGlobal(at))
+
+    def _heading_at(self, at: QPoint) -> str:
+        for heading, box in self._boxes.items():
+            if box.isVisible() and box.rect().contains(box.mapFromGlobal(at)):
+                return heading
+        return ""
+
+    # Building
 
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 4, 6, 6)
         column.setSpacing(6)
         column.addWidget(self._status)
+        column.addWidget(self._kind)
+        column.addWidget(self._critical)
         inside = QVBoxLayout(self._inside)
         inside.setContentsMargins(0, 0, 8, 0)
         inside.setSpacing(6)
         inside.addLayout(self._sections)
+        inside.addWidget(self._fields)
         self._statement_title = label("AI contribution", "muted")
         inside.addWidget(self._statement_title)
         inside.addWidget(self._statement)
@@ -141,25 +175,56 @@ class ReportPanel(QWidget):
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(self._inside)
         column.addWidget(scroll, 1)
+        column.addLayout(self._button_row())
+
+    def _button_row(self) -> QHBoxLayout:
         row = QHBoxLayout()
         row.setSpacing(4)
-        for command_id, text, role in (
-            ("report.begin", "Begin report", "primary"),
-            ("report.add_key_image", "Add key image", ""),
-            ("report.amend", "Amend", ""),
-            ("report.sign", "Sign …", "primary"),
-            ("report.export", "Export …", ""),
-        ):
+        for command_id, text, role in _BUTTONS:
             button = QPushButton(text, self)
             theme.set_role(button, role)
             button.clicked.connect(lambda _on, name=command_id: self._run(name))
             self._buttons[command_id] = button
             row.addWidget(button)
-        column.addLayout(row)
+        row.addStretch(1)
+        self._more = QToolButton(self)
+        self._more.setText("⋯")
+        self._more.setAccessibleName("More to do with the report")
+        self._more.setToolTip("Preliminary, critical result, copy, print, versions")
+        self._more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self._more)
+        menu.aboutToShow.connect(self._fill_more)
+        self._more.setMenu(menu)
+        row.addWidget(self._more)
+        return row
+
+    def _fill_more(self) -> None:
+        menu = self._more.menu()
+        if menu is None:
+            return
+        menu.clear()
+        for command_id in _MORE:
+            if not command_id:
+                menu.addSeparator()
+                continue
+            command = self._services.commands.get(command_id)
+            action = menu.addAction(menu_text(command.title))
+            if action is not None:
+                action.setEnabled(command.enabled())
+                action.setToolTip(command.help)
+                action.triggered.connect(lambda _on, name=command_id: self._run(name))
+
+    def _turn(self, command_id: str) -> None:
+        """Undo or redo from within the text: what was typed may be back where it began."""
+        self._bridge.run(command_id)
+        self._report = None
+        self._refresh()
 
     def _run(self, command_id: str) -> None:
         self.flush()
         self._bridge.start(command_id)
+
+    # Showing
 
     def _on_changed(self, changes: Changes) -> None:
         if changes.any(ReportChanged, ViewChanged, StudyOpened, StudyClosed):
@@ -173,23 +238,35 @@ class ReportPanel(QWidget):
             self.flush()
             self._study_uid = uid
             self._clear_sections()
-        self._show_buttons(report)
+        self._show_buttons(report, has_study=bool(uid))
         if report is self._report and report is not None:
             return
         self._report = report
         self._status.setText(_status_words(report, has_study=study is not None))
         signed = report is not None and report.status.is_signed
-        theme.set_role(self._status, "good" if signed else "heading" if report else "muted")
+        broken = report is not None and signed and not signature_holds(report)
+        role = "bad" if broken else "good" if signed else "heading" if report else "muted"
+        theme.set_role(self._status, role)
         self._show_sections(report)
+        self._show_parts(report)
+
+    def _show_parts(self, report: Report | None) -> None:
+        """Everything but the sections."""
+        signed = report is not None and report.status.is_signed
+        self._kind.setVisible(report is not None and not signed)
+        self._kind.show_report(report)
+        self._critical.show_report(report)
+        template = None if report is None else self._services.review.template_of(report.study_uid)
+        self._fields.show_fields(template, report)
         for widget in (self._statement, self._statement_title):
             widget.setVisible(report is not None and bool(report.ai_statement))
         for part in (self._images, self._images_title):
             part.setVisible(report is not None and bool(report.key_images))
         if report is not None:
-            self._statement.show_text(report.ai_statement)
-            self._images.show_images(report.key_images, may_remove=not signed)
+            self._statement.show_section(Section("", report.ai_statement))
+            self._images.show_images(report.key_images, may_change=not signed)
 
-    def _show_buttons(self, report: Report | None) -> None:
+    def _show_buttons(self, report: Report | None, *, has_study: bool) -> None:
         signed = report is not None and report.status.is_signed
         visible = {
             "report.begin": report is None,
@@ -203,86 +280,53 @@ class ReportPanel(QWidget):
             button.setVisible(visible[command_id])
             button.setEnabled(command.enabled())
             button.setToolTip(command.help)
+        self._more.setVisible(has_study)
 
     def _clear_sections(self) -> None:
         self._report = None
         while (item := self._sections.takeAt(0)) is not None:
             widget = item.widget()
             if widget is not None:
+                widget.hide()
                 widget.deleteLater()
-        self._edits = {}
+        self._boxes = {}
 
     def _show_sections(self, report: Report | None) -> None:
         sections = report.sections if report is not None else ()
-        if [section.heading for section in sections] != list(self._edits):
+        if [section.heading for section in sections] != list(self._boxes):
             self.flush()
             self._clear_sections()
             self._report = report
             for section in sections:
                 self._add_section(section.heading)
+        if report is None:
+            return
+        template = self._services.review.template_of(report.study_uid)
         for section in sections:
-            edit = self._edits[section.heading]
-            edit.setReadOnly(report is not None and report.status.is_signed)
-            edit.show_text(section.text)
+            box = self._boxes[section.heading]
+            box.edit.findings = report.findings
+            box.edit.phrases = template.phrases_for(section.heading)
+            box.show_section(section, signed=report.status.is_signed)
 
     def _add_section(self, heading: str) -> None:
-        self._sections.addWidget(label(shown(heading), "muted"))
-        edit = SectionEdit(heading, self._inside)
-        edit.written.connect(
+        box = SectionBox(heading, self._bridge, self._inside)
+        box.edit.written.connect(
             lambda text: self._bridge.run(
                 "report.set_section", study_uid=self._study_uid, heading=heading, text=text
             )
         )
-        self._sections.addWidget(edit)
-        self._edits[heading] = edit
+        box.edit.undo_asked.connect(self._turn)
+        self._sections.addWidget(box)
+        self._boxes[heading] = box
 
 
-class _KeyImages(QListWidget):
-    """A strip of key images; Delete takes one out, a double click goes there."""
-
-    def __init__(self, bridge: Bridge, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._bridge = bridge
-        self._may_remove = True
-        self.setAccessibleName("Key images")
-        self.setViewMode(QListView.ViewMode.IconMode)
-        self.setFlow(QListView.Flow.LeftToRight)
-        self.setWrapping(False)
-        self.setMovement(QListView.Movement.Static)
-        self.setIconSize(QSize(_THUMB_PX, _THUMB_PX))
-        self.setGridSize(QSize(_THUMB_PX + 26, _THUMB_PX + 30))
-        self.setTextElideMode(Qt.TextElideMode.ElideRight)
-        self.setFixedHeight(_THUMB_PX + 50)
-        self.itemDoubleClicked.connect(
-            lambda item: bridge.run(
-                "report.show_key_image", uid=item.data(Qt.ItemDataRole.UserRole)
-            )
-        )
-
-    def show_images(self, images: tuple[KeyImage, ...], *, may_remove: bool) -> None:
-        """Show these pictures with their captions."""
-        self._may_remove = may_remove
-        self.clear()
-        for image in images:
-            picture = QPixmap()
-            picture.loadFromData(image.png)
-            item = QListWidgetItem(QIcon(picture), shown(image.caption))
-            item.setData(Qt.ItemDataRole.UserRole, image.uid)
-            item.setToolTip(tip(shown(image.caption)))
-            self.addItem(item)
-
-    def keyPressEvent(self, event: object) -> None:
-        """Delete takes the chosen picture out of the report."""
-        item = self.currentItem()
-        key = event.key() if hasattr(event, "key") else None
-        if (
-            self._may_remove
-            and item is not None
-            and key in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
-        ):
-            self._bridge.run("report.remove_key_image", uid=item.data(Qt.ItemDataRole.UserRole))
-            return
-        super().keyPressEvent(event)  # type: ignore[arg-type]
+def _small_button(text: str, name: str, parent: QWidget) -> QToolButton:
+    button = QToolButton(parent)
+    button.setText(text)
+    button.setAccessibleName(name)
+    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    button.setAutoRaise(True)
+    return button
 
 
 def _status_words(report: Report | None, *, has_study: bool) -> str:
@@ -297,8 +341,15 @@ def _status_words(report: Report | None, *, has_study: bool) -> str:
         ReportStatus.AMENDED: "Amended",
     }[report.status]
     version = f", version {report.version}" if report.version > 1 else ""
+    released = report.released
+    if report.status is ReportStatus.PRELIMINARY and released is not None:
+        when = f"{released.at.astimezone():%Y-%m-%d %H:%M}"
+        since = "" if digest(report) == released.sha256 else ", changed since"
+        return f"{words}{version}, released by {shown(released.by)} on {when}{since}, not signed"
     if not report.signatures or not report.status.is_signed:
         return f"{words}{version}, not signed"
     last = report.signatures[-1]
     when = last.at.astimezone().strftime("%Y-%m-%d %H:%M")
+    if not signature_holds(report):
+        return f"{words}{version}: the text is not the one {shown(last.by)} signed on {when}"
     return f"{words}{version}, signed by {shown(last.by)} on {when}"

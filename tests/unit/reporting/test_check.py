@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medview.core.findings import Finding, Laterality
+from medview.core.codes import LENGTH
+from medview.core.findings import Finding, Laterality, Measurement
 from medview.core.geometry import Geometry
-from medview.core.report import Report, Section
+from medview.core.report import Report, Section, Subject
 from medview.core.segmentation import Segmentation
 from medview.core.study import Patient, Study
 from medview.reporting.check import contradictions
@@ -140,3 +141,51 @@ def test_another_patient_is_noticed() -> None:
     told = contradictions(Report("1.2", sections=(mine("Uterus normal."),)), man, [])
     assert any("“Uterus”, but the patient is male" in word for word in told)
     assert contradictions(Report("1.2", sections=(mine("Uterus normal."),)), STUDY, []) == ()
+
+
+def nodule(mm: float, label: str = "Nodule") -> Finding:
+    provenance = finding(label, None, 0.1).provenance
+    length = Measurement(LENGTH, mm, "mm", "Longest side of the box", provenance, "Extent")
+    return replace(finding(label, None, 0.1), measurements=(length,))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        ("Nodule of 12 mm.", None),
+        ("Nodule of 1.2 cm.", None),
+        ("Nodule of 12 x 8 mm.", None),
+        ("Nodule of 8 mm x 12 mm.", None),
+        ("Nodule of 12 cm.", "12.0 mm; the unit?"),
+        ("Nodule of 1.2 mm.", "the unit?"),
+        ("Nodule of 15 mm.", "measured was 12.0 mm"),
+        ("The tube ends 5 cm above the carina. Nodule.", None),
+    ],
+)
+def test_lengths_against_measurements(sentence: str, told: str | None) -> None:
+    report = report_of([nodule(12.0)], Section("Impression", sentence, edited=True))
+    found = contradictions(report, STUDY, [])
+    assert [told in one for one in found] == ([True] if told else [])
+
+
+def test_a_report_begun_about_somebody_else() -> None:
+    about = Subject(replace(STUDY.patient, name="Roe^John", id="Q"))
+    report = replace(report_of([nodule(12.0)], mine("Nodule.")), subject=about)
+    found = contradictions(report, STUDY, [])
+    assert len(found) == 2
+    assert "name of the patient is another" in found[0]
+    assert "patient ID" in found[1]
+
+
+def test_the_name_of_another_open_patient_is_noticed() -> None:
+    report = report_of([nodule(12.0)], mine("Mrs Roeder has a nodule. Doe as well."))
+    others = [STUDY.patient, Patient("Q", "ROEDER^ANN"), Patient("R", "Doe^Max")]
+    (told,) = contradictions(report, STUDY, [], others=others)
+    assert "Roeder" in told
+
+
+def test_stale_results_are_named() -> None:
+    one = nodule(12.0)
+    report = report_of([one], mine("Nodule."))
+    (told,) = contradictions(report, STUDY, [], stale={one.uid: "Stale: the files changed"})
+    assert told == "Nodule: Stale: the files changed."

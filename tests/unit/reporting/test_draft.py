@@ -257,7 +257,11 @@ def test_every_template_reads_well_without_any_header(templates: tuple[Template,
         ("MR", "T1", "Liver", "general"),
         ("CT", "Chest routine", "Nodule", "chest_ct"),
         ("CT", "Knee", "Meniscus", "general"),
-        ("US", "Chest", "Effusion", "general"),
+        ("US", "Chest", "Effusion", "ultrasound_clip"),
+        ("DX", "CHEST PA", "Opacity", "chest_xray"),
+        ("CT", "Abdomen and pelvis", "Liver", "abdomen_ct"),
+        ("OT", "Smear", "Red cell 3", "cell_count"),
+        ("MG", "Screening", "Mass", "general"),
     ],
 )
 def test_the_closest_template_is_chosen(

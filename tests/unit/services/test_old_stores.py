@@ -9,6 +9,7 @@ import pytest
 
 from medview.core.findings import ReviewState
 from medview.core.report import ReportStatus
+from medview.reporting.canonical import signature_holds
 from medview.services.audit import Audit
 from medview.services.kept import read_kept
 from medview.services.store import Store
@@ -44,6 +45,11 @@ def test_a_store_of_an_earlier_release_opens_with_all_its_work(file: Path, tmp_p
     ]
     assert [report.status for report in kept.reports] == [ReportStatus.FINAL, ReportStatus.DRAFT]
     assert kept.reports[0].key_images[0].png == b"\x89PNG"
+    assert signature_holds(kept.reports[0])
+    since_parts = tuple(int(part) for part in file.stem.split(".")) >= (2, 0)
+    critical = kept.reports[0].critical
+    assert (critical is not None and critical.informed == "Dr Bea") == since_parts
+    assert [answer.value for answer in kept.reports[0].answers] == ["R91"] * since_parts
     assert [step.title for step in kept.steps] == ["Amend report", "Reject: Left structure 2"]
     since_results = tuple(int(part) for part in file.stem.split(".")) >= (1, 2)
     assert [job.model_id for job, _ in kept.runs] == (["finder"] if since_results else [])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from medview.core.codes import Code
+from medview.core.plain import LATE
 
 Point = tuple[float, float, float]
 
@@ -169,13 +170,29 @@ class ClassProbability:
 
 
 @dataclass(frozen=True)
+class Opinion:
+    """What one of several readers made of a finding: the decision, and what else may change."""
+
+    review: Review
+    label: str
+    code: Code
+    laterality: Laterality | None = None
+    text: str = ""
+    measurements: tuple[Measurement, ...] = ()
+    location_lps_mm: Point | None = None
+    box_lps_mm: tuple[Point, Point] | None = None
+    picture_box: PictureBox | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
     """One statement about the patient that a report may carry.
 
     `probability` is 0-1 and says how sure its author is; `calibrated` whether that number was
     checked against outcomes. `classes` has it beside those of the other classes its author
     weighed. `box_lps_mm` are two opposite corners; `picture_box` is the box on the picture it was
-    found on, which pictures without a place in the patient have alone.
+    found on, which pictures without a place in the patient have alone. `opinions` are those of
+    several readers, each apart, where it is read so.
     """
 
     label: str
@@ -194,10 +211,23 @@ class Finding:
     classes: tuple[ClassProbability, ...] = ()
     review: Review = field(default_factory=Review)
     uid: str = field(default_factory=new_uid)
+    opinions: tuple[Opinion, ...] = field(default=(), metadata=LATE)
 
     def __post_init__(self) -> None:
         if self.probability is not None and not 0 <= self.probability <= 1:
             raise ValueError(f"A probability lies between 0 and 1, not {self.probability}")
+
+    def opinion_of(self, reader: str) -> Opinion | None:
+        """What one of several readers made of it; None for nothing yet."""
+        return next((one for one in self.opinions if one.review.by == reader), None)
+
+    def as_opinion(self) -> Opinion:
+        """All of it that a reader may change, with the decision."""
+        return Opinion(**{one.name: getattr(self, one.name) for one in fields(Opinion)})
+
+    def with_opinion(self, opinion: Opinion) -> Finding:
+        """The finding as a reader sees it who is of that opinion."""
+        return replace(self, **{one.name: getattr(opinion, one.name) for one in fields(opinion)})
 
     def reviewed(self, review: Review) -> Finding:
         """The same finding with another decision."""

@@ -92,6 +92,21 @@ def difference(
     return out
 
 
+def cohen_kappa(both: int, only_first: int, only_second: int, neither: int) -> float | None:
+    """Agreement of two readers on yes and no beyond chance (Cohen 1960), from -1 to 1.
+
+    (p_o - p_e) / (1 - p_e), p_e the agreement expected from how often each says yes. None without
+    cases, and where both always say the same one thing: then chance explains all.
+    """
+    total = both + only_first + only_second + neither
+    if total == 0:
+        return None
+    observed = (both + neither) / total
+    first, second = (both + only_first) / total, (both + only_second) / total
+    expected = first * second + (1 - first) * (1 - second)
+    return None if expected >= 1 else (observed - expected) / (1 - expected)
+
+
 def intersection_over_union(first: BoxArray, second: BoxArray) -> float:
     """Shared content of two boxes (2, axes) over their joint content; 0 where they are apart."""
     shared = np.minimum(first[1], second[1]) - np.maximum(first[0], second[0])

@@ -27,6 +27,7 @@ from medview.services import (
     commands_results,
     commands_track,
     commands_training,
+    commands_two,
     commands_values,
     commands_view,
 )
@@ -63,6 +64,7 @@ from medview.services.tasks import Tasks
 from medview.services.thresholds import Thresholds
 from medview.services.tracking import Tracking
 from medview.services.training import Training
+from medview.services.two_readers import TwoReaders
 from medview.services.viewing import Viewing
 from medview.services.watch import Watch
 from medview.services.workspace import Workspace
@@ -92,6 +94,7 @@ class Services:
     output: ModelOutput
     corrections: Corrections
     first_read: FirstRead
+    two_readers: TwoReaders
     results: ResultOverlay
     guide: Guide
     detections: Detections
@@ -163,6 +166,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         output=ModelOutput(jobs.outcomes, originals, _map_files(paths, settings)),
         corrections=Corrections(workspace, originals, tasks),
         first_read=first_read,
+        two_readers=TwoReaders(workspace, review, settings, audit, originals),
         results=results,
         guide=Guide(viewing, results, settings),
         detections=Detections(viewing, review, jobs.outcomes),
@@ -186,7 +190,9 @@ def _tie(services: Services, *, keeps_work: bool) -> None:
     review, jobs, store = services.review, services.jobs, services.store
     workspace, tasks = services.workspace, services.tasks
     loading, viewing = services.loading, services.viewing
-    viewing.overlay.conceals = services.first_read.conceals
+    first_read, two = services.first_read, services.two_readers
+    first_read.lens = two.lens
+    viewing.overlay.conceals = lambda one: first_read.conceals(one) or two.conceals(one)
     services.tracking.hides = services.first_read.hides
     loading.on_chosen = viewing.hang
     loading.on_first_look = viewing.preview
@@ -254,6 +260,7 @@ def _register(services: Services) -> None:
         commands_track,
         commands_box,
         commands_report,
+        commands_two,
     )
     for room in (*rooms, commands_ai, commands_results, commands_training):
         room.register(registry, services)

@@ -93,7 +93,7 @@ class Detections:
     def reshape(self, uid: str, box: IndexBox, by: str = "") -> None:
         """Give a finding another box, in voxels of the image on show: it counts as corrected."""
         name = self._review.name_of(by)
-        old = self._workspace.findings[uid]
+        old = self._review.finding_of(uid)
         volume = self._viewing.require_picture()
         new = self._fitted(old, _inside(box, volume), volume, name)
         if new == old:
@@ -135,7 +135,7 @@ class Detections:
         """
         name = self._review.name_of(by)
         volume = self._viewing.require_picture()
-        findings = [self._workspace.findings[uid] for uid in dict.fromkeys(uids)]
+        findings = [self._review.finding_of(uid) for uid in dict.fromkeys(uids)]
         boxes = [
             box
             for one in findings
@@ -156,6 +156,7 @@ class Detections:
             calibrated=False,
             classes=(),
             measurements=(),
+            opinions=(),
             review=Review(ReviewState.ACCEPTED, name, now),
         )
         made = _placed(made, joined_box(boxes), volume)

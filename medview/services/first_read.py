@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from medview.core.errors import CommandError, ReportError
 from medview.core.events import SettingChanged, StudyClosed, ViewChanged
@@ -32,6 +32,8 @@ class FirstRead:
         self._settings = settings
         self._audit = audit
         self._seen: dict[str, bool] = {}
+        #: How who is at the desk sees a finding: with what they made of it; None: not at all.
+        self.lens: Callable[[Finding], Finding | None] = _plainly
         settings.changed.connect(self._on_setting)
         workspace.events.study_closed.connect(self._forget)
 
@@ -46,9 +48,10 @@ class FirstRead:
 
     def visible(self, study_uid: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """The findings that may be seen now."""
+        seen = tuple(one for f in findings if (one := self.lens(f)) is not None)
         if not self.hides(study_uid):
-            return tuple(findings)
-        return tuple(f for f in findings if not _is_proposal(f.provenance.author, f.review))
+            return seen
+        return tuple(f for f in seen if not _is_proposal(f.provenance.author, f.review))
 
     def conceals(self, segmentation: Segmentation) -> bool:
         """Whether all of a segmentation is a proposal that must not be seen yet."""
@@ -139,6 +142,11 @@ class FirstRead:
 
     def _forget(self, event: StudyClosed) -> None:
         self._seen.pop(event.uid, None)
+
+
+def _plainly(finding: Finding) -> Finding:
+    """As it is."""
+    return finding
 
 
 def _is_proposal(author: object, review: Review) -> bool:

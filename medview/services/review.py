@@ -62,6 +62,9 @@ class ReviewDesk(ReportDesk):
         super().__init__(workspace, audit, templates, cards)
         self._volumes = SegmentVolumes()
         self._last_stroke = ""
+        #: Where several read, each decision becomes an opinion, and is seen by its reader alone.
+        self.route: Callable[[Sequence[FindingStep]], Sequence[FindingStep]] = _as_decided
+        self.lens: Callable[[Finding], Finding | None] = _as_it_is
         workspace.follow(self._follow)
         workspace.events.study_opened.connect(lambda event: self._note_study(event, "study.open"))
         workspace.events.study_closed.connect(lambda event: self._note_study(event, "study.close"))
@@ -98,7 +101,7 @@ class ReviewDesk(ReportDesk):
     def accept(self, uid: str, by: str = "") -> None:
         """Accept a finding as it stands: `edited` where the reader had corrected it before."""
         name = self.name_of(by)
-        finding = self._workspace.findings[uid]
+        finding = self.finding_of(uid)
         if not finding.review.state.counts:
             self.decide([_accepted(finding, name)], f"Accept: {finding.label}", "finding.accept")
 
@@ -110,8 +113,9 @@ class ReviewDesk(ReportDesk):
         name = self.name_of(by)
         proposed = [
             finding
-            for finding in self._workspace.findings_of(study_uid)
-            if finding.review.state is ReviewState.PROPOSED
+            for one in self._workspace.findings_of(study_uid)
+            if (finding := self.lens(one)) is not None
+            and finding.review.state is ReviewState.PROPOSED
         ]
         note = "accepted all at once by a command" if by_command else "accepted all at once"
         if proposed:
@@ -122,7 +126,7 @@ class ReviewDesk(ReportDesk):
     def reject(self, uid: str, reason: str = "", by: str = "") -> None:
         """Reject a finding: it leaves the report and stays in the record."""
         name = self.name_of(by)
-        finding = self._workspace.findings[uid]
+        finding = self.finding_of(uid)
         if finding.review.state is ReviewState.REJECTED:
             return
         review = Review(ReviewState.REJECTED, name, utc_now(), reason)
@@ -144,7 +148,7 @@ class ReviewDesk(ReportDesk):
         None leaves a field as it is, laterality "" clears it. Its segment takes the new label too.
         """
         name = self.name_of(by)
-        finding = self._workspace.findings[uid]
+        finding = self.finding_of(uid)
         changed = replace(
             finding,
             label=finding.label if label is None else label.strip(),
@@ -158,6 +162,11 @@ class ReviewDesk(ReportDesk):
             review = Review(ReviewState.EDITED, name, utc_now())
             pair = FindingStep(finding, changed.reviewed(review))
             self.decide([pair], f"Edit: {finding.label}", "finding.edit")
+
+    def finding_of(self, uid: str) -> Finding:
+        """A finding as who is at the desk sees it; KeyError for an unknown one."""
+        finding = self._workspace.findings[uid]
+        return self.lens(finding) or finding
 
     def delete_segment(self, ref: SegmentRef) -> None:
         """Delete a segment with its voxels, as one step; KeyError for an unknown one.
@@ -183,17 +192,19 @@ class ReviewDesk(ReportDesk):
         note: str = "",
         *,
         study_uid: str = "",
+        first: Sequence[Edit] = (),
     ) -> None:
         """Apply decisions to findings and their segments as one step, and record them.
 
-        `study_uid` is needed where the first finding is new.
+        `study_uid` is needed where the first finding is new; `first` is done before, in the step.
         """
         study_uid = study_uid or self._workspace.study_of(steps[0].uid).uid
+        actor = next(step.after.review.by for step in steps if step.after is not None)
+        steps = self.route(steps)
         parts: list[Edit] = [ChangeFindings(study_uid, tuple(steps), title)]
         parts += self._segments_follow(study_uid, steps, title)
-        self._workspace.apply(Compound(study_uid, title, tuple(parts)))
-        after = [step.after for step in steps if step.after is not None]
-        self._note_all(after[0].review.by, action, steps, study_uid, note)
+        self._workspace.apply(Compound(study_uid, title, (*first, *parts)))
+        self._note_all(actor, action, steps, study_uid, note)
         report = self._workspace.report_of(study_uid)
         if report is not None and report.status.is_signed:
             self._workspace.notify(
@@ -341,6 +352,16 @@ class ReviewDesk(ReportDesk):
             digests=("" if before is None else digest(before), digest(after)),
             note=note,
         )
+
+
+def _as_decided(steps: Sequence[FindingStep]) -> Sequence[FindingStep]:
+    """One reader decides, and that is it."""
+    return steps
+
+
+def _as_it_is(finding: Finding) -> Finding:
+    """For one reader."""
+    return finding
 
 
 def _check_proposal(workspace: Workspace, result: InferenceResult) -> None:

@@ -119,6 +119,20 @@ _DECLARED = (
         limits=(0.1, 200.0),
     ),
     Option(
+        "reading.readers",
+        "one",
+        "Who decides on findings: one reader, or two apart from each other and a third who decides"
+        " where they differ.",
+        "Readers",
+        choices=("one", "two"),
+    ),
+    Option(
+        "reading.blind",
+        True,
+        "Of two readers neither sees what the other made of a study before both have finished.",
+        "Two readers are blind to each other",
+    ),
+    Option(
         "finding.window",
         True,
         "Going to a finding in a CT shows it in the window of what was found: lung, bone, brain.",

@@ -91,7 +91,7 @@ MENUS: tuple[tuple[str, Entries], ...] = (
         (
             "finding.next", "finding.previous", "", "finding.accept", "finding.edit",
             "finding.reject", "finding.reject_for", "finding.merge", "finding.accept_all", "",
-            "report.begin",
+            "reading.finish", "reading.agreement", "", "report.begin",
             "report.add_key_image", "report.illustrate", "report.critical", "", "report.release",
             "report.sign", "report.amend", "report.versions", "", "report.copy", "report.print",
             "report.export",

@@ -252,9 +252,9 @@ class Questions:
     def edit_finding(self, uid: str = "") -> None:
         """Change name, side and words of a finding."""
         chosen = uid or self._chosen()
-        finding = self._services.workspace.findings.get(chosen)
-        if finding is None:
+        if chosen not in self._services.workspace.findings:
             raise CommandError("No finding is chosen", "Choose one in the list of findings.")
+        finding = self._services.review.finding_of(chosen)
         classes = self._services.detections.classes(finding, self._services.catalog.cards())
         dialog = FindingDialog(finding, self._window, classes=tuple(classes))
 

@@ -30,6 +30,7 @@ from medview.ui.dialogs.preferences import PreferencesDialog
 from medview.ui.dialogs.problems import NoticesDialog, ProblemsDialog
 from medview.ui.dialogs.rules import RulesDialog
 from medview.ui.dialogs.training import TrainingDialog
+from medview.ui.dialogs.two_readers import TwoReadersDialog
 from medview.ui.slice_view import SliceView
 from medview.ui.text import shown
 
@@ -55,6 +56,7 @@ def register(registry: Registry, services: Services, window: MainWindow) -> None
         *_pictures(services, window),
         *_findings(services, window),
         *_comparing(services, window),
+        _reading(services, window),
     ):
         registry.add(command)
 
@@ -308,6 +310,17 @@ def _comparing(services: Services, window: MainWindow) -> tuple[Command, ...]:
             help="Two models, two runs, or a model and a reader on the image on show: side by "
             "side, where they differ, and by how much.",
         ),
+    )  # fmt: skip
+
+
+def _reading(services: Services, window: MainWindow) -> Command:
+    def agreement() -> None:
+        TwoReadersDialog(services, window.bridge, _study_uid(services), window).show()
+
+    return Command(
+        "reading.agreement", "Two readers", agreement, menu="Report",
+        enabled=lambda: services.two_readers.is_on and services.viewing.study is not None,
+        help="How two readers agree on this study (kappa, Dice), and settling what they differ in.",
     )  # fmt: skip
 
 

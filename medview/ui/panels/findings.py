@@ -166,11 +166,15 @@ class FindingsPanel(QWidget):
 
     def _advance(self) -> None:
         """Go on to the next undecided finding, once the one at hand is decided."""
-        findings = self._services.workspace.findings
+        review, known = self._services.review, self._services.workspace.findings
         rows = [row.uid for n in range(self._list.count()) if (row := self._data(n)) is not None]
         at = self._list.currentRow()
-        waiting = [uid for uid in rows[at:] + rows[:at] if not _is_decided(findings.get(uid))]
-        if waiting and _is_decided(findings.get(self.selected_uid)):
+        waiting = [
+            uid
+            for uid in rows[at:] + rows[:at]
+            if uid in known and review.finding_of(uid).review.state is ReviewState.PROPOSED
+        ]
+        if waiting and self.selected_uid not in waiting:
             self.select(waiting[0])
 
     def _button_row(self) -> QHBoxLayout:
@@ -345,10 +349,6 @@ class FindingsPanel(QWidget):
         self._enable_buttons()
         if not self._filling and self.selected_uid:
             self._bridge.run("finding.show", uid=self.selected_uid)
-
-
-def _is_decided(finding: Finding | None) -> bool:
-    return finding is None or finding.review.state is not ReviewState.PROPOSED
 
 
 def _card(author: Author, cards: Sequence[ModelCard]) -> ModelCard | None:

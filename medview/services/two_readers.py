@@ -1,0 +1,372 @@
+"""Two readers and an adjudicator: decisions kept apart, compared, and settled by a third."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from medview.core.errors import CommandError, ReportError
+from medview.core.findings import (
+    Finding,
+    Opinion,
+    Person,
+    Provenance,
+    Review,
+    ReviewState,
+    new_uid,
+    utc_now,
+)
+from medview.core.geometry import Box
+from medview.core.segmentation import LabelArray, LabelEdit, Segmentation
+from medview.imaging.agreement import cohen_kappa, joint_counts, overlap
+from medview.imaging.boxes import overlap_of
+from medview.services.audit import Audit
+from medview.services.edits import (
+    AddSegmentation,
+    ChangeFindings,
+    Compound,
+    Edit,
+    FindingStep,
+    PaintEdit,
+)
+from medview.services.originals import Originals
+from medview.services.review import ReviewDesk
+from medview.services.settings import Settings
+from medview.services.workspace import Workspace
+
+MODE, BLIND = "reading.readers", "reading.blind"
+FINISH, SETTLE = "reading.finish", "reading.adjudicate"
+#: Adjudication may also say that neither is right.
+NEITHER = "neither"
+#: Boxes and structures that agree so well need nobody to settle them.
+_SAME = 0.999
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A box or structure that both readers kept, and the Dice of what they made of it."""
+
+    label: str
+    dice: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two readers agree on a study; `disputed` are findings that nobody has settled yet."""
+
+    readers: tuple[str, ...]
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+    boxes: tuple[Shared, ...]
+    structures: tuple[Shared, ...]
+    disputed: tuple[Finding, ...]
+
+    @property
+    def kappa(self) -> float | None:
+        """Cohen's kappa over what was accepted and rejected."""
+        return cohen_kappa(self.both, self.only_first, self.only_second, self.neither)
+
+
+class TwoReaders:
+    """Keeps the decisions of two readers of a study apart until both have finished.
+
+    With the setting `reading.readers` every decision is the opinion of who is at the desk; the
+    finding itself waits. What a reader corrected of a model's labels is put beside it as a
+    segmentation of theirs when they finish, and the labels go back to what they were, so that the
+    next reader begins from the same. What both agree on then holds; a third settles the rest.
+    Who has finished stands in the audit trail, and comes back from there.
+    """
+
+    def __init__(
+        self, workspace: Workspace, review: ReviewDesk, settings: Settings, audit: Audit,
+        originals: Originals,
+    ) -> None:  # fmt: skip
+        self._workspace = workspace
+        self._review = review
+        self._settings = settings
+        self._audit = audit
+        self._originals = originals
+        self._finished: dict[str, tuple[str, ...]] = {}
+        self._settling = False
+        review.route, review.lens = self.routed, self.lens
+        workspace.events.study_closed.connect(lambda event: self._finished.pop(event.uid, None))
+
+    @property
+    def is_on(self) -> bool:
+        """Whether two read."""
+        return self._settings.text(MODE) == "two"
+
+    def finished(self, study_uid: str) -> tuple[str, ...]:
+        """The readers who have finished a study, in that order."""
+        if study_uid not in self._finished:
+            rows = (row for row in self._audit.rows(study_uid) if row.action == FINISH)
+            self._finished[study_uid] = tuple(dict.fromkeys(row.actor for row in rows))
+        return self._finished[study_uid]
+
+    def readers(self, study_uid: str) -> tuple[str, ...]:
+        """Who reads a study: those with opinions on it, the finished ones first."""
+        findings = self._workspace.findings_of(study_uid)
+        names = (one.review.by for finding in findings for one in finding.opinions)
+        return tuple(dict.fromkeys((*self.finished(study_uid), *names)))
+
+    def is_blind(self, study_uid: str) -> bool:
+        """Whether readers must not see yet what the other made of a study."""
+        return self.is_on and self._settings.flag(BLIND) and len(self.finished(study_uid)) < 2
+
+    def lens(self, finding: Finding) -> Finding | None:
+        """A finding as who is at the desk sees it; None for what the other reader added."""
+        if not self.is_on or finding.review.state is not ReviewState.PROPOSED:
+            return finding
+        own = finding.opinion_of(self._workspace.reader)
+        if own is not None:
+            return finding.with_opinion(own)
+        author = finding.provenance.author
+        study_uid = self._workspace.study_of(finding.uid).uid
+        if isinstance(author, Person) and finding.opinions and self.is_blind(study_uid):
+            return None
+        return finding
+
+    def conceals(self, segmentation: Segmentation) -> bool:
+        """Whether a segmentation is the other reader's and must not be seen yet."""
+        authors = {segment.provenance.author for segment in segmentation.segments}
+        others = [a for a in authors if isinstance(a, Person) and a.name != self._workspace.reader]
+        if not others or not self.is_on:
+            return False
+        return self.is_blind(self._workspace.study_of(segmentation.uid).uid)
+
+    def routed(self, steps: Sequence[FindingStep]) -> Sequence[FindingStep]:
+        """Decisions as opinions of who made them, where two read.
+
+        ReportError for a third reader, and for one who has finished already.
+        """
+        if not self.is_on or self._settling:
+            return steps
+        return [self._as_opinion(step) for step in steps]
+
+    def _as_opinion(self, step: FindingStep) -> FindingStep:
+        if step.after is None:
+            return step
+        known, name = self._workspace.findings.get(step.uid), step.after.review.by
+        settled = known is not None and known.review.state is not ReviewState.PROPOSED
+        if known is not None:
+            study_uid = self._workspace.study_of(known.uid).uid
+            self._require_reading(study_uid, name, settled=settled)
+        if settled:
+            return replace(step, before=known)
+        opinion = step.after.as_opinion()
+        base = known or replace(step.after, review=Review())
+        others = tuple(one for one in base.opinions if one.review.by != name)
+        return FindingStep(known, replace(base, opinions=(*others, opinion)))
+
+    def _require_reading(self, study_uid: str, name: str, *, settled: bool = False) -> None:
+        readers = self.readers(study_uid)
+        if name in self.finished(study_uid):
+            raise ReportError(f"{name} has finished reading this study", "A third settles it.")
+        if len(readers) > 1 and name not in readers and not settled:
+            both = " and ".join(readers[:2])
+            raise ReportError(f"{both} read this study", "Settle what they differ in instead.")
+
+    # Finishing
+
+    def finish(self, study_uid: str, by: str = "") -> None:
+        """Say that all of a study was read; ReportError without a name.
+
+        CommandError where only one reads, where findings are undecided, or twice by one.
+        """
+        name = self._review.name_of(by)
+        if not self.is_on:
+            raise CommandError("One reader decides", "Preferences, Readers: two.")
+        self._require_reading(study_uid, name)
+        findings = self._workspace.findings_of(study_uid)
+        seen = [one for finding in findings if (one := self.lens(finding)) is not None]
+        waiting = sum(one.review.state is ReviewState.PROPOSED for one in seen)
+        if waiting:
+            raise CommandError(f"{waiting} findings are not decided yet", "Decide each first.")
+        parts = [*self._brought_up(study_uid, name), *self._put_aside(study_uid, name)]
+        if parts:
+            title = f"Reading of {name}"
+            self._workspace.apply(Compound(study_uid, title, tuple(parts)), undoable=False)
+        self._workspace.history.clear_report(study_uid)
+        self._audit.record(name, FINISH, study_uid, study_uid=study_uid)
+        self._finished[study_uid] = (*self.finished(study_uid), name)
+        if len(self._finished[study_uid]) == 2:
+            self._conclude(study_uid)
+
+    def _brought_up(self, study_uid: str, name: str) -> Iterator[Edit]:
+        """Opinions on structures with what was measured since they were given."""
+        steps = []
+        for finding in self._workspace.findings_of(study_uid):
+            own = finding.opinion_of(name)
+            if own is None or finding.segment_ref is None:
+                continue
+            if own.measurements != finding.measurements:
+                state = own.review.state
+                state = ReviewState.EDITED if state is ReviewState.ACCEPTED else state
+                review = replace(own.review, state=state)
+                now = replace(own, measurements=finding.measurements, review=review)
+                rest = tuple(one for one in finding.opinions if one is not own)
+                steps.append(FindingStep(finding, replace(finding, opinions=(*rest, now))))
+        if steps:
+            yield ChangeFindings(study_uid, tuple(steps), f"Reading of {name}")
+
+    def _put_aside(self, study_uid: str, name: str) -> Iterator[Edit]:
+        """What a reader made of models' labels as a segmentation of theirs, and the labels back."""
+        for one in tuple(self._workspace.segmentations.values()):
+            if self._workspace.study_of(one.uid).uid != study_uid:
+                continue
+            original = self._originals.changed(one.uid)
+            was = None if original is None else original.restored(one).labels
+            if was is None or np.array_equal(was, one.labels):
+                continue
+            author = Provenance(Person(name), utc_now(), derived_from=(one.uid,))
+            segments = tuple(replace(s, provenance=author, review=Review()) for s in one.segments)
+            copy = replace(
+                one, labels=one.labels.copy(), segments=segments, uid=new_uid(),
+                title=f"{one.title} ({name})", revision=0,
+            )  # fmt: skip
+            yield AddSegmentation(study_uid, copy, f"Reading of {name}")
+            edit = _to(one, was, f"Reading of {name}")
+            if edit is not None:
+                yield PaintEdit(study_uid, edit)
+
+    def _copy_of(self, segmentation: Segmentation, reader: str) -> LabelArray:
+        """The labels as a reader left them."""
+        for one in self._workspace.segmentations_of(segmentation.volume_uid):
+            made = {segment.provenance for segment in one.segments}
+            if any(
+                made_by.author == Person(reader) and segmentation.uid in made_by.derived_from
+                for made_by in made
+            ):
+                return one.labels
+        return segmentation.labels
+
+    # Comparing
+
+    def agreement(self, study_uid: str) -> Agreement:
+        """How the two agree; CommandError before both have finished."""
+        readers = self.finished(study_uid)[:2]
+        if len(readers) < 2:
+            raise CommandError("Both readers have to finish first")
+        counts = dict.fromkeys(((True, True), (True, False), (False, True), (False, False)), 0)
+        boxes, structures, disputed = [], [], []
+        for finding in self._workspace.findings_of(study_uid):
+            if not finding.opinions:
+                continue
+            said = [finding.opinion_of(reader) for reader in readers]
+            kept = (_keeps(said[0]), _keeps(said[1]))
+            counts[kept] += 1
+            dice = self._dice(finding, readers) if all(kept) else None
+            if dice is not None:
+                found = structures if finding.segment_ref is not None else boxes
+                found.append(Shared(finding.label, dice))
+            if finding.review.state is ReviewState.PROPOSED and not _agree(said, kept, dice):
+                disputed.append(finding)
+        return Agreement(
+            readers, counts[True, True], counts[True, False], counts[False, True],
+            counts[False, False], tuple(boxes), tuple(structures), tuple(disputed),
+        )  # fmt: skip
+
+    def _dice(self, finding: Finding, readers: Sequence[str]) -> float | None:
+        ref = finding.segment_ref
+        if ref is None:
+            one, other = (
+                finding.with_opinion(opinion)
+                for reader in readers
+                if (opinion := finding.opinion_of(reader)) is not None
+            )
+            return overlap_of(one, other)
+        segmentation = self._workspace.segmentations.get(ref.segmentation_uid)
+        if segmentation is None:
+            return None
+        labels = [self._copy_of(segmentation, reader) for reader in readers]
+        shared = overlap(joint_counts(*labels), ref.number, ref.number)
+        return shared.dice
+
+    def _conclude(self, study_uid: str) -> None:
+        """What both say alike holds, in both names."""
+        disputed = {finding.uid for finding in self.agreement(study_uid).disputed}
+        readers = self.finished(study_uid)[:2]
+        steps = []
+        for finding in self._workspace.findings_of(study_uid):
+            own = finding.opinion_of(readers[0])
+            if own is None or finding.uid in disputed:
+                continue
+            review = Review(own.review.state, " and ".join(readers), utc_now(), "Both agree")
+            steps.append(FindingStep(finding, finding.with_opinion(replace(own, review=review))))
+        if steps:
+            self._decide(steps, f"Both readers agree on {len(steps)} findings", "Both agree")
+
+    # Settling
+
+    def settle(self, uid: str, reader: str, reason: str = "", by: str = "") -> None:
+        """Settle a finding the two differ in: as one of them has it, or `neither`: rejected.
+
+        CommandError before both have finished, for one of the two, and for an unknown reader.
+        """
+        name = self._review.name_of(by)
+        finding = self._workspace.findings[uid]
+        study_uid = self._workspace.study_of(uid).uid
+        readers = self.finished(study_uid)[:2]
+        if len(readers) < 2:
+            raise CommandError("Both readers have to finish first")
+        if name in readers:
+            raise CommandError(f"{name} is one of the two readers", "A third person settles.")
+        if reader not in (*readers, NEITHER):
+            raise CommandError(f"{reader} has not read this", f"There are: {', '.join(readers)}.")
+        opinion = finding.opinion_of(reader)
+        words = f"Adjudicated: as {reader}" + (f". {reason.strip()}" if reason.strip() else "")
+        state = ReviewState.REJECTED if opinion is None else opinion.review.state
+        review = Review(state, name, utc_now(), words)
+        settled = finding.reviewed(review)
+        if opinion is not None:
+            settled = finding.with_opinion(replace(opinion, review=review))
+        first = [] if opinion is None or not state.counts else self._labels_of(finding, reader)
+        self._decide([FindingStep(finding, settled)], f"Settle: {finding.label}", words, first)
+
+    def _labels_of(self, finding: Finding, reader: str) -> list[Edit]:
+        """The step that puts a structure as a reader left it into the labels that count."""
+        ref = finding.segment_ref
+        segmentation = self._workspace.segmentations.get(ref.segmentation_uid) if ref else None
+        if segmentation is None or ref is None:
+            return []
+        theirs, now = self._copy_of(segmentation, reader), segmentation.labels
+        wanted = np.where(theirs == ref.number, theirs, np.where(now == ref.number, 0, now))
+        edit = _to(segmentation, wanted.astype(now.dtype), f"Settle: {finding.label}")
+        study_uid = self._workspace.study_of(segmentation.uid).uid
+        return [] if edit is None else [PaintEdit(study_uid, edit)]
+
+    def _decide(
+        self, steps: Sequence[FindingStep], title: str, note: str, first: Sequence[Edit] = ()
+    ) -> None:
+        self._settling = True
+        try:
+            self._review.decide(steps, title, SETTLE, note, first=first)
+        finally:
+            self._settling = False
+
+
+def _to(segmentation: Segmentation, wanted: LabelArray, title: str) -> LabelEdit | None:
+    """The edit that makes labels others, no larger than it must be."""
+    box = Box.of(segmentation.labels != wanted)
+    if box is None:
+        return None
+    return LabelEdit.between(segmentation, box, wanted[box.slices], title)
+
+
+def _keeps(opinion: Opinion | None) -> bool:
+    return opinion is not None and opinion.review.state.counts
+
+
+def _agree(said: Sequence[Opinion | None], kept: tuple[bool, bool], dice: float | None) -> bool:
+    """Whether two opinions need nobody to settle them."""
+    first, second = said
+    if kept[0] != kept[1]:
+        return False
+    if not kept[0] or first is None or second is None:
+        return True
+    same = (first.label, first.laterality) == (second.label, second.laterality)
+    return same and (dice is None or dice >= _SAME)

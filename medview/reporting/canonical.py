@@ -16,29 +16,38 @@ from medview.core.report import Report
 _NOT_SIGNED = frozenset({"signatures", "status", "released"})
 
 
-def canonical(report: Report) -> bytes:
+#: Fields that signatures of the first stores (1.0, 1.1) did not know.
+_NOT_IN_THE_FIRST = frozenset({"picture_box", "classes", "cautions"})
+
+
+def canonical(report: Report, without: frozenset[str] = frozenset()) -> bytes:
     """Canonical JSON (UTF-8, sorted keys, no spaces) of a report without signatures and status.
 
-    Pictures enter by their sha256, times as UTC in ISO 8601, numbers as `repr` writes them.
+    Pictures enter by their sha256, times as UTC in ISO 8601, numbers as `repr` writes them. Fields
+    named in `without` are left out where they are empty.
     """
     content = {
-        name: _plain(value) for name, value in told_fields(report) if name not in _NOT_SIGNED
+        name: _plain(value, without)
+        for name, value in told_fields(report)
+        if name not in _NOT_SIGNED
     }
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8")
 
 
-def digest(report: Report) -> str:
+def digest(report: Report, without: frozenset[str] = frozenset()) -> str:
     """sha256 (hex) over `canonical(report)`: what a Signature carries."""
-    return hashlib.sha256(canonical(report)).hexdigest()
+    return hashlib.sha256(canonical(report, without)).hexdigest()
 
 
 def signature_holds(report: Report) -> bool:
     """Whether a signed report is still what was signed last; False for one without signature."""
-    return bool(report.signatures) and report.signatures[-1].sha256 == digest(report)
+    if not report.signatures:
+        return False
+    return report.signatures[-1].sha256 in (digest(report), digest(report, _NOT_IN_THE_FIRST))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, without: frozenset[str]) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):
@@ -46,7 +55,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"sha256": hashlib.sha256(value).hexdigest()}
     if is_dataclass(value):
-        return {name: _plain(item) for name, item in told_fields(value)}
+        return {
+            name: _plain(item, without)
+            for name, item in told_fields(value)
+            if not (name in without and not item)
+        }
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [_plain(item, without) for item in value]
     return value

@@ -49,6 +49,8 @@ class ReportDesk:
         self._cards = cards
         #: The earlier report of the patient of a study, to be compared with.
         self.prior_of: Callable[[str], Report | None] = _none
+        #: How who is at the desk sees a finding, where several read; None: not at all.
+        self.lens: Callable[[Finding], Finding | None] = _as_it_is
         #: A finding as its model gave it.
         self.original_of: Callable[[Finding], Finding | None] = _none
         #: Why a finding no longer speaks of what is there; "" if it still does.
@@ -98,6 +100,11 @@ class ReportDesk:
         report = self.open_report(study_uid)
         images = tuple(image for image in report.key_images if image.uid != uid)
         self.change(report, replace(report, key_images=images), "Remove key image")
+
+    def finding_of(self, uid: str) -> Finding:
+        """A finding as who is at the desk sees it; KeyError for an unknown one."""
+        finding = self._workspace.findings[uid]
+        return self.lens(finding) or finding
 
     def contradictions(self, study_uid: str) -> tuple[str, ...]:
         """What does not agree in the report as it stands, in words."""
@@ -272,6 +279,11 @@ class ReportDesk:
             digests=(digest(old), digest(new)),
             note=note,
         )
+
+
+def _as_it_is(finding: Finding) -> Finding:
+    """For one reader."""
+    return finding
 
 
 def _none(_what: object) -> None:

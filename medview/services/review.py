@@ -62,9 +62,8 @@ class ReviewDesk(ReportDesk):
         super().__init__(workspace, audit, templates, cards)
         self._volumes = SegmentVolumes()
         self._last_stroke = ""
-        #: Where several read, each decision becomes an opinion, and is seen by its reader alone.
+        #: Where several read, each decision becomes an opinion.
         self.route: Callable[[Sequence[FindingStep]], Sequence[FindingStep]] = _as_decided
-        self.lens: Callable[[Finding], Finding | None] = _as_it_is
         workspace.follow(self._follow)
         workspace.events.study_opened.connect(lambda event: self._note_study(event, "study.open"))
         workspace.events.study_closed.connect(lambda event: self._note_study(event, "study.close"))
@@ -77,7 +76,7 @@ class ReviewDesk(ReportDesk):
         Gives the UIDs of the findings. ModelError if it claims a decision or fits no open image.
         """
         _check_proposal(self._workspace, result)
-        title = f"AI proposal: {self._title_of(job.model_id)}"
+        title = f"AI proposal: {_title_of(self._cards(), job.model_id)}"
         study_uid = job.study_uid
         parts: list[Edit] = [
             AddSegmentation(study_uid, segmentation, title) for segmentation in result.segmentations
@@ -162,11 +161,6 @@ class ReviewDesk(ReportDesk):
             review = Review(ReviewState.EDITED, name, utc_now())
             pair = FindingStep(finding, changed.reviewed(review))
             self.decide([pair], f"Edit: {finding.label}", "finding.edit")
-
-    def finding_of(self, uid: str) -> Finding:
-        """A finding as who is at the desk sees it; KeyError for an unknown one."""
-        finding = self._workspace.findings[uid]
-        return self.lens(finding) or finding
 
     def delete_segment(self, ref: SegmentRef) -> None:
         """Delete a segment with its voxels, as one step; KeyError for an unknown one.
@@ -304,9 +298,6 @@ class ReviewDesk(ReportDesk):
 
     # Proposals and records, the small print
 
-    def _title_of(self, model_id: str) -> str:
-        return next((card.title for card in self._cards() if card.id == model_id), model_id)
-
     def _note_study(self, event: StudyOpened | StudyClosed, action: str) -> None:
         actor = self._workspace.reader or UNNAMED
         self._audit.record(actor, action, event.uid, study_uid=event.uid)
@@ -354,14 +345,14 @@ class ReviewDesk(ReportDesk):
         )
 
 
+def _title_of(cards: Sequence[ModelCard], model_id: str) -> str:
+    """What a model is called, by its card."""
+    return next((card.title for card in cards if card.id == model_id), model_id)
+
+
 def _as_decided(steps: Sequence[FindingStep]) -> Sequence[FindingStep]:
     """One reader decides, and that is it."""
     return steps
-
-
-def _as_it_is(finding: Finding) -> Finding:
-    """For one reader."""
-    return finding
 
 
 def _check_proposal(workspace: Workspace, result: InferenceResult) -> None:

@@ -252,7 +252,9 @@ class TwoReaders:
         if len(readers) < 2:
             raise CommandError("Both readers have to finish first")
         counts = dict.fromkeys(((True, True), (True, False), (False, True), (False, False)), 0)
-        boxes, structures, disputed = [], [], []
+        boxes: list[Shared] = []
+        structures: list[Shared] = []
+        disputed: list[Finding] = []
         for finding in self._workspace.findings_of(study_uid):
             if not finding.opinions:
                 continue
@@ -334,8 +336,10 @@ class TwoReaders:
         if segmentation is None or ref is None:
             return []
         theirs, now = self._copy_of(segmentation, reader), segmentation.labels
-        wanted = np.where(theirs == ref.number, theirs, np.where(now == ref.number, 0, now))
-        edit = _to(segmentation, wanted.astype(now.dtype), f"Settle: {finding.label}")
+        wanted = now.copy()
+        wanted[now == ref.number] = 0
+        wanted[theirs == ref.number] = ref.number
+        edit = _to(segmentation, wanted, f"Settle: {finding.label}")
         study_uid = self._workspace.study_of(segmentation.uid).uid
         return [] if edit is None else [PaintEdit(study_uid, edit)]
 

@@ -18,6 +18,8 @@ def states(desk: Desk) -> list[ReviewState]:
 def read(desk: Desk, name: str, second: Qt.Key) -> None:
     """One reading: accept the first finding, the other as the key says."""
     desk.services.workspace.reader = name
+    desk.window.activateWindow()  # nobody gives the keyboard back after a dialog
+    desk.wait(desk.window.isActiveWindow)
     desk.services.viewing.set_layout("mpr")  # whoever sits down looks anew
     desk.turn()
     view = desk.window.findings.view
@@ -56,9 +58,11 @@ def test_two_read_and_a_third_settles(desk: Desk) -> None:
         "rejected, Structure 2, left",
         "accepted, Structure 2, left",
     ]
+    dialog.activateWindow()
+    desk.wait(dialog.isActiveWindow)
     QTest.keyClick(dialog, Qt.Key.Key_2)
     desk.turn()
-    settled = findings[second]
+    settled = desk.services.workspace.findings[second]
     assert (settled.review.state, settled.review.by) == (ReviewState.ACCEPTED, "Dr Carl")
     assert "Nothing is left to settle" in dialog._summary.text()
     dialog.close()

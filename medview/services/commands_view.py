@@ -30,7 +30,7 @@ _TOOLS = (
     (
         ToolKind.BOX,
         "Boxes",
-        "Shift+B",
+        "Shift+D",
         "Drag a side, a corner or the whole of a finding's box; drag elsewhere to add one.",
     ),
     (

@@ -60,7 +60,7 @@ def test_two_read_and_a_third_settles(desk: Desk) -> None:
     ]
     dialog.activateWindow()
     desk.wait(dialog.isActiveWindow)
-    QTest.keyClick(dialog, Qt.Key.Key_2)
+    QTest.keyClick(dialog._table, Qt.Key.Key_2)
     desk.turn()
     settled = desk.services.workspace.findings[second]
     assert (settled.review.state, settled.review.by) == (ReviewState.ACCEPTED, "Dr Carl")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PyQt6.QtCore import Qt
+from PyQt6.QtGui import QKeyEvent
 from PyQt6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -42,7 +43,7 @@ class TwoReadersDialog(Dialog):
         self._study_uid = study_uid
         self._summary = label("", "", wrap=True)
         self._figures = label("", "muted", wrap=True)
-        self._table = QTableWidget(0, 3, self)
+        self._table = _Table(0, 3, self)
         self._table.setAccessibleName("Findings the readers differ in")
         self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -67,6 +68,15 @@ class TwoReadersDialog(Dialog):
             button.clicked.connect(lambda _on, at=place: self._settle(at))
         bridge.changed.connect(self._on_changed)
         self._show()
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """1 and 2 take what that reader made of the finding, 0 neither."""
+        text = event.text() if event is not None else ""
+        place = {"1": 0, "2": 1, "0": 2}.get(text)
+        if place is not None and self._buttons[place].isEnabled():
+            self._settle(place)
+            return
+        super().keyPressEvent(event)
 
     def _choices(self) -> tuple[str, ...]:
         readers = self._services.two_readers.finished(self._study_uid)[:2]
@@ -96,7 +106,6 @@ class TwoReadersDialog(Dialog):
             number = 0 if name == NEITHER else place + 1
             words = "Neither" if name == NEITHER else f"As {menu_text(shown(name))}"
             button.setText(words)
-            button.setShortcut(str(number))
             button.setEnabled(can_settle and bool(agreement.disputed))
             button.setToolTip(f"{words} ({number})")
             theme.set_role(button, "" if name == NEITHER else "primary")
@@ -132,6 +141,17 @@ class TwoReadersDialog(Dialog):
         if self._chosen():
             reader = self._choices()[place]
             self._bridge.run("reading.settle", uid=self._chosen(), reader=reader)
+
+
+class _Table(QTableWidget):
+    """A list that leaves digits to its dialog."""
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Digits settle; other keys are the list's own."""
+        if event is not None and event.text() in ("0", "1", "2"):
+            event.ignore()
+            return
+        super().keyPressEvent(event)
 
 
 def _summary(agreement: Agreement) -> str:

@@ -71,7 +71,7 @@ def _content(services: Services) -> tuple[Command, ...]:
         ),
         Command(
             "report.critical", "Critical result", critical, enabled=is_open,
-            shortcut="Ctrl+Shift+I", menu="Report",
+            shortcut="Ctrl+Alt+C", menu="Report",
             help="Note that a result that could not wait was passed on: finding, who was informed, "
             "how, at what time.",
         ),

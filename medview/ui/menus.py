@@ -120,7 +120,7 @@ TOOLBAR = (
 QUESTIONS = frozenset(
     {
         "study.open_folder", "study.open_files", "finding.edit", "finding.accept_all",
-        "finding.reject_for", "report.critical", "report.print",
+        "finding.reject_for", "report.critical",
         "report.sign", "report.export", "reader.change", "volume.values", "view.presentation",
         "ai.add_model", "ai.trust", "ai.remove_model", "segment.import",
         "ai.reveal", "case.collect",

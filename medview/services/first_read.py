@@ -63,8 +63,10 @@ class FirstRead:
 
     def waiting(self, study_uid: str) -> int:
         """How many findings wait behind the first read."""
-        findings = self._workspace.findings_of(study_uid)
-        return len(findings) - len(self.visible(study_uid, findings))
+        if not self.hides(study_uid):
+            return 0
+        seen = map(self.lens, self._workspace.findings_of(study_uid))
+        return sum(_is_proposal(f.provenance.author, f.review) for f in seen if f is not None)
 
     def require_seen(self, study_uid: str) -> None:
         """CommandError while proposals of models are hidden in a study."""

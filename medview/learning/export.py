@@ -319,7 +319,7 @@ def inference_config(
         "images": "$sorted(glob.glob(@dataset_dir + '/*.nii*'))",
         "device": "cpu",
         "weights": "$load_file(@bundle_root + '/models/model.safetensors')",
-        "network_def": {"_target_": config.network.class_name, **config.network.args},
+        "network_def": _network_def(config.network.class_name, config.network.args),
         "network": {
             "_target_": "medview.inference.networks.averaging.FlipAverage",
             "network": _over_volumes(config),
@@ -341,6 +341,20 @@ def inference_config(
             "$torch.set_grad_enabled(False)",
             "$[@postprocessing(@predict(item)) for item in @dataset]",
         ],
+    }
+
+
+def _network_def(class_name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the network in the words of a MONAI bundle.
+
+    One that is not ours is made as the engines make it: it would not say what divides its sides.
+    """
+    if class_name.startswith("medview."):
+        return {"_target_": class_name, **arguments}
+    return {
+        "_target_": "medview.inference.networks.building.build_network",
+        "class_name": class_name,
+        "arguments": dict(arguments),
     }
 
 
@@ -394,7 +408,7 @@ def answering_config(network: Mapping[str, Any], *, volumes: bool) -> dict[str, 
         "images": f"$sorted(glob.glob(@dataset_dir + '/{'*.nii*' if volumes else '*.*g'}'))",
         "metadata": "$json.loads(Path(@bundle_root, 'configs', 'metadata.json').read_text())",
         "weights": "$load_file(@bundle_root + '/models/model.safetensors')",
-        "network_def": {"_target_": network["class"], **network["args"]},
+        "network_def": _network_def(network["class"], network["args"]),
         "initialize": [
             "$@network_def.load_state_dict({k: v.float() for k, v in @weights.items()})",
             "$@network_def.eval()",

@@ -18,17 +18,24 @@ from medview.core.volume import Volume
 from medview.imaging.intensity import normalise
 from medview.inference.catalog import load_card as card_of
 from medview.inference.engines import classification, detection, instances, segmentation
-from medview.inference.engines.network import label_map, load_network, load_trained, predict
+from medview.inference.engines.network import (
+    label_map,
+    load_network,
+    load_trained,
+    predict,
+    read_metadata,
+)
 from medview.inference.networks.building import build_network
 from medview.inference.networks.readings import flat_recipe, motion_between
 from medview.learning.config import load_config
 from medview.learning.export import Trained, export_model, load_card
 from medview.learning.layouts import open_dataset
 from medview.learning.scans import load_scan
-from medview.learning.tasks.task import recipe_of_config
+from medview.learning.tasks.choice import make_task
+from medview.learning.tasks.task import recipe_of_config, recipe_of_model
 from tests.helpers.flat_training import write_flat, write_flat_card, write_flat_config
 from tests.helpers.run_context import RunContext
-from tests.helpers.training import write_dataset
+from tests.helpers.training import write_card, write_config, write_dataset
 from tests.unit.learning.test_model_folder import write_model
 from tests.unit.learning.test_motion_task import write_config as write_motion_config
 
@@ -127,6 +134,31 @@ def test_volumes_are_answered_by_monai_as_by_us(tmp_path, monkeypatch):
             predict(network, crop, flips=tuple(own["flips"])), keep_largest=own["keep_largest"]
         )
         assert np.mean(labels == ours) > 0.999
+
+
+def test_slices_are_answered_by_monai_as_by_us(tmp_path, monkeypatch):
+    """A network of MONAI that sees neighbours, on slices that it could not halve as often."""
+    data = write_dataset(tmp_path / "data", patients=3)
+    write_card(tmp_path)
+    recipe = write_config(tmp_path / "r.toml", data, more='[export]\nid = "b"\ncard = "card.toml"')
+    text = recipe.read_text().replace("[16, 16, 16]", "[1, 16, 16]\nneighbours = 1")
+    before, rest = text.split("class = ")
+    network = 'class = "monai.networks.nets.UNet"\n[network.args]\nspatial_dims = 2\n'
+    network += "in_channels = 3\nout_channels = 3\nchannels = [4, 8, 8, 8]\nstrides = [2, 2, 2]\n"
+    recipe.write_text(before + network + rest[rest.index("[optimiser]") :].replace("[0]", "[0, 1]"))
+    model = untrained(tmp_path, recipe, "segmentation", ("large", "small"))
+    case = open_dataset(data).of("val")[0]
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    (crops / case.image.name).write_bytes(case.image.read_bytes())
+    (written,) = asked_by_monai(model, crops, monkeypatch).glob(f"{case.id}*")
+    labels = np.asarray(nibabel.load(written).dataobj)
+    task = make_task("segmentation", recipe_of_model(read_metadata(model), ("large", "small")))
+    network = load_trained(model)
+    assert network.divisor == 8
+    ours = task.answer(network, task.read(case))
+    assert np.mean(labels == ours) > 0.999
+    assert len(np.unique(labels)) > 1
 
 
 def test_motion_is_answered_by_monai_as_by_us(tmp_path, monkeypatch):

@@ -92,8 +92,10 @@ def _write_comparison(runs: Mapping[str, Path], out: Path) -> None:
         writer.writerows(rows)
     for name, split, figure, count, *values in rows:
         log.info("%s, %d of %s: %s %.3f [%.3f, %.3f]", name, count, split, figure, *values)
-    lines = {name: list(_scores(run / CURVES)) for name, run in runs.items()}
-    write_lines(out / "comparison.svg", "On the validation cases", ("epoch", ""), lines)
+    curves = {name: _scores(run / CURVES) for name, run in runs.items()}
+    watched = next((figure for figure, _ in curves.values() if figure), "")
+    lines = {name: points for name, (_, points) in curves.items()}
+    write_lines(out / "comparison.svg", "On the validation cases", ("epoch", watched), lines)
 
 
 def _measured(run: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -105,10 +107,10 @@ def _measured(run: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield split, evaluate(run / config.export.id, dataset, split=split)["metrics"]
 
 
-def _scores(curves: Path) -> Iterator[tuple[float, float]]:
-    """Give the figure that the training watched, by epoch: the first on validation cases."""
+def _scores(curves: Path) -> tuple[str, list[tuple[float, float]]]:
+    """Give the figure that the training watched, the first on validation cases, by epoch."""
     with curves.open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            watched = next((name for name in row if name.startswith("val_")), "")
-            if row.get(watched):
-                yield float(row["epoch"]), float(row[watched])
+        rows = list(csv.DictReader(stream))
+    watched = next((name for name in rows[0] if name.startswith("val_")), "") if rows else ""
+    points = [(float(row["epoch"]), float(row[watched])) for row in rows if row.get(watched)]
+    return watched.removeprefix("val_"), points

@@ -107,7 +107,8 @@ def _write(path: Path, parts: Sequence[str], width: float, height: float) -> Non
     body = "\n".join(parts)
     path.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
-        f'font-family="sans-serif">\n<rect width="100%" height="100%" fill="#fff"/>\n{body}\n'
+        f'font-family="sans-serif">\n<rect width="{width:g}" height="{height:g}" fill="#fff"/>\n'
+        f"{body}\n"
         "</svg>\n",
         encoding="utf-8",
     )

@@ -106,6 +106,7 @@ def test_variants_are_trained_apart_and_measured_alike(tmp_path):
         assert written == measured["auroc"]["value"]
     first = [(out / name / "curves.csv").read_text().splitlines()[1] for name in ("base", "mse")]
     assert first[0].split(",")[2] != first[1].split(",")[2]
+    assert ">auroc</text>" in (out / "comparison.svg").read_text()
     # The configuration alone is still one training.
     assert load_config(recipe).loss.name == "cross_entropy"
 

@@ -14,6 +14,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -136,7 +137,7 @@ def _add_deidentification(identity: Dataset, source: Dataset) -> None:
     coded = source.get("DeidentificationMethodCodeSequence")
     if coded:
         identity.DeidentificationMethodCodeSequence = [
-            _coded(str(item.CodeValue), str(item.CodingSchemeDesignator), str(item.CodeMeaning))
+            coded(str(item.CodeValue), str(item.CodingSchemeDesignator), str(item.CodeMeaning))
             for item in coded
             if {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"} <= set(item.dir())
         ]
@@ -260,6 +261,37 @@ def add_equipment(dataset: Dataset, models: Sequence[ModelAuthor]) -> None:
         dataset.ContributingEquipmentSequence = models_as_equipment(models)
 
 
+@dataclass(frozen=True)
+class ObjectOptions:
+    """What tells a new object from others of its study."""
+
+    modality: str
+    series_number: int
+    series_description: str
+    now: datetime
+    models: tuple[ModelAuthor, ...] = ()
+    series_uid: str = ""
+    instance_number: int = 1
+
+
+def new_object(sources: Sources, sop_class_uid: str, options: ObjectOptions) -> Dataset:
+    """A new object of the study of the source, with what all objects have in common."""
+    found = identity_of(sources)
+    for keyword in _ACQUISITION:
+        found.pop(keyword, None)
+    found.SOPClassUID = UID(sop_class_uid)
+    found.SOPInstanceUID = new_dicom_uid()
+    found.InstanceCreationDate, found.InstanceCreationTime = date_time(options.now)
+    found.Modality = options.modality
+    found.SeriesInstanceUID = options.series_uid or new_dicom_uid()
+    found.SeriesNumber = options.series_number
+    found.SeriesDescription = options.series_description[:64]
+    found.InstanceNumber = options.instance_number
+    add_equipment(found, options.models)
+    found.file_meta = _file_meta(sop_class_uid, found.SOPInstanceUID)
+    return found
+
+
 def write_pdf(
     pdf: bytes,
     sources: Sources,
@@ -276,33 +308,25 @@ def write_pdf(
     """
     if not pdf.startswith(b"%PDF-") or b"%%EOF" not in pdf[-1024:]:
         raise ExportError("The report could not be made into a PDF", "Export it as text instead.")
-    document = identity_of(sources)
-    for keyword in _ACQUISITION:
-        document.pop(keyword, None)
-    document.SOPClassUID = EncapsulatedPDFStorage
-    document.SOPInstanceUID = new_dicom_uid()
-    document.InstanceCreationDate, document.InstanceCreationTime = _date_time(now)
-    document.Modality = "DOC"
-    document.SeriesInstanceUID = new_dicom_uid()
-    document.SeriesNumber = 9903
-    document.SeriesDescription = f"Report (PDF). {NOT_CLINICAL}"
-    document.SeriesDate, document.SeriesTime = _date_time(now)
-    add_equipment(document, models)
+    document = new_object(
+        sources,
+        EncapsulatedPDFStorage,
+        ObjectOptions("DOC", 9903, f"Report (PDF). {NOT_CLINICAL}", now, tuple(models)),
+    )
+    document.SeriesDate, document.SeriesTime = date_time(now)
     document.ConversionType = "WSD"
-    document.InstanceNumber = 1
-    document.ContentDate, document.ContentTime = _date_time(now)
+    document.ContentDate, document.ContentTime = date_time(now)
     document.AcquisitionDateTime = now.strftime("%Y%m%d%H%M%S")
     document.BurnedInAnnotation = "YES"
     if sources.can_be_referred_to:
-        document.SourceInstanceSequence = [_reference(one) for one in sources.instances]
+        document.SourceInstanceSequence = [reference(one) for one in sources.instances]
     document.DocumentTitle = title
-    document.ConceptNameCodeSequence = [_coded("18748-4", "LN", "Diagnostic imaging report")]
+    document.ConceptNameCodeSequence = [coded("18748-4", "LN", "Diagnostic imaging report")]
     document.VerificationFlag = "VERIFIED" if verified else "UNVERIFIED"
     document.ContentQualification = "RESEARCH"
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
     document.EncapsulatedDocumentLength = len(pdf)
     document.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
-    document.file_meta = _file_meta(EncapsulatedPDFStorage, document.SOPInstanceUID)
     uid = write_dataset(document, path)
     with foreign_values():
         again = dcmread(path)
@@ -311,18 +335,21 @@ def write_pdf(
     return uid
 
 
-def _date_time(moment: datetime) -> tuple[str, str]:
+def date_time(moment: datetime) -> tuple[str, str]:
+    """A moment as DA and TM."""
     return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
 
 
-def _reference(instance: Instance) -> Dataset:
+def reference(instance: Instance) -> Dataset:
+    """A reference to an image."""
     item = Dataset()
     item.ReferencedSOPClassUID = instance.sop_class_uid
     item.ReferencedSOPInstanceUID = instance.sop_instance_uid
     return item
 
 
-def _coded(value: str, scheme: str, meaning: str) -> Dataset:
+def coded(value: str, scheme: str, meaning: str) -> Dataset:
+    """A code as the item of a code sequence."""
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return item

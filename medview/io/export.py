@@ -14,13 +14,18 @@ from medview.core.errors import ExportError
 from medview.core.findings import Laterality
 from medview.core.study import Instance, Series
 from medview.io.dicom_write import (
+    NOT_CLINICAL,
+    ObjectOptions,
     foreign_values,
     ill_formed_references,
     new_dicom_uid,
     write_file,
     write_pdf,
 )
+from medview.io.key_objects import key_instances, write_capture, write_selection
+from medview.io.mesh_write import write_surface
 from medview.io.nifti_write import write_labels
+from medview.io.presentation_write import write_presentation
 from medview.io.request import (
     ExportedFile,
     ExportedFiles,
@@ -28,7 +33,9 @@ from medview.io.request import (
     ExportRequest,
     SegmentationExport,
 )
-from medview.io.seg_write import SegmentTracking, SegOptions, write_segmentation
+from medview.io.rtss_write import write_structures
+from medview.io.seg_nrrd_write import write_seg_nrrd
+from medview.io.seg_write import SegmentTracking, SegOptions, models_drawing, write_segmentation
 from medview.io.sources import Sources, read_sources, source_bytes
 from medview.io.sr_content import SegmentPlace, SrOptions, image_places
 from medview.io.sr_write import models_of, write_report
@@ -40,7 +47,9 @@ def export(request: ExportRequest) -> ExportedFiles:
     """Write what is asked for into the folder and prove each file by reading it again.
 
     Names are fixed: segmentation.dcm (-2, ...) or segmentation.nii.gz, report.dcm,
-    report_pdf.dcm, report.pdf, report.html, findings.csv, key-01.png ..., result.json last.
+    report_pdf.dcm, presentation.dcm, key_objects.dcm, capture-01.dcm ..., structures.dcm,
+    segmentation.seg.nrrd, surface-01.stl ..., report.pdf, report.html, report.fhir.json,
+    findings.csv, key-01.png ..., result.json last.
     Each file appears whole or not at all; an earlier one stays until the new one is safe.
     Files of an earlier export that this one no longer has are then removed, if untouched.
     ExportError names the file that failed; those written before it are good.
@@ -67,6 +76,7 @@ class _Export:
             self._segmentations()
         if self.request.series.is_dicom:
             self._dicom_documents()
+        self._label_maps()
         self._plain_documents()
         if self._wants(ExportFormat.JSON):
             self._result()
@@ -172,6 +182,79 @@ class _Export:
             )
             self._record(path, ExportFormat.PDF_DICOM, uid)
 
+        self._about_images(sources)
+        if self._wants(ExportFormat.STRUCTURES):
+            self._structures()
+
+    def _about_images(self, sources: Sources) -> None:
+        """What refers to single images: presentation state, key objects, captures."""
+        request = self.request
+        report, folder = request.report, request.folder
+        if self._wants(ExportFormat.PRESENTATION) and request.shown is not None:
+            path = folder / "presentation.dcm"
+            uid, notes = write_presentation(
+                request.shown, report.findings, sources, path, self.now, request.reader
+            )
+            self.notes.extend(notes)
+            self._record(path, ExportFormat.PRESENTATION, uid)
+        if self._wants(ExportFormat.KEY_OBJECTS):
+            path = folder / "key_objects.dcm"
+            images = key_instances(report.key_images, sources)
+            uid = write_selection(report, images, sources, path, self.now, request.reader)
+            self._record(path, ExportFormat.KEY_OBJECTS, uid)
+        if self._wants(ExportFormat.CAPTURES):
+            series_uid = new_dicom_uid()
+            drawn = [image for image in report.key_images if image.png]
+            for number, image in enumerate(drawn, start=1):
+                options = ObjectOptions(
+                    str(sources.first.get("Modality", "OT")),
+                    9906,
+                    f"Key images. {NOT_CLINICAL}",
+                    self.now,
+                    tuple(models_of(report.findings)),
+                    series_uid,
+                    number,
+                )
+                path = folder / f"capture-{number:02d}.dcm"
+                uid = write_capture(image, sources, path, options)
+                self._record(path, ExportFormat.CAPTURES, uid, series_uid)
+
+    def _structures(self) -> None:
+        series_uid = new_dicom_uid()
+        dicom = [one for one in self.request.segmentations if one.series.is_dicom]
+        for number, one in enumerate(dicom, start=1):
+            path = self.request.folder / _numbered("structures.dcm", number)
+            options = ObjectOptions(
+                "RTSTRUCT",
+                9907,
+                f"Segments as contours. {NOT_CLINICAL}",
+                self.now,
+                models_drawing(one),
+                series_uid,
+                number,
+            )
+            uid = write_structures(one, self.sources[one.series.uid], path, options)
+            self._record(path, ExportFormat.STRUCTURES, uid, series_uid)
+
+    def _label_maps(self) -> None:
+        """The segments for programs that read no DICOM."""
+        folder = self.request.folder
+        for number, one in enumerate(self.request.segmentations, start=1):
+            if self._wants(ExportFormat.NRRD):
+                path = folder / _numbered("segmentation.seg.nrrd", number)
+                write_seg_nrrd(one, path)
+                self._record(path, ExportFormat.NRRD)
+            if self._wants(ExportFormat.NIFTI) and one.series.is_dicom:
+                path = folder / _numbered("segmentation.nii.gz", number)
+                write_labels(one.labels(), one.geometry, path)
+                self._record(path, ExportFormat.NIFTI)
+            if self._wants(ExportFormat.STL):
+                labels = one.labels()
+                for segment in one.segments:
+                    path = folder / _numbered(f"surface-{segment.number:02d}.stl", number)
+                    write_surface(one, labels, segment.number, path)
+                    self._record(path, ExportFormat.STL)
+
     def _plain_documents(self) -> None:
         request = self.request
         documents = [
@@ -179,6 +262,7 @@ class _Export:
             ("report.html", ExportFormat.HTML, request.html.encode("utf-8")),
             ("findings.csv", ExportFormat.CSV, request.csv.encode("utf-8")),
         ]
+        documents.append(("report.fhir.json", ExportFormat.FHIR, request.fhir.encode("utf-8")))
         pictures = [image.png for image in request.report.key_images if image.png]
         for number, png in enumerate(pictures, start=1):
             documents.append((f"key-{number:02d}.png", ExportFormat.KEY_IMAGES, png))
@@ -222,6 +306,12 @@ class _Export:
                 continue
             if hashlib.sha256(path.read_bytes()).hexdigest() == checksum:
                 path.unlink()
+
+
+def _numbered(name: str, number: int) -> str:
+    """The name, with the number before its ending from the second on."""
+    stem, dot, ending = name.partition(".")
+    return name if number == 1 else f"{stem}-{number}{dot}{ending}"
 
 
 def _input(instance: Instance, checksum: str, *, named: bool) -> dict[str, str]:

@@ -50,6 +50,11 @@ def read_presentations(series: Series, password: str = "") -> tuple[Presentation
 def presentation_of(ds: Dataset) -> Presentation:
     """One presentation state."""
     images = list(_images(ds.get("ReferencedSeriesSequence") or ()))
+    # What is for single frames of an image that is named as a whole counts for those frames.
+    for keyword in ("GraphicAnnotationSequence", "SoftcopyVOILUTSequence"):
+        for item in ds.get(keyword) or ():
+            named = _images(item.get("ReferencedImageSequence") or ())
+            images += [key for key in named if key not in images and (key[0], -1) in images]
     notes: dict[str, None] = {}
     whole = _whole_graphics(ds)
     looks = {key: _look(ds, key, whole, notes) for key in images}

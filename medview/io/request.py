@@ -20,12 +20,15 @@ from medview.core.geometry import Box, Geometry
 from medview.core.report import Report
 from medview.core.segmentation import LabelArray, Segment, Segmentation
 from medview.core.study import Series, Study
-from medview.core.volume import Volume
+from medview.core.volume import Volume, Window
 from medview.imaging.measure import count_voxels
 
 
 class ExportFormat(StrEnum):
-    """What an export can write. SEGMENTATION is a DICOM SEG, or NIfTI where the source is none."""
+    """What an export can write. SEGMENTATION is a DICOM SEG, or NIfTI where the source is none.
+
+    CAPTURES are the key images as Secondary Captures.
+    """
 
     SEGMENTATION = "segmentation"
     SR = "sr"
@@ -35,9 +38,28 @@ class ExportFormat(StrEnum):
     JSON = "json"
     CSV = "csv"
     HTML = "html"
+    PRESENTATION = "presentation"
+    KEY_OBJECTS = "key_objects"
+    CAPTURES = "captures"
+    STRUCTURES = "structures"
+    NRRD = "nrrd"
+    NIFTI = "nifti"
+    STL = "stl"
+    FHIR = "fhir"
 
 
 ALL_FORMATS = tuple(ExportFormat)
+#: What is written unless something else is asked for.
+USUAL_FORMATS = (
+    ExportFormat.SEGMENTATION,
+    ExportFormat.SR,
+    ExportFormat.PDF,
+    ExportFormat.PDF_DICOM,
+    ExportFormat.KEY_IMAGES,
+    ExportFormat.JSON,
+    ExportFormat.CSV,
+    ExportFormat.HTML,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +90,31 @@ class SegmentationExport:
         return whole
 
 
+@dataclass(frozen=True, eq=False)
+class ShownImages:
+    """The images of a volume as they are shown: where they lie, and the window they are seen in.
+
+    `frame_numbers` count from 0 and are empty for single-frame images. `one_scale` says whether
+    all images share what makes real-world values of stored ones.
+    """
+
+    series: Series
+    instance_uids: tuple[str, ...]
+    geometry: Geometry
+    window: Window | None = None
+    inverted: bool = False
+    frame_numbers: tuple[int, ...] = ()
+    one_scale: bool = True
+
+    def slice_of(self, sop_instance_uid: str, frame_number: int = 1) -> int | None:
+        """Which slice an image is; `frame_number` counts from 1."""
+        for number, uid in enumerate(self.instance_uids):
+            same = not self.frame_numbers or self.frame_numbers[number] == frame_number - 1
+            if uid == sop_instance_uid and same:
+                return number
+        return None
+
+
 @dataclass(frozen=True)
 class Predecessor:
     """An earlier document that a report takes the place of."""
@@ -86,7 +133,8 @@ class ExportRequest:
     `pdf`, `html` and `csv` come rendered; an empty one is left out.
     `reader` is the person observer of the SR. `password` opens the archive of the source.
     `frames` says for findings, by uid, in which frame of reference their millimetres count, where
-    that is known; `predecessors` are the documents that this report takes the place of.
+    that is known; `predecessors` are the documents that this report takes the place of. `shown`
+    are the images of the report's series as they are seen, `fhir` is the bundle as JSON.
     """
 
     folder: Path
@@ -99,10 +147,12 @@ class ExportRequest:
     html: str = ""
     csv: str = ""
     reader: str = ""
-    formats: tuple[ExportFormat, ...] = ALL_FORMATS
+    formats: tuple[ExportFormat, ...] = USUAL_FORMATS
     password: str = field(default="", repr=False)
     frames: Mapping[str, str] = field(default_factory=dict)
     predecessors: tuple[Predecessor, ...] = ()
+    shown: ShownImages | None = None
+    fhir: str = ""
 
 
 @dataclass(frozen=True)

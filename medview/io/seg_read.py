@@ -21,6 +21,7 @@ from medview.core.geometry import Geometry
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Instance, Series
 from medview.io.drawn import Drawn
+from medview.io.label_places import Index, Parts
 from medview.io.multiframe import damage_refused, data_set, frame_values
 from medview.io.stacking import is_orientation
 from medview.io.values import Values, numbers
@@ -30,8 +31,6 @@ _OFF_GRID = 0.1
 _DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 #: Colour of a segment that names none.
 _GREY = (160, 160, 160)
-
-Index = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
 
 def drawn_on(series: Series, password: str = "") -> Drawn:
@@ -77,7 +76,7 @@ def _on_grid(
             "Open the image it was drawn on",
         )
     segments = _segments(ds)
-    parts = _Parts(
+    parts = Parts(
         geometry.shape, np.dtype(np.uint8 if max(segments, default=0) < 256 else np.uint16)
     )
     for number, index in _marked(ds, geometry):
@@ -95,33 +94,6 @@ def _on_grid(
         )
         for count, (labels, members) in enumerate(parts.done)
     ]
-
-
-class _Parts:
-    """Label arrays without overlap; a segment stays whole in one of them."""
-
-    def __init__(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:
-        self._shape = shape
-        self._dtype = dtype
-        self._pieces: dict[int, list[Index]] = {}
-
-    def mark(self, number: int, index: Index) -> None:
-        self._pieces.setdefault(number, []).append(index)
-
-    @property
-    def done(self) -> list[tuple[npt.NDArray[Any], list[int]]]:
-        parts: list[tuple[npt.NDArray[Any], list[int]]] = []
-        for number in sorted(self._pieces):
-            pieces = self._pieces[number]
-            free = [part for part in parts if not any(part[0][piece].any() for piece in pieces)]
-            if not free:
-                free = [(np.zeros(self._shape, self._dtype), [])]
-                parts += free
-            labels, members = free[0]
-            for piece in pieces:
-                labels[piece] = number
-            members.append(number)
-        return parts
 
 
 def _marked(ds: Dataset, geometry: Geometry) -> Iterator[tuple[int, Index]]:
@@ -229,7 +201,7 @@ def _plane(values: Values, geometry: Geometry) -> _Plane:
 
 
 def _segments(ds: Dataset) -> dict[int, Segment]:
-    made_at = _made_at(ds)
+    at = made_at(ds)
     derived = (str(ds.get("SOPInstanceUID", "")),)
     segments = {}
     for item in ds.get("SegmentSequence") or ():
@@ -242,7 +214,7 @@ def _segments(ds: Dataset) -> dict[int, Segment]:
             category=_code(item, "SegmentedPropertyCategoryCodeSequence", TISSUE),
             type=_code(item, "SegmentedPropertyTypeCodeSequence", ANATOMICAL_STRUCTURE),
             color_rgb=_color(item.get("RecommendedDisplayCIELabValue")),
-            provenance=Provenance(_author(ds, item), made_at, derived_from=derived),
+            provenance=Provenance(_author(ds, item), at, derived_from=derived),
         )
     return segments
 
@@ -268,7 +240,7 @@ def _author(ds: Dataset, item: Dataset) -> Author:
     return ModelAuthor(name, version, "") if name else person
 
 
-def _made_at(ds: Dataset) -> datetime:
+def made_at(ds: Dataset) -> datetime:
     """Content date and time, taken as UTC for want of a zone; now, where they are missing."""
     text = str(ds.get("ContentDate", "")) + str(ds.get("ContentTime", "") or "000000")[:6]
     try:

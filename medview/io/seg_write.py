@@ -105,7 +105,6 @@ def build_segmentation(
             "The segmentation cannot be written as DICOM: its images have no place in the patient",
             "Export it as NIfTI or as pictures.",
         )
-    models = [s.provenance.author for s in export.segments]
     with foreign_values(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         stand_ins = _stand_ins(export, sources)
@@ -131,9 +130,7 @@ def build_segmentation(
             coding_schemes=coding_schemes(
                 code for s in export.segments for code in (s.category, s.type)
             ),
-            contributing_equipment=models_as_equipment(
-                list(dict.fromkeys(m for m in models if isinstance(m, ModelAuthor)))
-            ),
+            contributing_equipment=models_as_equipment(models_drawing(export)),
             **_placement(geometry, sources),
         )
     dataset.BurnedInAnnotation = "NO"
@@ -144,6 +141,12 @@ def build_segmentation(
     elif geometry.in_patient_space:
         _refer_slice_by_slice(dataset, geometry, sources.slices_of(geometry))
     return dataset
+
+
+def models_drawing(export: SegmentationExport) -> tuple[ModelAuthor, ...]:
+    """The models among the authors of the segments, each once."""
+    authors = (segment.provenance.author for segment in export.segments)
+    return tuple(dict.fromkeys(one for one in authors if isinstance(one, ModelAuthor)))
 
 
 def _refer_slice_by_slice(

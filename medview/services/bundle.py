@@ -46,6 +46,7 @@ from medview.services.hanging import load_protocols
 from medview.services.history import History
 from medview.services.jobs import Jobs
 from medview.services.kept_results import ModelOutput
+from medview.services.leaving import Leaving
 from medview.services.loading import Loading
 from medview.services.map_files import MapFiles
 from medview.services.objects import Objects
@@ -177,7 +178,14 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         tasks=tasks,
         store=store,
         audit=audit,
-        export=Export(workspace, review, jobs, models, tasks, audit, paths.resources),
+        export=Export(
+            workspace,
+            review,
+            Leaving(workspace, jobs, models, audit, viewing.grey_of),
+            tasks,
+            audit,
+            paths.resources,
+        ),
         commands=Registry(settings),
     )
     _tie(services, keeps_work=keeps_work)

@@ -12,7 +12,7 @@ from medview.core.events import ViewChanged
 from medview.core.findings import ReviewState
 from medview.core.segmentation import Segment
 from medview.core.study import Study
-from medview.io.request import ALL_FORMATS
+from medview.io.request import USUAL_FORMATS
 from medview.services.commands import Command, Registry
 from medview.services.edits import ChangeSegments
 from medview.services.painting import find_segment
@@ -337,7 +337,7 @@ def _finishing(services: Services) -> tuple[Command, ...]:
 
     def export(
         folder: str | Path = "",
-        formats: Sequence[str] = ALL_FORMATS,
+        formats: Sequence[str] = USUAL_FORMATS,
         study_uid: str = "",
         proposals: bool = False,
         stale: bool = False,

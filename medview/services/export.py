@@ -17,9 +17,8 @@ from medview.core.report import KeyImage, Report
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
-from medview.inference.catalog import Catalog
 from medview.io.request import (
-    ALL_FORMATS,
+    USUAL_FORMATS,
     ExportedFiles,
     ExportFormat,
     ExportRequest,
@@ -29,9 +28,9 @@ from medview.io.request import (
     places,
 )
 from medview.reporting.canonical import digest
+from medview.reporting.fhir import bundle_of
 from medview.reporting.tables import findings_csv, result_json
 from medview.services.audit import Audit
-from medview.services.jobs import Jobs
 from medview.services.leaving import ACTION, Leaving, Material, note_of
 from medview.services.review import ReviewDesk
 from medview.services.tasks import Tasks
@@ -40,7 +39,10 @@ from medview.services.workspace import Workspace
 #: SEG of a large study, compressed, read back and validated.
 _TIME_LIMIT_S = 1800.0
 
-_ILLUSTRATED = frozenset({ExportFormat.KEY_IMAGES, ExportFormat.PDF, ExportFormat.PDF_DICOM})
+_ILLUSTRATED = frozenset({
+    ExportFormat.KEY_IMAGES, ExportFormat.PDF, ExportFormat.PDF_DICOM, ExportFormat.KEY_OBJECTS,
+    ExportFormat.CAPTURES, ExportFormat.HTML,
+})  # fmt: skip
 
 
 def _nothing(_what: object) -> None:
@@ -75,15 +77,14 @@ class Export:
         self,
         workspace: Workspace,
         review: ReviewDesk,
-        jobs: Jobs,
-        catalog: Catalog,
+        leaving: Leaving,
         tasks: Tasks,
         audit: Audit,
         resources: Path,
     ) -> None:
         self._workspace = workspace
         self._review = review
-        self._leaving = Leaving(workspace, jobs, catalog, audit)
+        self._leaving = leaving
         self._tasks = tasks
         self._audit = audit
         self._resources = resources
@@ -92,7 +93,7 @@ class Export:
         self,
         study_uid: str,
         folder: Path,
-        formats: Sequence[ExportFormat | str] = ALL_FORMATS,
+        formats: Sequence[ExportFormat | str] = USUAL_FORMATS,
         *,
         series_uid: str = "",
         proposals: bool = False,
@@ -139,7 +140,7 @@ class Export:
         series_uid: str = "",
         *,
         proposals: bool = False,
-        formats: Sequence[ExportFormat | str] = ALL_FORMATS,
+        formats: Sequence[ExportFormat | str] = USUAL_FORMATS,
     ) -> dict[str, Any]:
         """Export and wait for it; gives the content of result.json. The errors are raised."""
         files: list[ExportedFiles] = []
@@ -212,7 +213,7 @@ class Export:
 
     def _assemble(self, order: _Order) -> None:
         """Render and gather on the pool; once more if the reader painted meanwhile."""
-        material = self._leaving.material(order.study.uid)
+        material = self._leaving.material(order.study.uid, order.series)
         revisions = {one.uid: one.revision for one in material.segmentations}
 
         def assembled(request: ExportRequest) -> None:
@@ -303,6 +304,10 @@ def _request(
         places=places(exports),
         notes=[note for volume in material.volumes.values() for note in volume.notes],
     )
+    fhir = ""
+    if ExportFormat.FHIR in order.formats:
+        bundle = bundle_of(material.report, order.study, documents.pdf)
+        fhir = json.dumps(bundle, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     return ExportRequest(
         folder=order.folder,
         study=order.study,
@@ -318,4 +323,6 @@ def _request(
         password=password,
         frames=material.frames,
         predecessors=material.predecessors,
+        shown=material.shown,
+        fhir=fhir,
     )

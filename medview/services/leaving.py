@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ from medview.core.jobs import JobState
 from medview.core.models import ModelCard
 from medview.core.report import Report
 from medview.core.segmentation import Segmentation
-from medview.core.volume import Volume
+from medview.core.study import Series
+from medview.core.volume import Volume, Window
 from medview.inference.catalog import Catalog
-from medview.io.request import ExportedFiles, ExportFormat, Predecessor
+from medview.io.request import ExportedFiles, ExportFormat, Predecessor, ShownImages
 from medview.reporting.tables import ModelRun
 from medview.services.audit import Audit, AuditRow
 from medview.services.jobs import Jobs
@@ -41,19 +42,28 @@ class Material:
     trail: list[dict[str, Any]]
     frames: dict[str, str]
     predecessors: tuple[Predecessor, ...]
+    shown: ShownImages | None
 
 
 class Leaving:
     """Finds together what an export of a study is made from; on the owner's thread."""
 
-    def __init__(self, workspace: Workspace, jobs: Jobs, catalog: Catalog, audit: Audit) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        jobs: Jobs,
+        catalog: Catalog,
+        audit: Audit,
+        grey_of: Callable[[str], tuple[Window, bool] | None],
+    ) -> None:
         self._workspace = workspace
+        self._grey_of = grey_of
         self._jobs = jobs
         self._catalog = catalog
         self._audit = audit
 
-    def material(self, study_uid: str) -> Material:
-        """Everything of a study as it is now."""
+    def material(self, study_uid: str, series: Series) -> Material:
+        """Everything of a study as it is now; its report speaks of the series."""
         segmentations = self.segmentations(study_uid)
         findings = self._workspace.findings_of(study_uid)
         rows = self._audit.rows(study_uid)
@@ -67,6 +77,7 @@ class Leaving:
             trail=[asdict(row) for row in rows],
             frames={one.uid: frame for one in findings if (frame := self._frame_of(one))},
             predecessors=predecessors_in(rows),
+            shown=self.shown(series),
         )
 
     def segmentations(self, study_uid: str) -> tuple[Segmentation, ...]:
@@ -75,6 +86,24 @@ class Leaving:
             one
             for one in self._workspace.segmentations.values()
             if self._workspace.study_of(one.uid).uid == study_uid
+        )
+
+    def shown(self, series: Series) -> ShownImages | None:
+        """The images of a series as they are seen; None where none of it is open."""
+        volumes = self._workspace.volumes_of(series.uid)
+        if not volumes or not volumes[0].instance_uids:
+            return None
+        volume = volumes[0]
+        grey = self._grey_of(volume.uid)
+        window, turned = grey if grey is not None else (None, False)
+        return ShownImages(
+            series,
+            volume.instance_uids,
+            volume.geometry,
+            window if not volume.scale_name else None,
+            inverted=volume.inverted != turned,
+            frame_numbers=volume.frame_numbers,
+            one_scale=volume.voxels.dtype.kind != "f",
         )
 
     def _frame_of(self, finding: Finding) -> str:

@@ -11,7 +11,7 @@ from medview.core.events import StudyClosed, ViewChanged
 from medview.core.findings import Point
 from medview.core.study import Series, Study
 from medview.core.views import LAYOUTS, HangingProtocol, Layout, Plane, ViewState
-from medview.core.volume import Volume
+from medview.core.volume import Volume, Window
 from medview.imaging.reslice import PlaneFrame
 from medview.services.cine import Cine
 from medview.services.greys import Greys
@@ -278,6 +278,11 @@ class Viewing(Greys):
             look = fresh_look(volume, series[-1] if series else None, sample)
             self._looks[volume.uid] = look
         return look
+
+    def grey_of(self, volume_uid: str) -> tuple[Window, bool] | None:
+        """The window a volume is seen in, and whether it is turned round; None if not yet seen."""
+        look = self._looks.get(volume_uid)
+        return None if look is None else (look.window, look.inverted)
 
     def _keep(self, look: Look) -> None:
         self._looks[look.volume.uid] = look

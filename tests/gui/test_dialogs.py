@@ -253,12 +253,14 @@ def test_export_says_what_it_leaves_out_and_what_it_wrote(
     assert "not signed" in dialog._note.text()
     assert "2 findings wait" in dialog._note.text()
     dialog._folder.setText(str(tmp_path))
-    dialog._boxes[ExportFormat.HTML].setChecked(False)
+    dialog._rows[ExportFormat.HTML].setCheckState(0, Qt.CheckState.Unchecked)
+    dialog._rows[ExportFormat.STRUCTURES].setCheckState(0, Qt.CheckState.Checked)
     dialog._write.click()
     ((study_uid, folder, formats, callbacks),) = asked
     assert (study_uid, folder) == ("1", tmp_path)
     assert ExportFormat.HTML not in formats
     assert ExportFormat.SR in formats
+    assert ExportFormat.STRUCTURES in formats
     callbacks["on_error"](ReadError("The folder cannot be written", "Choose another."))
     assert "cannot be written" in dialog._status.text()
     written = ExportedFile(tmp_path / "report.pdf", ExportFormat.PDF, "ab" * 32)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from PyQt6.QtCore import Qt, QUrl
 from PyQt6.QtGui import QDesktopServices
@@ -21,30 +23,45 @@ from PyQt6.QtWidgets import (
 from medview.core.errors import MedviewError
 from medview.core.findings import ReviewState
 from medview.core.study import Study
-from medview.io.request import ExportedFiles, ExportFormat
+from medview.io.request import USUAL_FORMATS, ExportedFiles, ExportFormat
 from medview.services.bundle import Services
 from medview.services.staleness import stale_reason
 from medview.ui import theme
 from medview.ui.dialogs.frame import Dialog
 from medview.ui.text import label, patient_line, shown
 
-_TITLES = {
-    ExportFormat.SEGMENTATION: "Accepted segments: DICOM SEG, or NIfTI where the images are none",
-    ExportFormat.SR: "Report as DICOM SR (TID 1500)",
-    ExportFormat.PDF: "Report as PDF",
-    ExportFormat.PDF_DICOM: "Report as PDF in DICOM",
-    ExportFormat.KEY_IMAGES: "Key images (PNG)",
-    ExportFormat.JSON: "Result for programs (JSON)",
-    ExportFormat.CSV: "Findings for tables (CSV)",
-    ExportFormat.HTML: "Report as web page (HTML)",
-}
+#: What there is, in groups; what stands in USUAL_FORMATS is ticked at first.
+_GROUPS: Mapping[str, Mapping[ExportFormat, str]] = MappingProxyType({
+    "For archives and other viewers (DICOM)": {
+        ExportFormat.SEGMENTATION: "Accepted segments: SEG, or NIfTI where the images are none",
+        ExportFormat.SR: "Report: SR (TID 1500)",
+        ExportFormat.PDF_DICOM: "Report: PDF in DICOM",
+        ExportFormat.PRESENTATION: "Boxes, lines and window: presentation state",
+        ExportFormat.KEY_OBJECTS: "Which images are key images: key object selection",
+        ExportFormat.CAPTURES: "Key images as drawn: secondary captures",
+        ExportFormat.STRUCTURES: "Accepted segments as contours: RT structure set",
+    },
+    "For people": {
+        ExportFormat.PDF: "Report as PDF",
+        ExportFormat.HTML: "Report as web page (HTML)",
+        ExportFormat.KEY_IMAGES: "Key images (PNG)",
+    },
+    "For programs": {
+        ExportFormat.JSON: "Result (JSON)",
+        ExportFormat.CSV: "Findings as a table (CSV)",
+        ExportFormat.FHIR: "Report as a FHIR R4B bundle",
+        ExportFormat.NRRD: "Accepted segments for 3D Slicer (seg.nrrd)",
+        ExportFormat.NIFTI: "Accepted segments as NIfTI",
+        ExportFormat.STL: "Accepted segments as surfaces (STL, LPS, mm)",
+    },
+})  # fmt: skip
 
 
 class ExportDialog(Dialog):
     """Writes one export; every file is read back and compared before it is called written."""
 
     def __init__(self, services: Services, study: Study, parent: QWidget | None = None) -> None:
-        super().__init__("Export", parent, size=(640, 620))
+        super().__init__("Export", parent, size=(640, 760))
         self._services = services
         self._study = study
         self.body.addWidget(label(patient_line(study.patient), "heading", wrap=True))
@@ -54,7 +71,7 @@ class ExportDialog(Dialog):
         self._folder = QLineEdit(self._first_folder(), self)
         self._folder.setAccessibleName("Folder")
         self._folder.textChanged.connect(self._check)
-        self._boxes: dict[ExportFormat, QCheckBox] = {}
+        self._rows: dict[ExportFormat, QTreeWidgetItem] = {}
         self._lay_out_choices()
         self.stale = QCheckBox("Export results although their input changed", self)
         self.stale.setVisible(bool(self._stale()))
@@ -90,12 +107,23 @@ class ExportDialog(Dialog):
         row.addWidget(self._folder, 1)
         row.addWidget(choose)
         self.body.addLayout(row)
-        for kind, title in _TITLES.items():
-            box = QCheckBox(title, self)
-            box.setChecked(True)
-            box.toggled.connect(self._check)
-            self.body.addWidget(box)
-            self._boxes[kind] = box
+        listed = QTreeWidget(self)
+        listed.setHeaderHidden(True)
+        listed.setRootIsDecorated(False)
+        listed.setAccessibleName("What is written")
+        for group, titles in _GROUPS.items():
+            head = QTreeWidgetItem([group])
+            head.setFlags(Qt.ItemFlag.ItemIsEnabled)
+            listed.addTopLevelItem(head)
+            for kind, title in titles.items():
+                entry = QTreeWidgetItem([title])
+                usual = kind in USUAL_FORMATS
+                entry.setCheckState(0, Qt.CheckState.Checked if usual else Qt.CheckState.Unchecked)
+                head.addChild(entry)
+                self._rows[kind] = entry
+        listed.expandAll()
+        listed.itemChanged.connect(self._check)
+        self.body.addWidget(listed, 3)
 
     def _stale(self) -> list[str]:
         """Why results that would leave no longer speak of what is there."""
@@ -133,7 +161,8 @@ class ExportDialog(Dialog):
         dialog.open()
 
     def _formats(self) -> tuple[ExportFormat, ...]:
-        return tuple(kind for kind, box in self._boxes.items() if box.isChecked())
+        checked = Qt.CheckState.Checked
+        return tuple(kind for kind, row in self._rows.items() if row.checkState(0) == checked)
 
     def _check(self) -> None:
         ready = bool(self._folder.text().strip()) and bool(self._formats())

@@ -48,8 +48,8 @@ def export(request: ExportRequest) -> ExportedFiles:
 
     Names are fixed: segmentation.dcm (-2, ...) or segmentation.nii.gz, report.dcm,
     report_pdf.dcm, presentation.dcm, key_objects.dcm, capture-01.dcm ..., structures.dcm,
-    segmentation.seg.nrrd, surface-01.stl ..., report.pdf, report.html, report.fhir.json,
-    findings.csv, key-01.png ..., result.json last.
+    segmentation_labelmap.dcm, segmentation.seg.nrrd, surface-01.stl ..., report.pdf,
+    report.html, report.fhir.json, findings.csv, key-01.png ..., result.json last.
     Each file appears whole or not at all; an earlier one stays until the new one is safe.
     Files of an earlier export that this one no longer has are then removed, if untouched.
     ExportError names the file that failed; those written before it are good.
@@ -183,6 +183,8 @@ class _Export:
             self._record(path, ExportFormat.PDF_DICOM, uid)
 
         self._about_images(sources)
+        if self._wants(ExportFormat.LABEL_MAP):
+            self._numbered_segments()
         if self._wants(ExportFormat.STRUCTURES):
             self._structures()
 
@@ -218,6 +220,23 @@ class _Export:
                 path = folder / f"capture-{number:02d}.dcm"
                 uid = write_capture(image, sources, path, options)
                 self._record(path, ExportFormat.CAPTURES, uid, series_uid)
+
+    def _numbered_segments(self) -> None:
+        series_uid = new_dicom_uid()
+        dicom = [one for one in self.request.segmentations if one.series.is_dicom]
+        for number, one in enumerate(dicom, start=1):
+            path = self.request.folder / _numbered("segmentation_labelmap.dcm", number)
+            options = SegOptions(
+                now=self.now,
+                tracking=self._tracking(one),
+                creator=self.request.reader,
+                series_number=9908,
+                series_uid=series_uid,
+                instance_number=number,
+                label_map=True,
+            )
+            uid = write_segmentation(one, self.sources[one.series.uid], path, options)
+            self._record(path, ExportFormat.LABEL_MAP, uid, series_uid)
 
     def _structures(self) -> None:
         series_uid = new_dicom_uid()

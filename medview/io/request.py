@@ -27,7 +27,8 @@ from medview.imaging.measure import count_voxels
 class ExportFormat(StrEnum):
     """What an export can write. SEGMENTATION is a DICOM SEG, or NIfTI where the source is none.
 
-    CAPTURES are the key images as Secondary Captures.
+    LABEL_MAP is a SEG that holds numbers, which newer programs read; CAPTURES are the key images
+    as Secondary Captures.
     """
 
     SEGMENTATION = "segmentation"
@@ -41,6 +42,7 @@ class ExportFormat(StrEnum):
     PRESENTATION = "presentation"
     KEY_OBJECTS = "key_objects"
     CAPTURES = "captures"
+    LABEL_MAP = "label_map"
     STRUCTURES = "structures"
     NRRD = "nrrd"
     NIFTI = "nifti"

@@ -1,10 +1,10 @@
-"""Segmentation -> DICOM SEG (PS3.3 A.51), binary, on the grid of its source."""
+"""Segmentation -> DICOM SEG (PS3.3 A.51), binary or label map, on the grid of its source."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -70,7 +70,11 @@ class SegmentTracking:
 
 @dataclass(frozen=True)
 class SegOptions:
-    """`tracking` by segment number in the file. `creator` is the person at the desk."""
+    """`tracking` by segment number in the file. `creator` is the person at the desk.
+
+    With `label_map` frames hold the numbers of segments (Label Map Segmentation, PS3.3 A.51 with
+    Segmentation Type LABELMAP), else a frame of bits for each segment.
+    """
 
     now: datetime
     tracking: Mapping[int, SegmentTracking] = field(default_factory=dict)
@@ -78,6 +82,7 @@ class SegOptions:
     series_number: int = 9901
     instance_number: int = 1
     series_uid: str = ""
+    label_map: bool = False
 
 
 def write_segmentation(
@@ -111,7 +116,9 @@ def build_segmentation(
         dataset = SegmentationObject(
             source_images=stand_ins,
             pixel_array=export.labels(),
-            segmentation_type=SegmentationTypeValues.BINARY,
+            segmentation_type=SegmentationTypeValues.LABELMAP
+            if options.label_map
+            else SegmentationTypeValues.BINARY,
             segment_descriptions=[_description(s, options.tracking) for s in export.segments],
             series_instance_uid=options.series_uid or new_dicom_uid(),
             series_number=options.series_number,
@@ -397,17 +404,32 @@ def verify_segmentation(export: SegmentationExport, path: Path) -> None:
         dataset = dcmread(path)
     wanted = export.labels()
     seen = np.zeros_like(wanted)
-    bits = np.frombuffer(dataset.PixelData, dtype=np.uint8)
-    plane_shape = wanted.shape[1:]
-    for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
-        plane = _frame(bits, number, plane_shape)
-        seen[_slice_of(group, export.geometry)][plane] = _segment_of(group, dataset)
+    for place, marked, numbers in _planes(dataset, export.geometry, wanted.shape[1:]):
+        seen[place][marked] = numbers
     if not np.array_equal(seen, wanted):
         wrong = int(np.count_nonzero(seen != wanted))
         raise ExportError(
             f"{path.name} does not read back as it was written ({wrong} voxels differ)",
             "Nothing was lost; export again, and report this.",
         )
+
+
+def _planes(
+    dataset: Dataset, geometry: Geometry, shape: tuple[int, ...]
+) -> Iterator[tuple[int, npt.NDArray[np.bool_], npt.NDArray[np.integer] | int]]:
+    """Slice, marked pixels and their numbers, frame by frame."""
+    label_map = dataset.SegmentationType == "LABELMAP"
+    bits = np.frombuffer(dataset.PixelData, dtype=np.uint8)
+    stored: npt.NDArray[np.integer] = bits.view(np.uint16) if dataset.BitsAllocated == 16 else bits
+    for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        if label_map:
+            count = math.prod(shape)
+            frame = stored[number * count : (number + 1) * count].reshape(shape)
+            marked = frame > 0
+            yield _slice_of(group, geometry), marked, frame[marked]
+        else:
+            marked = _frame(bits, number, shape)
+            yield _slice_of(group, geometry), marked, _segment_of(group, dataset)
 
 
 def _frame(

@@ -146,6 +146,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     first_read = FirstRead(workspace, settings, audit)
     tracking = Tracking(workspace, viewing, jobs, tasks)
     results = ResultOverlay(viewing, jobs.outcomes, thresholds, first_read)
+    leaving = Leaving(workspace, jobs, models, audit, viewing.grey_of)
     services = Services(
         paths=paths,
         settings=settings,
@@ -178,14 +179,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         tasks=tasks,
         store=store,
         audit=audit,
-        export=Export(
-            workspace,
-            review,
-            Leaving(workspace, jobs, models, audit, viewing.grey_of),
-            tasks,
-            audit,
-            paths.resources,
-        ),
+        export=Export(workspace, review, leaving, tasks, audit, paths.resources),
         commands=Registry(settings),
     )
     _tie(services, keeps_work=keeps_work)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from medview.core.errors import Cancelled, MedviewError
 from medview.core.events import Level
@@ -19,7 +20,17 @@ from medview.services.tasks import Tasks
 from medview.services.viewing import Viewing
 from medview.services.workspace import Workspace
 
-_TOGETHER = "Open the images together with the segmentation."
+_TOGETHER = "Open the images together with what was drawn on them."
+#: Functions of the import workers that say what a series was drawn on, and that read it.
+_DRAWN: Mapping[SeriesKind, tuple[str, str]] = MappingProxyType({
+    SeriesKind.SEGMENTATION: ("medview.io.seg_read:drawn_on",
+                              "medview.io.reading:load_segmentations"),
+    SeriesKind.STRUCTURE_SET: ("medview.io.rtss_read:drawn_on",
+                               "medview.io.rtss_read:read_structures"),
+})  # fmt: skip
+_NAMES: Mapping[SeriesKind, str] = MappingProxyType({
+    SeriesKind.SEGMENTATION: "The segmentation", SeriesKind.STRUCTURE_SET: "The structure set",
+})  # fmt: skip
 
 
 class Objects:
@@ -40,7 +51,7 @@ class Objects:
     def open(self, series_uid: str) -> None:
         """Show segments on the images they were drawn on, or tell what the series says."""
         series = self._workspace.series(series_uid)
-        if series.kind is not SeriesKind.SEGMENTATION:
+        if series.kind not in _DRAWN:
             self.describe(series_uid)
             return
         placed = self._placed(series)
@@ -48,7 +59,7 @@ class Objects:
             self._viewing.show_volume(placed)
             return
         self._tasks.call_import(
-            "medview.io.seg_read:drawn_on",
+            _DRAWN[series.kind][0],
             series,
             self._password_of(series),
             on_done=partial(self._find_source, series),
@@ -97,7 +108,7 @@ class Objects:
         sources = self._sources(series, drawn)
         patient = self._workspace.study_of(series.uid).patient
         same = [one for one in sources if _is_one_person(patient, self._patient_of(one))]
-        name = series.description or "The segmentation"
+        name = series.description or _NAMES[series.kind]
         if not sources:
             self._workspace.notify(
                 Level.WARNING, f"{name}: the images it was drawn on are not open", _TOGETHER
@@ -150,12 +161,12 @@ class Objects:
                 self._fail(error)
 
         self._tasks.call_import(
-            "medview.io.reading:load_segmentations",
+            _DRAWN[series.kind][1],
             series,
             volume.geometry,
             volume.uid,
             self._password_of(series),
-            on_done=partial(self._put, series.description or "Segmentation", volume.uid),
+            on_done=partial(self._put, series.description or _NAMES[series.kind], volume.uid),
             on_error=refused,
             timeout_s=300.0,
         )

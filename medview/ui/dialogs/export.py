@@ -39,6 +39,7 @@ _GROUPS: Mapping[str, Mapping[ExportFormat, str]] = MappingProxyType({
         ExportFormat.PRESENTATION: "Boxes, lines and window: presentation state",
         ExportFormat.KEY_OBJECTS: "Which images are key images: key object selection",
         ExportFormat.CAPTURES: "Key images as drawn: secondary captures",
+        ExportFormat.LABEL_MAP: "Accepted segments as a label map: SEG of 2024, for newer programs",
         ExportFormat.STRUCTURES: "Accepted segments as contours: RT structure set",
     },
     "For people": {

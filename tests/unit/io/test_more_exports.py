@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import highdicom as hd
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
@@ -28,9 +29,10 @@ from medview.io.export import export
 from medview.io.presentation import presentation_of
 from medview.io.request import ExportedFiles, ExportFormat, ExportRequest, ShownImages
 from medview.io.rtss_read import drawn_on, read_structures
+from medview.io.seg_read import read_segmentations
 from medview.reporting.fhir import bundle_of
 from tests.helpers.dicom_phantoms import CtOptions, write_ct
-from tests.helpers.exports import BY_MODEL, finding, study_of
+from tests.helpers.exports import BY_MODEL, finding, placed, study_of
 from tests.helpers.phantoms import Phantom
 from tests.helpers.validators import dciodvfy, dicom_sr_validator, dsrdump
 from tests.unit.io.test_export_files import PHANTOM, request_of
@@ -166,6 +168,24 @@ def test_a_capture_holds_the_very_picture(study: Study, tmp_path: Path) -> None:
     read = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "capture-01.dcm")))
     assert np.array_equal(read.squeeze(), PICTURE)
     assert not dciodvfy(tmp_path / "out" / "capture-01.dcm")
+
+
+# -- label map segmentation ------------------------------------------------------------------
+
+
+def test_a_label_map_holds_the_numbers_of_its_segments(study: Study, tmp_path: Path) -> None:
+    exported(tmp_path, study, ExportFormat.LABEL_MAP)
+    path = tmp_path / "out" / "segmentation_labelmap.dcm"
+    assert dcmread(path).SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.7"
+    seg = hd.seg.segread(path)
+    assert seg.segmentation_type.value == "LABELMAP"
+    labels = full_request(tmp_path, study).segmentations[0].labels()
+    seen = seg.get_volume(combine_segments=True)
+    marked = np.argwhere(seen.array)
+    assert np.array_equal(placed(seen.array, marked, seen.affine, PHANTOM.geometry), labels)
+    series = replace(study_of([path]).series[0], kind=SeriesKind.SEGMENTATION)
+    (found,) = read_segmentations(series, PHANTOM.geometry)
+    assert np.array_equal(found.labels, labels)
 
 
 # -- contours --------------------------------------------------------------------------------

@@ -14,6 +14,10 @@ from pydicom import dcmread
 from medview.core.events import Level
 from medview.core.outline import Outline
 from medview.core.study import Series, SeriesKind
+from medview.io.dicom_write import ObjectOptions
+from medview.io.request import gather
+from medview.io.rtss_write import write_structures
+from medview.io.sources import read_sources
 from medview.services.loading import Loading
 from medview.services.objects import Objects
 from medview.services.settings import Settings
@@ -21,6 +25,7 @@ from medview.services.tasks import Tasks
 from medview.services.viewing import Viewing
 from medview.services.workspace import Workspace
 from tests.helpers.dicom_phantoms import CtOptions, Who, ct_datasets, uid, write_ct
+from tests.helpers.exports import AT, segment, segmentation_of, study_of, volume_of
 from tests.helpers.phantoms import Phantom
 from tests.helpers.seg_objects import segmentation_object
 
@@ -140,6 +145,51 @@ def test_segments_of_another_patient_are_refused(bench: Bench, folder: Path) -> 
     notice = bench.work.notices[-1]
     assert notice.level is Level.ERROR
     assert "another patient" in notice.text
+
+
+@pytest.fixture
+def with_structures(folder: Path) -> Path:
+    """The CT with the same sphere as contours of a structure set instead of the SEG."""
+    (folder / "seg.dcm").unlink()
+    study = study_of(sorted(folder.glob("ct*")))
+    volume = volume_of(study.series[0], SMALL.geometry)
+    labels = SMALL.sphere().astype(np.uint8)
+    made = segmentation_of(volume, labels, [segment(1, "Sphere")])
+    (export,) = gather([made], {volume.uid: volume}, study)
+    options = ObjectOptions("RTSTRUCT", 9, "Contours", AT)
+    write_structures(export, read_sources(study.series[0]), folder / "rs.dcm", options)
+    return folder
+
+
+def test_structures_go_onto_their_images_and_away_by_undo(
+    bench: Bench, with_structures: Path
+) -> None:
+    bench.open(with_structures)
+    bench.show(SeriesKind.STRUCTURE_SET)
+    (found,) = bench.work.segmentations.values()
+    assert np.array_equal(found.labels == 1, SMALL.sphere())
+    assert found.segments[0].label == "Sphere"
+    bench.work.history.undo()
+    assert not bench.work.segmentations
+
+
+def test_structures_of_another_patient_are_refused(bench: Bench, with_structures: Path) -> None:
+    change(with_structures / "rs.dcm", PatientID="SOMEBODY-ELSE", PatientName="Else^Somebody")
+    bench.open(with_structures)
+    bench.show(SeriesKind.STRUCTURE_SET)
+    assert not bench.work.segmentations
+    assert "another patient" in bench.work.notices[-1].text
+
+
+def test_structures_without_their_images_are_told(bench: Bench, with_structures: Path) -> None:
+    for path in with_structures.glob("ct*"):
+        path.unlink()
+    told: list[Outline] = []
+    bench.objects.on_outline = lambda _series, outline: told.append(outline)
+    bench.open(with_structures)
+    bench.show(SeriesKind.STRUCTURE_SET)
+    assert any("not open" in notice.text for notice in bench.work.notices)
+    assert any(line.name == "Sphere" for line in told[0].lines)
 
 
 def test_any_series_can_be_described(bench: Bench, tmp_path: Path) -> None:

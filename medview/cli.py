@@ -19,8 +19,8 @@ from medview.core.errors import Cancelled, MedviewError, ModelError, ReadError, 
 from medview.core.paths import Paths
 from medview.reporting import describe
 from medview.services import analysis, bundle, conversion, inspection, selftest
+from medview.services.child_program import own_command
 from medview.services.tasks import Tasks
-from medview.services.training import own_command
 from medview.terminal import (
     CANCELLED,
     DONE,
@@ -95,7 +95,8 @@ def _command_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="medview")
     _profile_option(parser)
     commands = parser.add_subparsers(dest="command", required=True)
-    for declare in (_declare_data, _declare_analyze, model_commands.declare, _declare_learning):
+    declarations = (_declare_data, _declare_analyze, model_commands.declare, _declare_learning)
+    for declare in (*declarations, _declare_rank):
         declare(commands)
     for command in commands.choices.values():
         command.add_argument(
@@ -148,7 +149,16 @@ def _declare_learning(commands: Subparsers) -> None:
     evaluate.add_argument("--out", required=True, type=Path, metavar="FILE.json")
     evaluate.add_argument("--split", choices=("test", "val", "train", "all"))
     evaluate.add_argument("--device", default="auto")
+    evaluate.add_argument("--against", metavar="MODEL", help="the model it came from, as well")
     evaluate.add_argument("--card", action="store_true", help="into the model's card as well")
+
+
+def _declare_rank(commands: Subparsers) -> None:
+    rank = commands.add_parser("rank", help="order images for annotation, least sure first")
+    rank.add_argument("model", metavar="MODEL_DIR_OR_ID")
+    rank.add_argument("folder", type=Path, metavar="FOLDER")
+    rank.add_argument("--out", required=True, type=Path, metavar="FILE.csv")
+    rank.add_argument("--device", default="auto")
 
 
 def _paths(arguments: argparse.Namespace) -> Paths:
@@ -238,16 +248,30 @@ def _train(arguments: argparse.Namespace) -> int:
     return _in_child("medview.learning.train", argv)
 
 
+def _model_folder(arguments: argparse.Namespace, named: str) -> Path:
+    """The folder of a model that is named by its folder or its id."""
+    folder = Path(named)
+    if (folder / "configs").is_dir():
+        return folder
+    return bundle.catalog(_paths(arguments)).folder(named)
+
+
 def _evaluate(arguments: argparse.Namespace) -> int:
-    folder = Path(arguments.model)
-    if not (folder / "configs").is_dir():
-        folder = bundle.catalog(_paths(arguments)).folder(arguments.model)
+    folder = _model_folder(arguments, arguments.model)
     argv = [str(folder), str(arguments.data), "--out", str(arguments.out)]
+    if arguments.against:
+        argv += ["--against", str(_model_folder(arguments, arguments.against))]
     argv += ["--device", arguments.device]
     if arguments.split:
         argv += ["--split", arguments.split]
     argv += ["--card"] * arguments.card
     return _in_child("medview.learning.evaluate", argv)
+
+
+def _rank(arguments: argparse.Namespace) -> int:
+    folder = _model_folder(arguments, arguments.model)
+    argv = [str(folder), str(arguments.folder), "--out", str(arguments.out)]
+    return _in_child("medview.learning.rank", [*argv, "--device", arguments.device])
 
 
 def _selftest(arguments: argparse.Namespace) -> int:
@@ -319,6 +343,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "models": model_commands.run,
     "train": _train,
     "evaluate": _evaluate,
+    "rank": _rank,
     "selftest": _selftest,
     "demo": _demo,
 }

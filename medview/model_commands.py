@@ -14,6 +14,7 @@ from medview.core.paths import Paths
 from medview.core.plain import to_plain
 from medview.inference.catalog import Catalog, load_card
 from medview.reporting import describe
+from medview.reporting.succession import verdict_text
 from medview.services import bundle
 from medview.services.offers import offers_in
 from medview.services.shelf import Shelf
@@ -41,6 +42,9 @@ def declare(commands: Any) -> None:
     add.add_argument("--sha256", default="", metavar="H", help="what it has to be; URLs need it")
     add.add_argument(
         "--card", type=Path, metavar="FILE.json", help="metadata of a network that brings none"
+    )
+    add.add_argument(
+        "--replace", action="store_true", help="in the place of the model it was compared with"
     )
     actions.choices["export"].add_argument("--out", required=True, type=Path, metavar="DIR")
     trust = actions.choices["trust"]
@@ -146,19 +150,23 @@ def _add(arguments: argparse.Namespace) -> int:
         raise ReadError(f"There is no file or folder {arguments.source}")
     if arguments.card is not None and not arguments.card.is_file():
         raise ReadError(f"There is no file {arguments.card}")
-    said = _Percent()
-    card = _with_shelf(
-        arguments,
-        lambda shelf: shelf.add(
+    said, replaces = _Percent(), bool(arguments.replace)
+
+    def add(shelf: Shelf) -> ModelCard:
+        ready = shelf.prepare(
             arguments.source, sha256=arguments.sha256, card=arguments.card, progress=said
-        ),
-    )
+        )
+        if ready.succession is not None:
+            tell(verdict_text(ready.succession))
+        return shelf.take(ready, replace=replaces)
+
+    card: ModelCard = _with_shelf(arguments, add)
     if card.code and not card.trusted:
         tell(
             f"{card.title} brings a program ({card.code}). It runs only after"
             f" `medview models trust {card.id}`."
         )
-    return _say_change(arguments, "added", card)
+    return _say_change(arguments, "replaced" if replaces else "added", card)
 
 
 def _remove(arguments: argparse.Namespace) -> int:

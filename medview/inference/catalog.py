@@ -47,6 +47,8 @@ class ModelProblem:
 class Catalog:
     """Models in some folders, each model a folder of its own; the first of two equal ids wins.
 
+    Only one that was put in the place of another by the reader's word wins over it.
+
     `engines` maps the engine word of the metadata to `module:Class`; plug-ins add to it.
     `trust` is the list of folders whose programs the reader allows.
     """
@@ -80,7 +82,7 @@ class Catalog:
             except ModelError as error:
                 problems.append(ModelProblem(folder, error.user_text))
                 continue
-            if card.id in self._models:
+            if card.id in self._models and not _takes_a_place(folder):
                 problems.append(ModelProblem(folder, f"Another model has the id {card.id}."))
             else:
                 allowed = bool(card.code) and card.folder_sha256 in trusted
@@ -152,6 +154,12 @@ def _added_card(folder: Path, engines: Mapping[str, str]) -> ModelCard:
             hint="Take it out and add it with `medview models add FOLDER`.",
         )
     return card
+
+
+def _takes_a_place(folder: Path) -> bool:
+    """Whether the reader put this model in the place of another one."""
+    receipt = read_receipt(folder)
+    return receipt is not None and bool(receipt.replaces)
 
 
 def _hashed(card: ModelCard, receipt: Receipt) -> ModelCard:

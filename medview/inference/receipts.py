@@ -24,12 +24,16 @@ _LARGEST = 16 << 20
 
 @dataclass(frozen=True)
 class Receipt:
-    """Where a model came from and the SHA-256 of each of its files, by path with slashes."""
+    """Where a model came from and the SHA-256 of each of its files, by path with slashes.
+
+    `replaces` is the SHA-256 of the weights whose place it took by the reader's word.
+    """
 
     source: str
     files: Mapping[str, str]
     folder_sha256: str
     added_at: str = field(default_factory=lambda: utc_now().isoformat(timespec="seconds"))
+    replaces: str = ""
 
 
 def receipt_file(folder: Path) -> Path:

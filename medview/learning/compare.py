@@ -15,9 +15,9 @@ from medview.core.errors import ReadError
 from medview.core.toml import toml_text
 from medview.learning import parallel
 from medview.learning.config import load_config, read_tables
-from medview.learning.evaluate import evaluate
 from medview.learning.layouts import open_dataset
 from medview.learning.loop import CURVES
+from medview.learning.measuring import evaluate
 from medview.learning.plots import write_lines
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from medview.core.succession import COMPARISON_FILE, read_succession
 from medview.learning.detection_metrics import FROC_RATES
 from medview.learning.drawings import draw
+from medview.reporting.succession import succession_table, verdict_text
 
 #: Figures by their whole name, then by the words they begin with; what follows names a class.
 _WHOLE = MappingProxyType(
@@ -73,7 +75,8 @@ def write_measured(folder: Path, result: dict[str, Any], note: str) -> None:
         name: round(entry["value"], 4) for name, entry in result["metrics"].items()
     }
     _write(path, metadata)
-    text = readme(metadata, result, note, draw_in(folder, metadata, result))
+    pictures = draw(folder / "docs", "", result, metadata["medview"].get("classes") or ())
+    text = readme(metadata, result, note, (*pictures, *_compared(folder)))
     (folder / "docs" / "README.md").write_text(text, encoding="utf-8")
 
 
@@ -81,15 +84,26 @@ def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def draw_in(folder: Path, metadata: dict[str, Any], result: dict[str, Any]) -> list[str]:
-    """Draw the curves of an evaluation into a model folder's `docs`; gives Markdown of them."""
-    return draw(folder / "docs", "", result, metadata["medview"].get("classes") or ())
+def _compared(folder: Path) -> list[str]:
+    """Give what a comparison with the model before says, as Markdown; nothing without one."""
+    path = folder / COMPARISON_FILE
+    if not path.is_file():
+        return []
+    succession = read_succession(json.loads(path.read_text(encoding="utf-8")))
+    head, *rows = succession_table(succession)
+    lines = [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]
+    notes = [f"- {note}." for note in succession.notes]
+    words = verdict_text(succession)
+    return [
+        "\n\n".join(
+            ["### Against the model it came from", words, "\n".join(lines)]
+            + (["\n".join(notes)] if notes else [])
+        )
+    ]
 
 
-def readme(
-    metadata: dict[str, Any], result: dict[str, Any], note: str, pictures: Sequence[str]
-) -> str:
-    """Give the model card as Markdown; `pictures` are shown below the figures."""
+def readme(metadata: dict[str, Any], result: dict[str, Any], note: str, more: Sequence[str]) -> str:
+    """Give the model card as Markdown; `more` stands below the figures."""
     own = metadata["medview"]
     scope = "; ".join(
         f"{name.replace('_', ' ')} {_words(value)}" for name, value in own["scope"].items() if value
@@ -102,7 +116,7 @@ def readme(
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in own["limits"]),
         f"Made for: {scope}.",
         f"## Measured\n\n{_table(result)}",
-        *([" ".join(pictures)] if pictures else []),
+        *more,
         note,
         f"## Data\n\n{metadata['data_source']}\n\nLicence of the data: {own['data_licence']}.",
         "## How it works\n\n" + _how(own),

@@ -40,12 +40,18 @@ def load_scan(case: Case, classes: int) -> Scan:
     empty = [str(n) for n in range(1, classes + 1) if not (label == n).any()]
     if empty:
         raise ReadError(f"label has no voxel of class {', '.join(empty)}")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    return Scan(
-        image,
-        label,
-        (float(spacing[0]), float(spacing[1]), float(spacing[2])),
-    )
+    return Scan(image, label, _spacing(affine))
+
+
+def load_unlabelled(case: Case) -> Scan:
+    """Read the image of a case alone, with an empty label map; refuses what `load_scan` does."""
+    image, affine = _read_image(case)
+    return Scan(image, np.zeros(image.shape, np.uint8), _spacing(affine))
+
+
+def _spacing(affine: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    return float(edges[0]), float(edges[1]), float(edges[2])
 
 
 #: From mm to the right, the front and the head (NIfTI) to mm to the left, the back and the head.

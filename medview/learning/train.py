@@ -15,17 +15,19 @@ import numpy as np
 from torch import nn
 
 from medview.core.errors import MedviewError, ModelError, ReadError
+from medview.core.succession import COMPARISON_FILE
 from medview.learning import parallel
 from medview.learning.checks import find_near_copies, write_split
 from medview.learning.compare import compare
 from medview.learning.config import TrainConfig, load_config
 from medview.learning.data import Case, Dataset, with_folds, without_copies
-from medview.learning.evaluate import SPLIT_FILE, evaluate
 from medview.learning.export import Trained, export_model, load_card
 from medview.learning.layouts import open_dataset
 from medview.learning.loop import CHECKPOINT, Trainer, trained_network
+from medview.learning.measuring import SPLIT_FILE, choose_device, measure, report
 from medview.learning.metrics import best_temperature
 from medview.learning.readme import write_measured
+from medview.learning.rivals import compare_with, start_of, told, write_comparison
 from medview.learning.tasks.choice import make_task
 from medview.learning.tasks.task import Recipe, Task, recipe_of_config
 
@@ -124,7 +126,23 @@ def _train(path: Path, out: Path, resume: bool) -> None:
     )
     split = "val" if len(jobs) == 1 else "all"
     if measured.of(split):
-        write_measured(folder, evaluate(folder, measured, split=split), card["note"])
+        _measure(folder, measured, split, start_of(config.network.weights), card["note"])
+
+
+def _measure(folder: Path, dataset: Dataset, split: str, start: Path | None, note: str) -> None:
+    """Measure a new model, and hold it against the one that it started from."""
+    device = choose_device("auto")
+    measured = measure(folder, dataset, split=split, device=device)
+    (folder / COMPARISON_FILE).unlink(missing_ok=True)
+    if start is not None:
+        try:
+            succession = compare_with(measured, start, dataset, device)
+        except MedviewError as error:
+            log.warning("not compared with %s: %s %s", start.name, error.user_text, error.hint)
+        else:
+            write_comparison(folder / COMPARISON_FILE, succession)
+            log.info("%s", told(succession)["words"])
+    write_measured(folder, report(measured), note)
 
 
 def _begun(out: Path) -> bool:

@@ -52,6 +52,7 @@ from medview.services.map_files import MapFiles
 from medview.services.objects import Objects
 from medview.services.originals import Originals
 from medview.services.priors import Priors
+from medview.services.ranking import Ranking
 from medview.services.report_output import ReportOutput
 from medview.services.report_parts import ReportParts
 from medview.services.result_overlay import ResultOverlay
@@ -102,6 +103,7 @@ class Services:
     catalog: Catalog
     shelf: Shelf
     training: Training
+    ranking: Ranking
     cases: Cases
     tasks: Tasks
     store: Store
@@ -174,7 +176,8 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         detections=Detections(viewing, review, jobs.outcomes),
         catalog=models,
         shelf=Shelf(paths, models, audit, TrustFile(paths.trust_file)),
-        training=Training(workspace),
+        training=Training(workspace, models),
+        ranking=Ranking(workspace, models, loading, paths.cache),
         cases=Cases(workspace, models, tasks, audit, paths),
         tasks=tasks,
         store=store,
@@ -275,6 +278,7 @@ def _register(services: Services) -> None:
 def close(services: Services) -> None:
     """Stop the AI worker, save what is left, and stop the background work, in that order."""
     services.training.close()
+    services.ranking.close()
     services.jobs.close()
     services.tasks.pump()
     services.store.close()

@@ -93,14 +93,15 @@ def _register_queue(registry: Registry, services: Services) -> None:
 def _register_shelf(registry: Registry, services: Services) -> None:
     shelf, workspace = services.shelf, services.workspace
 
-    def add(source: str = "", sha256: str = "", card: str = "") -> None:
+    def add(source: str = "", sha256: str = "", card: str = "", *, replace: bool = False) -> None:
         if not source:
             raise CommandError("Nothing to add was given.", "Give a folder, a ZIP or a URL.")
 
         def added(ready: Prepared) -> None:
-            found = shelf.take(ready, workspace.reader)
+            found = shelf.take(ready, workspace.reader, replace=replace)
             hint = "" if found.may_run else "It brings a program: trust it before it runs."
-            workspace.notify(Level.INFO, f"{found.title} is added.", hint)
+            done = f"is in the place of {found.id}" if replace else "is added"
+            workspace.notify(Level.INFO, f"{found.title} {done}.", hint)
 
         def refused(error: MedviewError) -> None:
             workspace.notify(Level.ERROR, error.user_text, error.hint)
@@ -119,7 +120,8 @@ def _register_shelf(registry: Registry, services: Services) -> None:
 
     rows = (
         ("ai.add_model", "Add a model", add,
-         "Add a model from a folder, a ZIP, a URL with its SHA-256, or one that is offered."),
+         "Add a model from a folder, a ZIP, a URL with its SHA-256, or one that is offered; with "
+         "replace in the place of the model it was trained from and compared with."),
         ("ai.trust", "Trust a model's program", trust,
          "Allow the program that a model brings to run in the AI process."),
         ("ai.remove_model", "Remove a model", remove,

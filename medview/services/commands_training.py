@@ -26,12 +26,23 @@ def register(registry: Registry, services: Services) -> None:
             raise CommandError("A training takes a config file and a folder out.")
         training.start(Path(config).absolute(), Path(out).absolute(), resume=resume)
 
+    def next_case(folder: str = "", model: str = "") -> None:
+        if folder:
+            services.ranking.begin(model, Path(folder).absolute())
+        else:
+            services.ranking.open_next()
+
     for command in (
         Command(
             "case.collect", "Add to a data set", collect, menu="AI",
             enabled=lambda: viewing.volume is not None,
             help="Write the image on show, with what you accepted and corrected, as a case to "
             "learn from into the data set at folder, under a pseudonym.",
+        ),
+        Command(
+            "case.next", "Next most uncertain case", next_case, menu="AI", undoable=False,
+            help="Put the images of a folder in order, those first that the model is least sure "
+            "of, and open the first; without a folder open the one that comes next.",
         ),
         Command(
             "train.start", "Start a training", start, enabled=lambda: not training.is_running,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -16,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from medview.core.errors import ExportError, ModelError
 from medview.core.models import ModelCard
 from medview.core.paths import Paths
+from medview.core.succession import Succession
 from medview.inference.catalog import Catalog, load_card, verify_model
 from medview.inference.receipts import (
     Receipt,
@@ -25,8 +27,10 @@ from medview.inference.receipts import (
     write_receipt,
 )
 from medview.inference.trust import TrustFile
+from medview.reporting.succession import verdict_text
 from medview.services.audit import Audit
 from medview.services.offers import Offer, offers_in
+from medview.services.successors import comparison_in, may_replace, put_in_place
 from medview.services.unpacking import gather
 
 #: Told how many bytes are there and how many there will be (0 while unknown).
@@ -39,12 +43,16 @@ _STALE_S = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model put together beside the others; `download` is the file it came in, to be deleted."""
+    """A model put together beside the others; `download` is the file it came in, to be deleted.
+
+    `succession` is how it did against the model it came from, where its folder says so.
+    """
 
     folder: Path
     card: ModelCard
     receipt: Receipt
     download: Path | None
+    succession: Succession | None = None
 
 
 class Shelf:
@@ -69,6 +77,7 @@ class Shelf:
         sha256: str = "",
         card: Path | None = None,
         by: str = "",
+        replace: bool = False,
         progress: Progress = lambda _now, _all: None,
         cancelled: Stop = lambda: False,
     ) -> ModelCard:
@@ -76,13 +85,14 @@ class Shelf:
 
         `sha256` is that of the file, or of the folder as `medview.inference.receipts` computes
         it; a URL needs one. `card` is a metadata.json for a network that comes without one.
-        ModelError for what cannot be run here, is not what the hash says, or has the id of
-        another model.
+        With `replace` it takes the place of the model it was compared with. ModelError for what
+        cannot be run here, is not what the hash says, or has the id of another model that it does
+        not replace.
         """
         ready = self.prepare(
             source, sha256=sha256, card=card, progress=progress, cancelled=cancelled
         )
-        return self.take(ready, by)
+        return self.take(ready, by, replace=replace)
 
     def prepare(
         self,
@@ -108,46 +118,94 @@ class Shelf:
                 receipt = make_receipt(folder, source)
             found = load_card(folder, self._catalog.engines)
             verify_model(found, folder)
+            succession = comparison_in(folder, found)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
         download = path if path.is_relative_to(self._downloads) else None
-        return Prepared(folder, found, receipt, download)
+        return Prepared(folder, found, receipt, download, succession)
 
-    def take(self, ready: Prepared, by: str = "") -> ModelCard:
-        """Move a prepared model to its place; its card."""
-        card, target = ready.card, self._paths.own_models / ready.card.id
+    def take(self, ready: Prepared, by: str = "", *, replace: bool = False) -> ModelCard:
+        """Move a prepared model to its place, or to that of the model it came from; its card.
+
+        Replacing needs figures of both models on the same cases, the installed one as it was then.
+        """
+        action = "model.replace" if replace else "model.add"
         try:
-            if card.id in {one.id for one in self._catalog.cards()} or target.exists():
-                raise ModelError(
-                    f"There is a model {card.id} already.", "Remove it first, if it is your own."
-                )
+            if replace:
+                ready = self._successor(ready)
+            elif self._is_taken(ready.card.id):
+                raise ModelError(f"There is a model {ready.card.id} already.", self._way_on(ready))
+            target = self._paths.own_models / ready.card.id
+            self._clear(target)
             write_receipt(target, ready.receipt)
             ready.folder.rename(target)
         finally:
             shutil.rmtree(ready.folder.parent, ignore_errors=True)
         if ready.download is not None:
             ready.download.unlink(missing_ok=True)
+        card = ready.card
         self._audit.record(
             by or "medview",
-            "model.add",
+            action,
             ready.receipt.folder_sha256,
             model=f"{card.id} {card.version}",
-            note=ready.receipt.source,
+            note=verdict_text(ready.succession)
+            if replace and ready.succession
+            else ready.receipt.source,
         )
         self._changed()
         return self._catalog.card(card.id)
+
+    def _is_taken(self, model_id: str) -> bool:
+        known = {one.id for one in self._catalog.cards()}
+        return model_id in known or (self._paths.own_models / model_id).exists()
+
+    def can_replace(self, ready: Prepared) -> bool:
+        """Whether a prepared model was held against one that is installed as it was then."""
+        return may_replace(ready.succession, self._catalog)
+
+    def _way_on(self, ready: Prepared) -> str:
+        if self.can_replace(ready) and ready.succession is not None:
+            return f"It can be replaced (`--replace`). {verdict_text(ready.succession)}"
+        return (
+            "Remove it first, if it is your own; or compare the two on held-out cases (`medview "
+            f"evaluate NEW DATA --against {ready.card.id} --card`), then replace it."
+        )
+
+    def _successor(self, ready: Prepared) -> Prepared:
+        """A prepared model under the id of the one it replaces; ModelError where it may not."""
+        succession = ready.succession
+        if succession is None or not self.can_replace(ready):
+            known = succession.old.id if succession else ready.card.id
+            raise ModelError(
+                "Nothing is replaced without a comparison with the model that is here.",
+                f"`medview evaluate NEW DATA --against {known} --out FILE.json --card` makes one.",
+            )
+        put_in_place(ready.folder, succession)
+        receipt = make_receipt(ready.folder, ready.receipt.source)
+        receipt = dataclasses.replace(receipt, replaces=succession.old.weights_sha256)
+        card = load_card(ready.folder, self._catalog.engines)
+        return dataclasses.replace(ready, card=card, receipt=receipt)
+
+    def _clear(self, folder: Path) -> None:
+        """Delete an own model's folder, if it is there, with its receipt.
+
+        Renamed first: a removal that is cut off leaves nothing that looks like a model.
+        """
+        if not folder.exists():
+            return
+        doomed = folder.with_name(f"{_INCOMING}{folder.name}-{time.time_ns()}")
+        folder.rename(doomed)
+        receipt_file(folder).unlink(missing_ok=True)
+        shutil.rmtree(doomed, ignore_errors=True)
 
     def remove(self, model_id: str, by: str = "") -> None:
         """Delete one of the reader's own models; ModelError for shipped and unknown ones."""
         card, folder = self._catalog.card(model_id), self._catalog.folder(model_id)
         if not folder.is_relative_to(self._paths.own_models):
             raise ModelError(f"{card.title} comes with medview and cannot be removed.")
-        # Renamed first: a removal that is cut off leaves nothing that looks like a model.
-        doomed = folder.with_name(f"{_INCOMING}{folder.name}-{time.time_ns()}")
-        folder.rename(doomed)
-        receipt_file(folder).unlink(missing_ok=True)
-        shutil.rmtree(doomed, ignore_errors=True)
+        self._clear(folder)
         if card.folder_sha256:
             self._trust.withdraw(card.folder_sha256)
         self._changed()

@@ -7,10 +7,6 @@ the curves it writes after every epoch, what it said from its log, and it ends a
 from __future__ import annotations
 
 import csv
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,24 +14,21 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
-import psutil
-
-from medview.core.errors import CommandError
+from medview.core.errors import CommandError, ModelError
 from medview.core.events import Level, TrainingChanged
+from medview.core.succession import Succession
+from medview.inference.catalog import Catalog
 from medview.learning.config import TrainConfig, load_config
+from medview.reporting.succession import verdict_text
+from medview.services.child_program import Child, begin, end, interrupt, last_line, own_command
+from medview.services.successors import successor_in
 from medview.services.workspace import Workspace
 
 #: What a run leaves in its folder (`medview train`), and where its words go.
 CURVES, CHECKPOINT, LOG = "curves.csv", "checkpoint.pt", "train.log"
 
-#: Seconds between two looks at a run, and how long it may take to end when the program does.
-_LOOK_S, _END_S = 1.0, 5.0
-
-#: Lower than the window's, so that reading goes before learning (`nice` values).
-_NICE = 10
-
-#: Bytes of the log that are looked through for its last line.
-_TAIL = 4096
+#: Seconds between two looks at a run.
+_LOOK_S = 1.0
 
 #: The exit code of a run that was interrupted.
 _INTERRUPTED = 130
@@ -64,7 +57,7 @@ class TrainingRun:
     """What is known of a run; `curves` by fold ("" where there is one network only).
 
     `epochs` is how many one network is to do and `networks` how many there are. `said` is the
-    last line of the log.
+    last line of the log. `succession` is how a finished model did against the one it started from.
     """
 
     config: Path
@@ -75,6 +68,7 @@ class TrainingRun:
     state: RunState = RunState.RUNNING
     curves: Mapping[str, tuple[Row, ...]] = field(default_factory=lambda: MappingProxyType({}))
     said: str = ""
+    succession: Succession | None = None
 
     @property
     def done(self) -> int:
@@ -104,9 +98,10 @@ class TrainingRun:
 class Training:
     """At most one run at a time. All methods belong to the owner's thread; `pump` looks at it."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, catalog: Catalog) -> None:
         self._workspace = workspace
-        self._process: subprocess.Popen[bytes] | None = None
+        self._catalog = catalog
+        self._process: Child | None = None
         self._due = 0.0
         self.run: TrainingRun | None = None
 
@@ -130,8 +125,7 @@ class Training:
         words += ["--resume"] * (resume and is_begun(out))
         try:
             out.mkdir(parents=True, exist_ok=True)
-            with (out / LOG).open("wb") as log:
-                self._process = _begin(words, log.fileno())
+            self._process = begin(words, out / LOG)
         except OSError as error:
             raise CommandError(f"The training could not be started in {out}: {error}") from error
         self.run = TrainingRun(config, out, plan.schedule.epochs, _networks(plan), plan.export.id)
@@ -142,7 +136,7 @@ class Training:
         if self._process is None or self.run is None:
             raise CommandError("No training is under way.")
         if self.run.state is RunState.RUNNING:
-            _interrupt(self._process)
+            interrupt(self._process)
             self._show(replace(self.run, state=RunState.STOPPING))
 
     def pump(self) -> None:
@@ -154,12 +148,7 @@ class Training:
         """End the run with the program: interrupted, and killed if it does not hear."""
         if self._process is None:
             return
-        _interrupt(self._process)
-        try:
-            self._process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            _kill(self._process)
-            self._process.wait()
+        end(self._process)
         self._look()
 
     def _look(self) -> None:
@@ -168,13 +157,23 @@ class Training:
         if process is None or run is None:
             return
         code = process.poll()
-        run = replace(run, curves=read_curves(run.out), said=_last_line(run.out / LOG))
+        run = replace(run, curves=read_curves(run.out), said=last_line(run.out / LOG))
         if code is not None:
             self._process = None
             run = replace(run, state=_ending(code, stopped=run.state is RunState.STOPPING))
+            run = replace(run, succession=self._compared(run))
         self._show(run)
         if run.state.is_over:
             self._tell(run)
+
+    def _compared(self, run: TrainingRun) -> Succession | None:
+        if run.state is not RunState.DONE or run.model_folder is None:
+            return None
+        try:
+            return successor_in(run.model_folder, self._catalog)
+        except ModelError as error:
+            self._workspace.notify(Level.ERROR, error.user_text, error.hint)
+            return None
 
     def _show(self, run: TrainingRun) -> None:
         if run != self.run:
@@ -191,15 +190,10 @@ class Training:
             hint = "It can be resumed." if is_begun(run.out) else ""
             self._workspace.notify(Level.INFO, f"The training of {name} was stopped.", hint)
         else:
+            told = verdict_text(run.succession) if run.succession else f"It is in {run.out}"
             self._workspace.notify(
-                Level.INFO, f"The training of {name} is done.", f"It is in {run.out}", "train.watch"
+                Level.INFO, f"The training of {name} is done.", told, "train.watch"
             )
-
-
-def own_command() -> list[str]:
-    """What starts this program again: itself where it is frozen, else its interpreter."""
-    frozen = getattr(sys, "frozen", False)
-    return [sys.executable] if frozen else [sys.executable, "-m", "medview"]
 
 
 def is_begun(out: Path) -> bool:
@@ -231,57 +225,7 @@ def _networks(plan: TrainConfig) -> int:
     return plan.data.folds if plan.data.folds and plan.data.fold < 0 else 1
 
 
-def _last_line(log: Path) -> str:
-    try:
-        with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - _TAIL))
-            lines = stream.read().decode("utf-8", "replace").split("\n")
-    except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
 def _ending(code: int, *, stopped: bool) -> RunState:
     if code == 0:
         return RunState.DONE
     return RunState.STOPPED if stopped or code == _INTERRUPTED else RunState.FAILED
-
-
-def _begin(words: list[str], log: int) -> subprocess.Popen[bytes]:
-    """Start a process group of its own, so that an interrupt reaches all of it and no other."""
-    flags = 0
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS
-    process = subprocess.Popen(
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        creationflags=flags,
-        start_new_session=sys.platform != "win32",
-    )
-    if sys.platform != "win32":
-        psutil.Process(process.pid).nice(_NICE)
-    return process
-
-
-def _interrupt(process: subprocess.Popen[bytes]) -> None:
-    if sys.platform == "win32":  # there is no interrupt for another group; checkpoints are whole
-        process.terminate()
-    else:
-        _signal(process, signal.SIGINT)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        _signal(process, signal.SIGKILL)
-
-
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    if sys.platform != "win32":
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:  # it ended by itself in this moment
-            return

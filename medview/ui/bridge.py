@@ -131,8 +131,9 @@ class Bridge(QObject):
             self.changed.emit(Changes(events))
 
     def _look(self) -> None:
-        """A scan sends no event before it ends, and a training none at all."""
+        """A scan sends no event before it ends, and programs beside this one none at all."""
         self._services.training.pump()
+        self._services.ranking.pump()
         reading = not self._services.loading.idle
         if reading != self._is_reading:
             self._is_reading = reading

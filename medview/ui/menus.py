@@ -83,7 +83,7 @@ MENUS: tuple[tuple[str, Entries], ...] = (
             "ai.run", "ai.cancel", "", "ai.uncertainty", "ai.saliency", "", "ai.read_first",
             "ai.reveal", "", "ai.compare", "ai.compare_original", "ai.origin", "", "ai.card",
             "ai.rules", "ai.add_model", "ai.trust", "ai.remove_model", "",
-            "case.collect", "train.watch",
+            "case.next", "case.collect", "train.watch",
         ),
     ),
     (
@@ -123,7 +123,7 @@ QUESTIONS = frozenset(
         "finding.reject_for", "report.critical",
         "report.sign", "report.export", "reader.change", "volume.values", "view.presentation",
         "ai.add_model", "ai.trust", "ai.remove_model", "segment.import",
-        "ai.reveal", "case.collect",
+        "ai.reveal", "case.collect", "case.next",
     }
 )  # fmt: skip
 

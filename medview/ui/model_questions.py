@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from PyQt6.QtCore import Qt
@@ -10,8 +11,11 @@ from PyQt6.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
 
 from medview.core.errors import CommandError
 from medview.core.models import ModelCard
+from medview.core.succession import Succession
+from medview.reporting.succession import verdict_text
 from medview.services.bundle import Services
 from medview.services.offers import Offer
+from medview.services.successors import may_replace, successor_in
 from medview.ui.bridge import Bridge
 from medview.ui.dialogs.frame import confirm, message_box
 from medview.ui.text import shown
@@ -37,13 +41,25 @@ class ModelQuestions:
         self._window = window
         self._with_reader = with_reader
         bridge.asks.update(
-            {"ai.add_model": self.add, "ai.trust": self.trust, "ai.remove_model": self.remove}
+            {
+                "ai.add_model": self.add,
+                "ai.trust": self.trust,
+                "ai.remove_model": self.remove,
+                "case.next": self.next_case,
+            }
         )
 
     def add(self, source: str = "", sha256: str = "", card: str = "") -> None:
-        """Choose a folder, a ZIP or network, or a published model, unless one is given."""
+        """Choose a folder, a ZIP or network, or a published model, unless one is given.
+
+        A folder that says how it did against a model that is here is asked about in these words.
+        """
         if source:
-            self._bridge.run("ai.add_model", source=source, sha256=sha256, card=card)
+            succession = successor_in(Path(source), self._services.catalog)
+            if succession is not None:
+                self._ask_use(source, succession)
+            else:
+                self._bridge.run("ai.add_model", source=source, sha256=sha256, card=card)
             return
         more = "It is copied into your profile."
         box = message_box(self._window, "Add a model", "Where is the model?", more)
@@ -86,6 +102,54 @@ class ModelQuestions:
         else:
             self._choose_model("Remove a model", added, self._ask_remove)
 
+    def next_case(self, folder: str = "", model: str = "") -> None:
+        """Open what comes next; where nothing waits, choose a folder and the model that judges."""
+        ranking = self._services.ranking
+        if folder or ranking.is_running or ranking.left:
+            self._bridge.run("case.next", folder=folder, model=model)
+            return
+        cards = list(ranking.models())
+        if not cards:
+            raise CommandError("No model here says how sure it is of an image.")
+        dialog = QFileDialog(self._window, "Images to annotate")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.filesSelected.connect(
+            lambda paths: self._choose_model(
+                "Which model is asked how sure it is",
+                cards,
+                lambda card: self._bridge.run("case.next", folder=paths[0], model=card.id),
+            )
+        )
+        dialog.open()
+
+    def _ask_use(self, source: str, succession: Succession) -> None:
+        """Say whether the new model is better; ask whether it takes the old one's place."""
+        new, old = succession.new.id, succession.old.id
+        catalog = self._services.catalog
+        known = {card.id for card in catalog.cards()}
+        notes = [f"Note: {note}." for note in succession.notes]
+        parts = ["The folder of the new model says so; its README has all figures.", *notes]
+        box = message_box(self._window, "Use the new model", shown(verdict_text(succession)))
+        if new not in known:
+            beside = box.addButton("Use both", QMessageBox.ButtonRole.ActionRole)
+            if beside is not None:
+                beside.clicked.connect(lambda: self._bridge.run("ai.add_model", source=source))
+        if not may_replace(succession, catalog):
+            parts.append(f"It cannot replace {old}: the one that is here is not the one compared.")
+        else:
+            own = catalog.folder(old).is_relative_to(self._services.paths.own_models)
+            goes = "is deleted" if own else "comes back when the new one is removed"
+            parts.append(f"Replaced, {old} {goes}; findings keep the version that made them.")
+            instead = box.addButton(f"Replace {old}", QMessageBox.ButtonRole.ActionRole)
+            if instead is not None:
+                instead.clicked.connect(
+                    lambda: self._bridge.run("ai.add_model", source=source, replace=True)
+                )
+        box.setInformativeText("\n\n".join(map(shown, parts)))
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.open()
+
     def _ask_trust(self, card: ModelCard) -> None:
         text = f"{shown(card.title)} brings a program of its own. Let it run?"
         more = (
@@ -125,7 +189,7 @@ class ModelQuestions:
         dialog.setFileMode(mode)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.filesSelected.connect(
-            lambda paths: self._bridge.run("ai.add_model", source=paths[0])
+            lambda paths: self._bridge.start("ai.add_model", source=paths[0])
         )
         dialog.open()
 

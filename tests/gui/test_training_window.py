@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,13 +10,15 @@ import pytest
 from PyQt6.QtCore import QPoint, Qt
 from PyQt6.QtGui import QTextDocumentFragment
 from PyQt6.QtTest import QTest
-from PyQt6.QtWidgets import QLabel
+from PyQt6.QtWidgets import QLabel, QMessageBox
 
+from medview.core.succession import Difference, Rival, Succession, plain_succession
 from medview.services import training as room
 from medview.services.training import RunState
 from medview.ui.dialogs.training import TrainingDialog
 from tests.gui.conftest import Desk
 from tests.helpers import slow_training
+from tests.helpers.fake_engine import write_fake_model
 from tests.helpers.flat_training import write_flat_config
 
 
@@ -85,3 +88,39 @@ def test_what_is_wrong_with_a_configuration_is_told(
     assert "epoks" in desk.services.workspace.notices[-1].text
     assert shown.start.isEnabled()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_model_says_how_it_did_and_asks_before_it_replaces(
+    desk: Desk, shown: TrainingDialog, config: Path, tmp_path: Path
+) -> None:
+    added = write_fake_model(tmp_path / "old", "discs")
+    catalog = desk.services.catalog
+    catalog._folders += (desk.services.paths.own_models,)  # where the desk's models are not
+    old = desk.services.shelf.add(str(added))
+    out = tmp_path / "out"
+    new = write_fake_model(out, "discs", steps=7)
+    sha256 = json.loads((new / "configs" / "metadata.json").read_text())["medview"]["weights"]
+    figures = Difference(0.9, 0.7, -0.2, (-0.3, -0.1), more_is_better=True, headline=True)
+    rivals = [Rival("discs", "1.2.3", one) for one in (sha256["sha256"], old.sha256)]
+    found = Succession(rivals[0], rivals[1], "segmentation", "val", 9, 9, {"dice_a": figures})
+    (new / "docs").mkdir()
+    told = json.dumps(plain_succession(found, "words"))
+    (new / "docs" / "comparison.json").write_text(told)
+    shown.config.setText(str(config))
+    shown.out.setText(str(out))
+    shown.start.click()
+    desk.wait(lambda: shown.state.text() == "Done, epoch 8 of 8")
+    assert shown.compared.text().startswith("The new model is worse than discs 1.2.3 on the same 9")
+    assert "worse than discs" in desk.services.workspace.notices[-1].hint
+    assert shown.add.text() == "Use the model …"
+    shown.add.click()
+    desk.turn()
+    (box,) = desk.window.findChildren(QMessageBox)
+    assert box.text() == shown.compared.text()
+    words = {button.text(): button for button in box.buttons()}
+    assert "Use both" not in words  # they share an id
+    assert box.defaultButton() is words["Cancel"]
+    assert "discs is deleted" in box.informativeText()
+    words["Replace discs"].click()
+    desk.wait(lambda: catalog.card("discs").sha256 == rivals[0].weights_sha256)
+    assert desk.services.workspace.notices[-1].text.endswith("is in the place of discs.")

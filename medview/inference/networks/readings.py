@@ -164,11 +164,19 @@ def with_margin(values: npt.NDArray[np.float32], picture: Picture) -> npt.NDArra
 
 def class_map(network: nn.Module, picture: Picture, recipe: FlatRecipe) -> npt.NDArray[np.uint8]:
     """Give the most probable class of every pixel, 0 for background, mirrored views averaged."""
-    image = recipe.to_input(picture)
-    found = ask(FlipAverage(network, recipe.flips), image)
-    labels = _on_picture(found, image, picture).argmax(dim=0).numpy()
+    labels = class_chances(network, picture, recipe).argmax(axis=0)
     classes: npt.NDArray[np.uint8] = labels.astype(np.uint8)
     return classes
+
+
+def class_chances(
+    network: nn.Module, picture: Picture, recipe: FlatRecipe
+) -> npt.NDArray[np.float32]:
+    """Give the probability of each class, background first, for every pixel of the picture."""
+    image = recipe.to_input(picture)
+    found = ask(FlipAverage(network, recipe.flips), image)
+    chances: npt.NDArray[np.float32] = _on_picture(found, image, picture).numpy()
+    return chances
 
 
 def boxes_in(network: nn.Module, picture: Picture, recipe: FlatRecipe) -> FoundBoxes:

@@ -79,6 +79,10 @@ _EDGES = ("ymin", "xmin", "ymax", "xmax")
 Prepared = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
+#: Boxes of a lower score are no candidates: nobody would look at them.
+_DOUBTED = 0.1
+
+
 class BoxTask(Task):
     """Boxes by a detector without anchors, in pictures or in volumes.
 
@@ -87,6 +91,7 @@ class BoxTask(Task):
 
     losses = frozenset({"box"})
     watched = "map50"
+    doubt_words = f"mean of 2 min(s, 1 - s) over the scores s of boxes from {_DOUBTED:g} on"
 
     def shows(self, example: Any) -> set[str]:
         """Give the classes that an image has boxes of."""
@@ -115,6 +120,12 @@ class BoxTask(Task):
     def loss(self, answer: torch.Tensor, target: Sequence[BoxTarget]) -> torch.Tensor:
         """Give the loss of the maps of a batch."""
         return box_loss(answer, target, len(self.recipe.classes), STRIDE)
+
+    def doubt(self, network: nn.Module, example: Any) -> float:
+        """Give how far the scores of its boxes are from 0 and from 1; 0 without a box."""
+        scores = self.answer(network, example).scores
+        looked_at = scores[scores >= _DOUBTED]
+        return float(np.mean(2 * np.minimum(looked_at, 1 - looked_at))) if len(looked_at) else 0.0
 
     def score(self, case: Case, example: Any, answer: FoundBoxes, *, thorough: bool) -> Scored:
         """Match boxes of each class with the truth at overlaps from 0.5 to 0.95."""
@@ -221,6 +232,10 @@ class Detection(BoxTask):
         if (boxes < -1).any() or (boxes > edges + 1).any():
             raise ReadError("label has boxes outside of the image")
         return Boxed(picture, boxes, numbers)
+
+    def unlabelled(self, case: Case) -> Boxed:
+        """Read one picture alone."""
+        return Boxed(read_picture(case), np.empty((0, 4), np.float32), np.empty(0, np.int64))
 
     def prepare(self, example: Boxed) -> Prepared:
         """Give image (C, rows, columns), boxes in its pixels, and class numbers."""

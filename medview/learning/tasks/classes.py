@@ -1,5 +1,6 @@
 """What classification of pictures and of volumes have in common."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import special
+from torch import nn
 
 from medview.core.errors import ReadError
 from medview.inference.networks.readings import probabilities_of
@@ -39,6 +42,10 @@ class Classes(Task):
 
     losses = frozenset({"cross_entropy", "mse", "focal"})
     watched = "auroc"
+    doubt_words = (
+        "entropy of the probabilities at the model's temperature, by its largest value: 1 where "
+        "all classes are alike (of classes that go together: the mean of theirs)"
+    )
 
     def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
         super().__init__(recipe, loss, augment)
@@ -90,6 +97,21 @@ class Classes(Task):
     def loss(self, answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Give the loss of logits (N, classes)."""
         return self._loss(answer, target)
+
+    def unlabelled(self, case: Case) -> Named:
+        """Read one image alone."""
+        return Named(self.open(case), np.zeros(len(self.recipe.classes), np.float32))
+
+    def doubt(self, network: nn.Module, example: Named) -> float:
+        """Give the entropy of the probabilities by its largest value."""
+        recipe = self.recipe
+        chances = probabilities_of(
+            self.answer(network, example), recipe.temperature, multi_label=recipe.multi_label
+        )
+        if not recipe.multi_label:
+            return float(special.entr(chances).sum() / math.log(len(chances)))
+        each = special.entr(chances) + special.entr(1 - chances)
+        return float(each.mean() / math.log(2))
 
     def score(
         self, case: Case, example: Named, answer: npt.NDArray[np.float64], *, thorough: bool

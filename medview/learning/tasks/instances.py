@@ -12,7 +12,7 @@ from torch import nn
 
 from medview.core.errors import ReadError
 from medview.inference.networks.pictures import resized
-from medview.inference.networks.readings import objects_in
+from medview.inference.networks.readings import object_maps, objects_in
 from medview.learning.augment import changed, random_grid, sampled, sampled_maps
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
@@ -23,6 +23,7 @@ from medview.learning.instance_metrics import (
 )
 from medview.learning.losses import depth_loss
 from medview.learning.pictures import read_map, read_picture
+from medview.learning.tasks.label_maps import shape_doubt
 from medview.learning.tasks.masks import refuse_other_than_flat
 from medview.learning.tasks.task import Recipe, Scored, Task
 
@@ -81,6 +82,7 @@ class Instances(Task):
 
     losses = frozenset({"depth"})
     watched = "f1_iou50"
+    doubt_words = "1 - expected Dice of all objects together (none found: the highest probability)"
 
     def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
         super().__init__(recipe, loss, augment)
@@ -122,6 +124,17 @@ class Instances(Task):
     def answer(self, network: nn.Module, example: Counted) -> Numbered:
         """Give the numbered objects on the picture's own grid, mirrored views averaged."""
         return objects_in(network, example.picture, self.flat)
+
+    def unlabelled(self, case: Case) -> Counted:
+        """Read one picture alone."""
+        picture = read_picture(case)
+        return Counted(picture, np.zeros(picture.shape[:2], np.int32))
+
+    def doubt(self, network: nn.Module, example: Counted) -> float:
+        """Give what is missing of full agreement of the foreground with the truth."""
+        chances = object_maps(network, example.picture, self.flat)[0].sigmoid().numpy()
+        least = self.flat.decoding.get("foreground", 0.5)
+        return shape_doubt(chances >= least, chances)
 
     def score(self, case: Case, example: Counted, answer: Numbered, *, thorough: bool) -> Scored:
         """Match objects with the truth where they overlap by more than half."""

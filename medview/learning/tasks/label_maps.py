@@ -1,6 +1,7 @@
 """What segmentation of pictures and of volumes have in common."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from medview.imaging.measure import expected_dice
 from medview.learning.augment import random_patches
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.losses import make_loss
@@ -25,11 +27,20 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 Labels = npt.NDArray[np.uint8]
 
 
+def shape_doubt(mask: npt.NDArray[np.bool_], chances: npt.NDArray[np.floating[Any]]) -> float:
+    """Give 1 - expected Dice of a mask; where it is empty the highest probability there is."""
+    return 1 - expected_dice(mask, chances) if mask.any() else float(chances.max())
+
+
 class LabelMaps(Task):
     """A class number for each pixel or voxel, learnt from random patches."""
 
     losses = frozenset({"cross_entropy", "mse", "focal", "dice", "dice_ce"})
     watched = "dice"
+    doubt_words = (
+        "1 - expected Dice, mean over the structures (of one that is not found: the highest "
+        "probability of it)"
+    )
     #: The unit of distances, and what the size of a structure is called.
     unit: ClassVar[str]
     size: ClassVar[str]
@@ -47,6 +58,16 @@ class LabelMaps(Task):
         if isinstance(self._loss, nn.Module):
             self._loss.to(answer.device)
         return self._loss(answer, target)
+
+    @abstractmethod
+    def chances(self, network: nn.Module, example: Any) -> npt.NDArray[np.float32]:
+        """Give the probability of each class, background first, on the image's own grid."""
+
+    def doubt(self, network: nn.Module, example: Any) -> float:
+        """Give what is missing of full agreement with the truth, as far as probabilities tell."""
+        chances = self.chances(network, example)
+        found = chances.argmax(axis=0)
+        return float(np.mean([shape_doubt(found == n, chances[n]) for n in range(1, len(chances))]))
 
     def compare(
         self, answer: Labels, truth: Labels, spacing: Sequence[float], *, thorough: bool
@@ -112,7 +133,11 @@ class LabelMaps(Task):
 
     def headline(self, figures: Mapping[str, float]) -> float:
         """Give the mean Dice over the classes."""
-        return float(np.mean([figures[f"dice_{name}"] for name in self.recipe.keys]))
+        return float(np.mean([figures[name] for name in self.headlines()]))
+
+    def headlines(self) -> tuple[str, ...]:
+        """Give the Dice of each class."""
+        return tuple(f"dice_{name}" for name in self.recipe.keys)
 
     def channels_wanted(self) -> int:
         """Give one channel a class and one for the background."""

@@ -12,7 +12,7 @@ from torch import nn
 
 from medview.core.errors import ReadError
 from medview.inference.networks.pictures import resized
-from medview.inference.networks.readings import class_map
+from medview.inference.networks.readings import class_chances, class_map
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
 from medview.learning.pictures import read_map, read_picture
@@ -69,6 +69,15 @@ class MaskSegmentation(LabelMaps):
         each = np.stack([example.label == number for number in range(classes + 1)])
         shares = resized(torch.from_numpy(each.astype(np.float32)), image.shape[1:])
         return image, shares.argmax(dim=0)
+
+    def unlabelled(self, case: Case) -> Outlined:
+        """Read one picture alone."""
+        picture = read_picture(case)
+        return Outlined(picture, np.zeros(picture.shape[:2], np.uint8))
+
+    def chances(self, network: nn.Module, example: Outlined) -> npt.NDArray[np.float32]:
+        """Give the probability of each class on the picture's own grid."""
+        return class_chances(network, example.picture, self.flat)
 
     def answer(self, network: nn.Module, example: Outlined) -> Labels:
         """Give the label map on the picture's own grid, mirrored views averaged."""

@@ -110,6 +110,11 @@ class VolumeDetection(BoxTask):
             raise ReadError("label has boxes outside of the image")
         return BoxedVolume(volume, boxes, numbers)
 
+    def unlabelled(self, case: Case) -> BoxedVolume:
+        """Read one volume alone."""
+        nothing = np.empty((0, 6), np.float32), np.empty(0, np.int64)
+        return BoxedVolume(load_volume(case), *nothing)
+
     def picture(self, example: BoxedVolume) -> npt.NDArray[np.float32]:
         """Give the middle slice."""
         return _middle(example.volume)
@@ -218,17 +223,16 @@ def write_volume_answers(
 
 def _classes_in(recipe: Recipe, network: nn.Module, case: Case) -> dict[str, float]:
     task = VolumeClassification(recipe, LossConfig("cross_entropy"), AugmentConfig())
-    logits = task.answer(network, Named(task.open(case), np.zeros(len(recipe.classes), np.float32)))
+    logits = task.answer(network, task.unlabelled(case))
     chances = probabilities_of(logits, recipe.temperature, multi_label=recipe.multi_label)
     return dict(zip(recipe.classes, chances.tolist(), strict=True))
 
 
 def _boxes_in(recipe: Recipe, network: nn.Module, case: Case) -> list[dict[str, Any]]:
     task = VolumeDetection(recipe, LossConfig("box"), AugmentConfig())
-    volume = load_volume(case)
-    grid = task.solid.grid_over(volume)
-    nothing = BoxedVolume(volume, np.empty((0, 6), np.float32), np.empty(0, np.int64))
-    found = task.answer(network, nothing)
+    example = task.unlabelled(case)
+    grid = task.solid.grid_over(example.volume)
+    found = task.answer(network, example)
     rows = []
     for box, score, number in zip(found.boxes, found.scores, found.numbers, strict=True):
         low, high = box_on(_MILLIMETRES, grid, box[:3], box[3:])

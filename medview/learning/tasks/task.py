@@ -144,6 +144,8 @@ class Task(ABC):
     losses: ClassVar[frozenset[str]]
     #: What the early stop follows: a figure's name, more is better.
     watched: ClassVar[str]
+    #: What `doubt` is, in words.
+    doubt_words: ClassVar[str] = ""
 
     def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
         if loss.name not in self.losses:
@@ -184,6 +186,14 @@ class Task(ABC):
     def answer(self, network: nn.Module, example: Any) -> Any:
         """Give what the network says of one example, as in a reading."""
 
+    def unlabelled(self, case: Case) -> Any:
+        """Read the image of a case alone, as an example that shows nothing; ReadError as `read`."""
+        raise ReadError(f"{case.id}: such data need no annotation.")
+
+    def doubt(self, network: nn.Module, example: Any) -> float:
+        """Give how unsure the network is of an example, from 0 to 1: see `doubt_words`."""
+        raise NotImplementedError
+
     @abstractmethod
     def score(self, case: Case, example: Any, answer: Any, *, thorough: bool) -> Scored:
         """Compare an answer with the truth; `thorough` adds what is slow to work out."""
@@ -209,6 +219,10 @@ class Task(ABC):
     def headline(self, figures: Mapping[str, float]) -> float:
         """Give the one number that stands for how good it is: the figure `watched`."""
         return figures[self.watched]
+
+    def headlines(self) -> tuple[str, ...]:
+        """Give the names of the figures that decide which of two models is better."""
+        return (self.watched,)
 
     @abstractmethod
     def channels_wanted(self) -> int:

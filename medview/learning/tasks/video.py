@@ -168,6 +168,10 @@ class Motion(Task):
         """Give the inverse of the error: more is better."""
         return 1 / max(figures["epe_px"], 1e-6)
 
+    def headlines(self) -> tuple[str, ...]:
+        """Give the end-point error."""
+        return ("epe_px",)
+
     def channels_wanted(self) -> int:
         """Give one channel to the right and one down."""
         return 2

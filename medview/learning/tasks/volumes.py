@@ -11,7 +11,7 @@ from medview.inference.engines.network import label_map, predict
 from medview.inference.networks.windows import Windowed
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
-from medview.learning.scans import Scan, load_scan, resize, to_spacing
+from medview.learning.scans import Scan, load_scan, load_unlabelled, resize, to_spacing
 from medview.learning.tasks.label_maps import LabelMaps, Labels, Pair
 from medview.learning.tasks.task import Recipe, Scored
 
@@ -47,9 +47,17 @@ class VolumeSegmentation(LabelMaps):
 
     def answer(self, network: nn.Module, example: Scan) -> Labels:
         """Give the label map on the scan's own grid, asked as a whole, mirrored views averaged."""
+        found = self.chances(network, example)
+        return label_map(found, keep_largest=self.recipe.keep_largest)
+
+    def chances(self, network: nn.Module, example: Scan) -> npt.NDArray[np.float32]:
+        """Give the probability of each class on the scan's own grid."""
         found = predict(self.asked(network), self._input(example).numpy(), self.recipe.flips)
-        on_grid = np.stack([resize(channel, example.image.shape) for channel in found])
-        return label_map(on_grid, keep_largest=self.recipe.keep_largest)
+        return np.stack([resize(channel, example.image.shape) for channel in found])
+
+    def unlabelled(self, case: Case) -> Scan:
+        """Read one scan alone."""
+        return load_unlabelled(case)
 
     def asked(self, network: nn.Module) -> nn.Module:
         """Give the network for a volume of any size."""

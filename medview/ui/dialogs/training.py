@@ -20,6 +20,7 @@ from PyQt6.QtWidgets import (
 
 from medview.core.events import TrainingChanged
 from medview.reporting.content import metric_text
+from medview.reporting.succession import verdict_text
 from medview.services.bundle import Services
 from medview.services.training import RunState, TrainingRun, is_begun
 from medview.ui import theme
@@ -65,6 +66,8 @@ class TrainingDialog(Dialog):
         self.body.addWidget(self.scores, 1)
         self.said = label("", "muted", wrap=True)
         self.body.addWidget(self.said)
+        self.compared = label("", wrap=True)
+        self.body.addWidget(self.compared)
         self.start = self._button("Start", self._start)
         self.stop = self._button("Stop", lambda: bridge.run("train.stop"))
         self.add = self._button("Add the model", self._add)
@@ -115,7 +118,7 @@ class TrainingDialog(Dialog):
     def _add(self) -> None:
         run = self._services.training.run
         if run is not None and run.model_folder is not None:
-            self._bridge.run("ai.add_model", source=str(run.model_folder))
+            self._bridge.start("ai.add_model", source=str(run.model_folder))
 
     def _on_changed(self, changes: Changes) -> None:
         if changes.any(TrainingChanged):
@@ -131,6 +134,10 @@ class TrainingDialog(Dialog):
             self.said.setText(shown(run.said))
             self.loss.show_run(run, ("train_loss",))
             self.scores.show_run(run, _scores(run))
+        succession = run.succession if run is not None else None
+        self.compared.setVisible(succession is not None)
+        self.compared.setText(shown(verdict_text(succession)) if succession else "")
+        self.add.setText("Use the model …" if succession else "Add the model")
         self.state.setText(_state_text(run))
         self._offer()
 

@@ -22,9 +22,10 @@ from medview.inference.engines.network import (
 from medview.inference.networks.building import build_network
 from medview.inference.networks.unet import UNet3d
 from medview.learning.config import TrainConfig, load_config
-from medview.learning.evaluate import evaluate, main
+from medview.learning.evaluate import main
 from medview.learning.export import Trained, export_model, load_card
 from medview.learning.layouts import open_dataset
+from medview.learning.measuring import evaluate
 from medview.learning.readme import write_measured
 from medview.learning.scans import load_scan
 from medview.learning.tasks.task import recipe_of_config

@@ -11,8 +11,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from medview.learning.evaluate import evaluate
 from medview.learning.layouts import open_dataset
+from medview.learning.measuring import evaluate
 
 MODELS = Path(__file__).resolve().parents[3] / "resources" / "models"
 

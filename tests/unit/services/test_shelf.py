@@ -16,8 +16,9 @@ import pytest
 
 from medview.core.errors import ExportError, ModelError
 from medview.core.paths import Paths
+from medview.core.succession import Difference, Rival, Succession, Verdict, plain_succession
 from medview.inference import scope
-from medview.inference.catalog import Catalog
+from medview.inference.catalog import Catalog, load_card
 from medview.inference.receipts import hash_folder
 from medview.inference.trust import TrustFile
 from medview.services.shelf import Shelf
@@ -349,3 +350,111 @@ def test_a_program_put_there_by_hand_is_not_offered(desk: SimpleNamespace, model
     desk.catalog.refresh()
     assert "mine" not in {card.id for card in desk.catalog.cards()}
     assert "by hand" in desk.catalog.problems[-1].reason
+
+
+# Successors
+
+
+def compared(
+    desk: SimpleNamespace, folder: Path, old: str, *, difference: float = 0.1, sha256: str = ""
+) -> Path:
+    """Write into a model folder how it did against one that is installed."""
+    card, before = load_card(folder, FAKE_ENGINES), desk.catalog.card(old)
+    ci95 = (difference - 0.05, difference + 0.05)
+    one = Difference(0.5, 0.5 + difference, difference, ci95, more_is_better=True, headline=True)
+    rival = Rival(card.id, card.version, sha256 or card.sha256)
+    against = Rival(before.id, before.version, before.sha256)
+    found = Succession(rival, against, "segmentation", "val", 9, 9, {"dice_a": one})
+    (folder / "docs").mkdir(exist_ok=True)
+    text = json.dumps(plain_succession(found, "words"))
+    (folder / "docs" / "comparison.json").write_text(text)
+    return folder
+
+
+def test_a_model_takes_the_place_of_the_one_it_was_compared_with(
+    desk: SimpleNamespace, tmp_path: Path
+) -> None:
+    desk.shelf.add(str(write_fake_model(tmp_path / "a", "mine")))
+    before = desk.catalog.card("mine")
+    tuned = write_fake_model(tmp_path / "b", "mine_tuned", steps=7)
+    card = desk.shelf.add(str(compared(desk, tuned, "mine")), by="Dr A", replace=True)
+    assert (card.id, card.version) == ("mine", f"1.2.3+{card.sha256[:8]}")
+    assert card.sha256 != before.sha256
+    desk.catalog.verify("mine")
+    assert own(desk) == ["mine", "mine.receipt.json"]
+    assert desk.trail.rows[-1] == ("Dr A", "model.replace", f"mine {card.version}")
+    # And this one can be replaced in turn, though not by what was held against the first.
+    late = write_fake_model(tmp_path / "d", "mine_late", steps=8)
+    found = json.loads((tuned / "docs" / "comparison.json").read_text())
+    found["new"]["weights_sha256"] = load_card(late, FAKE_ENGINES).sha256
+    (late / "docs").mkdir()
+    (late / "docs" / "comparison.json").write_text(json.dumps(found))
+    with pytest.raises(ModelError, match="without a comparison"):
+        desk.shelf.add(str(late), replace=True)
+    desk.shelf.add(str(compared(desk, late, "mine")), replace=True)
+    assert desk.catalog.card("mine").sha256 == load_card(late, FAKE_ENGINES).sha256
+
+
+def test_a_shipped_model_comes_back_when_its_successor_is_removed(
+    desk: SimpleNamespace, tmp_path: Path
+) -> None:
+    shipped = desk.catalog.card("threshold_body")
+    tuned = compared(desk, write_fake_model(tmp_path, "body_tuned"), "threshold_body")
+    card = desk.shelf.add(str(tuned), replace=True)
+    assert (card.id, desk.catalog.card("threshold_body")) == ("threshold_body", card)
+    folders = [desk.paths.shipped_models, desk.paths.own_models]
+    fresh = Catalog(folders, FAKE_ENGINES)  # the next start
+    assert fresh.card("threshold_body").sha256 == card.sha256
+    assert fresh.problems == ()
+    desk.shelf.remove("threshold_body")
+    assert desk.catalog.card("threshold_body") == shipped
+    with pytest.raises(ModelError, match="comes with medview"):
+        desk.shelf.remove("threshold_body")
+
+
+def test_a_folder_that_was_put_there_by_hand_takes_no_place(desk: SimpleNamespace) -> None:
+    """Only by the reader's word, which the receipt holds."""
+    shipped = desk.catalog.card("threshold_body")
+    shutil.copytree(
+        desk.paths.shipped_models / "threshold_body", desk.paths.own_models / "threshold_body"
+    )
+    desk.catalog.refresh()
+    assert desk.catalog.card("threshold_body") == shipped
+    assert [problem.folder.name for problem in desk.catalog.problems] == ["threshold_body"]
+
+
+def test_nothing_is_replaced_unasked_or_without_figures(
+    desk: SimpleNamespace, tmp_path: Path
+) -> None:
+    desk.shelf.add(str(write_fake_model(tmp_path / "a", "mine")))
+    before = desk.catalog.card("mine")
+    again = write_fake_model(tmp_path / "b", "mine", steps=7)
+    with pytest.raises(ModelError, match="without a comparison"):
+        desk.shelf.add(str(again), replace=True)
+    with pytest.raises(ModelError, match="already") as error:
+        desk.shelf.add(str(again))
+    assert "compare the two" in error.value.hint
+    compared(desk, again, "mine", difference=-0.2)
+    with pytest.raises(ModelError, match="already") as error:
+        desk.shelf.add(str(again))
+    assert "The new model is worse than mine 1.2.3" in error.value.hint
+    compared(desk, again, "mine", sha256="0" * 64)  # figures of other weights
+    with pytest.raises(ModelError, match="without a comparison"):
+        desk.shelf.add(str(again), replace=True)
+    (again / "docs" / "comparison.json").write_text("{")
+    with pytest.raises(ModelError, match=r"comparison\.json"):
+        desk.shelf.add(str(again), replace=True)
+    assert desk.catalog.card("mine") == before
+    assert own(desk) == ["mine", "mine.receipt.json"]
+
+
+def test_a_compared_model_may_stand_beside_the_one_it_came_from(
+    desk: SimpleNamespace, tmp_path: Path
+) -> None:
+    desk.shelf.add(str(write_fake_model(tmp_path / "a", "mine")))
+    tuned = compared(desk, write_fake_model(tmp_path / "b", "mine_tuned", steps=7), "mine")
+    ready = desk.shelf.prepare(str(tuned))
+    assert ready.succession is not None
+    assert ready.succession.verdict is Verdict.BETTER
+    assert desk.shelf.take(ready).id == "mine_tuned"
+    assert {"mine", "mine_tuned"} <= {card.id for card in desk.catalog.cards()}

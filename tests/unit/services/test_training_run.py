@@ -12,6 +12,7 @@ import pytest
 
 from medview.core.errors import CommandError, ReadError
 from medview.core.events import Level
+from medview.inference.catalog import Catalog
 from medview.services import training as room
 from medview.services.settings import Settings
 from medview.services.training import RunState, Training, is_begun, read_curves
@@ -32,7 +33,7 @@ def training(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Train
     monkeypatch.setattr(room, "own_command", lambda: [sys.executable, slow_training.__file__])
     monkeypatch.setattr(room, "_LOOK_S", 0.01)
     monkeypatch.setenv("EPOCHS", str(EPOCHS))
-    made = Training(work)
+    made = Training(work, Catalog([]))
     yield made
     made.close()
 

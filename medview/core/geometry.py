@@ -166,6 +166,9 @@ class Box:
     @staticmethod
     def of(mask: npt.NDArray[np.bool_]) -> Box | None:
         """The box around the True voxels of a 3D mask; None for an empty one."""
+        ends = [(slice(None),) * axis + (end,) for axis in range(3) for end in (0, -1)]
+        if mask.size and all(mask[end].any() for end in ends):
+            return Box.whole((mask.shape[0], mask.shape[1], mask.shape[2]))
         bounds = []
         for axis in range(3):
             hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))

@@ -1,7 +1,8 @@
-"""Changing labels by hand: brush strokes, erasing, filling holes, taking a segment away."""
+"""Changing labels by hand: sets of voxels, brush strokes, taking a segment away."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medview.core.errors import GeometryError
 from medview.core.geometry import Box, FloatArray, Geometry
 from medview.core.segmentation import LabelEdit, Segmentation
 from medview.core.volume import Volume
@@ -141,33 +143,11 @@ def _near_line(
     return mask
 
 
-def within_values(volume: Volume, patch: Patch, low: float, high: float) -> Patch:
-    """The part of a patch whose real-world values lie from `low` to `high`, both included."""
-    values = volume.value_of(volume.voxels[patch.box.slices])
-    return Patch(patch.box, patch.mask & (values >= low) & (values <= high))
-
-
-def paint(
-    segmentation: Segmentation, patch: Patch, number: int, *, over: bool = True
-) -> LabelEdit | None:
-    """The edit that gives the voxels of a patch to a segment; None if they all are already.
-
-    With `over` False, voxels of other segments are spared. KeyError for an unknown segment.
-    """
-    label = segmentation.find_segment(number).label
-    old = segmentation.labels[patch.box.slices]
-    mask = patch.mask if over else patch.mask & (old == 0)
-    after = np.where(mask, segmentation.labels.dtype.type(number), old)
-    return LabelEdit.between(segmentation, patch.box, after, f"Paint: {label}")
-
-
-def erase(segmentation: Segmentation, patch: Patch, number: int | None = None) -> LabelEdit | None:
-    """The edit that clears a patch of one segment, or of all with None; None if it is clear."""
-    title = "Erase" if number is None else f"Erase: {segmentation.find_segment(number).label}"
-    old = segmentation.labels[patch.box.slices]
-    mask = patch.mask if number is None else patch.mask & (old == number)
-    after = np.where(mask, segmentation.labels.dtype.type(0), old)
-    return LabelEdit.between(segmentation, patch.box, after, title)
+def has_values(volume: Volume, box: Box, low: float, high: float) -> Mask:
+    """Where in a box the real-world values lie from `low` to `high`, both included."""
+    values = volume.value_of(volume.voxels[box.slices])
+    mask: Mask = (values >= low) & (values <= high)
+    return mask
 
 
 def delete_segment(segmentation: Segmentation, number: int) -> LabelEdit | None:
@@ -179,48 +159,6 @@ def delete_segment(segmentation: Segmentation, number: int) -> LabelEdit | None:
     old = segmentation.labels[box.slices]
     after = np.where(old == number, segmentation.labels.dtype.type(0), old)
     return LabelEdit.between(segmentation, box, after, f"Delete: {label}")
-
-
-def fill_holes(
-    segmentation: Segmentation, number: int, axis: int = 0, only: int | None = None
-) -> LabelEdit | None:
-    """The edit that fills what a segment encloses in slices across a grid axis.
-
-    A hole is background that cannot reach the rim of the slice through background
-    or other segments by steps to the four neighbours; other segments inside a hole are spared.
-    `only` names one slice. None if there is no hole.
-    """
-    label = segmentation.find_segment(number).label
-    box = segment_box(segmentation, number)
-    if box is None:
-        return None
-    old = segmentation.labels[box.slices]
-    after = old.copy()
-    for index in range(box.start[axis], box.stop[axis]):
-        if only is None or index == only:
-            place = (slice(None),) * axis + (index - box.start[axis],)
-            hole = _enclosed(old[place] == number)
-            after[place][hole & (old[place] == 0)] = number
-    return LabelEdit.between(segmentation, box, after, f"Fill holes: {label}")
-
-
-def _enclosed(mask: Mask) -> Mask:
-    """Places outside a 2D mask from which no path of four-neighbours leads to the rim."""
-    padded = np.pad(mask, 1)
-    free = ~padded
-    reached = np.zeros_like(free)
-    reached[0] = reached[-1] = True
-    reached[:, 0] = reached[:, -1] = True
-    count = 0
-    while (now := int(reached.sum())) != count:
-        count = now
-        for view, room in ((reached, free), (reached.T, free.T)):
-            for order in (range(1, len(view)), range(len(view) - 2, -1, -1)):
-                step = order.step
-                for line in order:
-                    view[line] |= view[line - step] & room[line]
-    inner: Mask = (free & ~reached)[1:-1, 1:-1]
-    return inner
 
 
 def segment_box(segmentation: Segmentation, number: int) -> Box | None:
@@ -236,3 +174,20 @@ def segment_box(segmentation: Segmentation, number: int) -> Box | None:
         here = Box((k, *flat.start[1:]), (k + 1, *flat.stop[1:]))
         bounds = here if bounds is None else bounds.union(here)
     return bounds
+
+
+def sliced(box: Box, axis: int, number: int) -> Box:
+    """The part of a box in one slice across an axis; GeometryError if it is not in there."""
+    starts, stops = list(box.start), list(box.stop)
+    starts[axis], stops[axis] = number, number + 1
+    if not box.start[axis] <= number < box.stop[axis]:
+        raise GeometryError(f"Slice {number} does not run through the box")
+    return Box((starts[0], starts[1], starts[2]), (stops[0], stops[1], stops[2]))
+
+
+def union_of(boxes: Sequence[Box]) -> Box:
+    """The smallest box that holds all of them; there is at least one."""
+    whole = boxes[0]
+    for box in boxes[1:]:
+        whole = whole.union(box)
+    return whole

@@ -36,13 +36,6 @@ def segment_volume_ml(segmentation: Segmentation, number: int) -> float:
     return voxels * segmentation.geometry.voxel_volume_ml
 
 
-def segment_volumes_ml(segmentation: Segmentation) -> dict[int, float]:
-    """Volumes in millilitres of all segments by number, in one pass."""
-    counts = count_voxels(segmentation.labels)
-    one = segmentation.geometry.voxel_volume_ml
-    return {s.number: counts.get(s.number, 0) * one for s in segmentation.segments}
-
-
 def length_mm(points_lps_mm: npt.ArrayLike) -> float:
     """Length of a path through points (n, 3) in millimetres."""
     points = np.asarray(points_lps_mm, dtype=np.float64).reshape(-1, 3)
@@ -69,19 +62,33 @@ def segment_statistics(volume: Volume, segmentation: Segmentation) -> Mapping[in
     if not volume.geometry.agrees_with(segmentation.geometry):
         raise GeometryError("The segmentation lies on another grid than the image")
     found: dict[int, Statistics] = {}
-    for stored, labels in zip(volume.voxels, segmentation.labels, strict=True):
-        if not labels.any():
-            continue
-        inside = (labels > 0) & ~volume.is_padding(stored)
-        values = stored[inside].astype(np.float64) * volume.slope + volume.intercept
-        numbers = labels[inside]
-        kept = np.isfinite(values)
-        values, numbers = values[kept], numbers[kept]
-        for number in np.unique(numbers):
-            here = _statistics(values[numbers == number])
-            old = found.get(int(number))
-            found[int(number)] = here if old is None else _merged(old, here)
+    for k in range(len(volume.voxels)):
+        merge_into(found, slice_statistics(volume, segmentation.labels, k))
     return {s.number: found[s.number] for s in segmentation.segments if s.number in found}
+
+
+def slice_statistics(volume: Volume, labels: npt.NDArray[Any], k: int) -> dict[int, Statistics]:
+    """Statistics of each label above 0 in one slice, padding and no-numbers left out."""
+    layer, stored = labels[k], volume.voxels[k]
+    if not layer.any():
+        return {}
+    # Labels fill a part of a slice: the rest is not converted.
+    rows, columns = (np.flatnonzero(layer.any(axis=axis)) for axis in (1, 0))
+    part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    layer, stored = layer[part], stored[part]
+    inside = (layer > 0) & ~volume.is_padding(stored)
+    values = stored[inside].astype(np.float64) * volume.slope + volume.intercept
+    numbers = layer[inside]
+    kept = np.isfinite(values)
+    values, numbers = values[kept], numbers[kept]
+    return {int(n): _statistics(values[numbers == n]) for n in np.unique(numbers)}
+
+
+def merge_into(whole: dict[int, Statistics], part: Mapping[int, Statistics]) -> None:
+    """Add statistics of further voxels, label by label."""
+    for number, here in part.items():
+        old = whole.get(number)
+        whole[number] = here if old is None else _merged(old, here)
 
 
 def _statistics(values: npt.NDArray[np.float64]) -> Statistics:

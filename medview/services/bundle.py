@@ -22,7 +22,10 @@ from medview.services import (
     commands_ai,
     commands_box,
     commands_clip,
+    commands_combine,
+    commands_draw,
     commands_edit,
+    commands_effects,
     commands_report,
     commands_results,
     commands_track,
@@ -38,6 +41,7 @@ from medview.services.commands import Registry, always
 from medview.services.corrections import Corrections
 from medview.services.detections import Detections
 from medview.services.durations import Durations
+from medview.services.effects import Effects
 from medview.services.export import Export
 from medview.services.first_read import FirstRead
 from medview.services.graphics import ImageGraphics
@@ -61,8 +65,10 @@ from medview.services.scales import Scales
 from medview.services.settings import Settings
 from medview.services.shelf import Shelf
 from medview.services.staleness import stale_reason
+from medview.services.statistics import SegmentStatistics
 from medview.services.store import Store
 from medview.services.tasks import Tasks
+from medview.services.terminology import Terminology, load_terminology
 from medview.services.thresholds import Thresholds
 from medview.services.tracking import Tracking
 from medview.services.training import Training
@@ -85,6 +91,9 @@ class Services:
     report_output: ReportOutput
     priors: Priors
     viewing: Viewing
+    effects: Effects
+    terminology: Terminology
+    statistics: SegmentStatistics
     loading: Loading
     watch: Watch
     objects: Objects
@@ -138,15 +147,13 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     store = Store(paths.store_file, settings.number("store.delay_s"))
     audit = Audit(store)
     models = catalog(paths)
-    templates = _templates(paths, workspace)
     originals = Originals(workspace)
-    review = ReviewDesk(workspace, audit, templates, models.cards)
+    review = ReviewDesk(workspace, audit, _templates(paths, workspace), models.cards)
     loading = Loading(workspace, tasks, load_protocols(paths.resources / "hanging"), paths.cache)
     jobs = _jobs(paths, workspace, models, review, settings)
     viewing = Viewing(workspace, settings)
     thresholds = Thresholds(workspace, jobs.outcomes, audit)
     first_read = FirstRead(workspace, settings, audit)
-    tracking = Tracking(workspace, viewing, jobs, tasks)
     results = ResultOverlay(viewing, jobs.outcomes, thresholds, first_read)
     leaving = Leaving(workspace, jobs, models, audit, viewing.grey_of)
     services = Services(
@@ -159,13 +166,16 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         report_output=ReportOutput(workspace, review, models.cards, tasks, paths.resources),
         priors=Priors(workspace, store),
         viewing=viewing,
+        effects=Effects(viewing, tasks),
+        statistics=SegmentStatistics(workspace, tasks),
+        terminology=load_terminology(paths.resources / "terminology" / "segments.toml"),
         loading=loading,
         watch=Watch(workspace, tasks),
         objects=Objects(workspace, tasks, loading, viewing),
         graphics=ImageGraphics(workspace, tasks),
         scales=Scales(workspace),
         jobs=jobs,
-        tracking=tracking,
+        tracking=Tracking(workspace, viewing, jobs, tasks),
         thresholds=thresholds,
         output=ModelOutput(jobs.outcomes, originals, _map_files(paths, settings)),
         corrections=Corrections(workspace, originals, tasks),
@@ -267,7 +277,8 @@ def _register(services: Services) -> None:
         commands_report,
         commands_two,
     )
-    for room in (*rooms, commands_ai, commands_results, commands_training):
+    segments = (commands_effects, commands_combine, commands_draw)
+    for room in (*rooms, *segments, commands_ai, commands_results, commands_training):
         room.register(registry, services)
     tasks, jobs, loading, store = services.tasks, services.jobs, services.loading, services.store
     registry.add_activity(tasks.pump, lambda: tasks.idle and loading.idle and store.idle)

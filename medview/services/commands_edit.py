@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from medview.core.errors import CommandError
 from medview.core.events import ViewChanged
 from medview.core.findings import ReviewState
-from medview.core.segmentation import Segment
 from medview.core.study import Study
 from medview.io.request import USUAL_FORMATS
+from medview.services.changing import change_segment
 from medview.services.commands import Command, Registry
-from medview.services.edits import ChangeSegments
 from medview.services.painting import find_segment
 from medview.services.report_desk import UNNAMED
 from medview.services.staleness import require_fresh
@@ -210,15 +209,16 @@ def _findings(services: Services) -> tuple[Command, ...]:
 
 
 def _segments(services: Services) -> tuple[Command, ...]:
+    viewing = services.viewing
+
     def delete(segment: int | None = None, segmentation_uid: str = "") -> None:
         services.review.delete_segment(find_segment(services.viewing, segment, segmentation_uid))
 
     def rename(label: str = "", segment: int | None = None, segmentation_uid: str = "") -> None:
         if not label.strip():
             raise CommandError("A segment needs a name")
-        _change(
-            services, segment, segmentation_uid, "Rename", lambda s: replace(s, label=label.strip())
-        )
+        ref = find_segment(viewing, segment, segmentation_uid)
+        change_segment(viewing, ref, "Rename", lambda s: replace(s, label=label.strip()))
 
     def recolor(
         color_rgb: Sequence[int] = (), segment: int | None = None, segmentation_uid: str = ""
@@ -226,13 +226,8 @@ def _segments(services: Services) -> tuple[Command, ...]:
         if len(color_rgb) != 3 or not all(0 <= int(value) <= 255 for value in color_rgb):
             raise CommandError("A colour is three numbers from 0 to 255: red, green, blue")
         red, green, blue = (int(value) for value in color_rgb)
-        _change(
-            services,
-            segment,
-            segmentation_uid,
-            "Colour",
-            lambda s: replace(s, color_rgb=(red, green, blue)),
-        )
+        ref = find_segment(viewing, segment, segmentation_uid)
+        change_segment(viewing, ref, "Colour", lambda s: replace(s, color_rgb=(red, green, blue)))
 
     def has_segments() -> bool:
         return any(one.segments for one in services.viewing.overlay.segmentations)
@@ -252,25 +247,6 @@ def _segments(services: Services) -> tuple[Command, ...]:
             help="Give the chosen segment another color_rgb, three numbers from 0 to 255.",
         ),
     )  # fmt: skip
-
-
-def _change(
-    services: Services,
-    number: int | None,
-    segmentation_uid: str,
-    verb: str,
-    changed: Callable[[Segment], Segment],
-) -> None:
-    """Change one segment as one step."""
-    ref = find_segment(services.viewing, number, segmentation_uid)
-    segmentation = services.workspace.segmentations[ref.segmentation_uid]
-    old = segmentation.find_segment(ref.number)
-    before = segmentation.segments
-    after = tuple(changed(one) if one is old else one for one in before)
-    if after != before:
-        study_uid = services.workspace.study_of(segmentation.uid).uid
-        title = f"{verb}: {old.label}"
-        services.workspace.apply(ChangeSegments(study_uid, segmentation.uid, before, after, title))
 
 
 def _report_of(services: Services) -> tuple[bool, bool]:

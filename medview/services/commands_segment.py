@@ -103,10 +103,6 @@ def _points(
 def _strokes(viewing: Viewing) -> tuple[Command, ...]:
     ready = _shows_image(viewing)
 
-    def fill(everywhere: bool = False, segment: int | None = None) -> bool:
-        ref = painting.find_segment(viewing, segment)
-        return painting.fill(viewing, ref, viewing.active_plane, everywhere=everywhere)
-
     return (
         Command(
             "segment.paint", "Paint at the crosshair", _stroke(viewing, erases=False),
@@ -117,10 +113,6 @@ def _strokes(viewing: Viewing) -> tuple[Command, ...]:
             "segment.erase", "Erase at the crosshair", _stroke(viewing, erases=True),
             enabled=ready, menu="Segment",
             help="Clear the chosen segment at the crosshair, or at points_lps_mm.",
-        ),
-        Command(
-            "segment.fill", "Fill holes", fill, enabled=ready, menu="Segment",
-            help="Fill what the chosen segment encloses in this slice, or everywhere.",
         ),
     )  # fmt: skip
 
@@ -185,9 +177,6 @@ def _brush(viewing: Viewing) -> tuple[Command, ...]:
     def size(radius_mm: float = 5.0) -> None:
         change(radius_mm=float(radius_mm))
 
-    def within(low: float | None = None, high: float | None = None) -> None:
-        change(within=None if low is None or high is None else (float(low), float(high)))
-
     rows: tuple[tuple[str, str, Callable[..., None], str, str], ...] = (
         ("brush.larger", "Larger brush", scale(_BRUSH_STEP), "]", "A fifth larger."),
         ("brush.smaller", "Smaller brush", scale(1 / _BRUSH_STEP), "[", "A fifth smaller."),
@@ -200,25 +189,18 @@ def _brush(viewing: Viewing) -> tuple[Command, ...]:
             "Paint through the slices, or only in this one.",
         ),
         (
-            "brush.within",
-            "Brush takes all values",
-            within,
-            "",
-            "Paint only voxels whose values lie from low to high; alone, paint all.",
-        ),
-        (
-            "brush.spare",
-            "Brush spares other segments",
-            lambda: change(over_others=not toolbox.brush.over_others),
-            "",
-            "Whether painting takes voxels away from other segments.",
+            "brush.edges",
+            "Brush keeps to edges",
+            lambda: change(follows_edges=not toolbox.brush.follows_edges),
+            "Shift+E",
+            "Paint only what looks like the voxels under the middle of the brush.",
         ),
         (
             "brush.erase_all",
             "Eraser clears every segment",
             lambda: change(erase_all=not toolbox.brush.erase_all),
             "",
-            "Whether the eraser clears the chosen segment or all.",
+            "Whether the eraser clears the chosen segment or all that are seen.",
         ),
     )
     return tuple(

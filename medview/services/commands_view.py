@@ -27,6 +27,25 @@ _TOOLS = (
     (ToolKind.CROSSHAIR, "Crosshair", "Shift+C", "Drag the point where all planes cut."),
     (ToolKind.BRUSH, "Brush", "B", "Paint the chosen segment."),
     (ToolKind.ERASER, "Eraser", "X", "Clear voxels of the chosen segment."),
+    (ToolKind.CONTOUR, "Contour", "Shift+A", "Draw around what becomes part of the segment."),
+    (
+        ToolKind.WIRE,
+        "Wire along edges",
+        "Shift+W",
+        "Draw roughly around: the line keeps to the nearest border.",
+    ),
+    (
+        ToolKind.SCISSORS,
+        "Scissors",
+        "Shift+X",
+        "Draw around what is cut through all slices of the segment.",
+    ),
+    (
+        ToolKind.TRACE,
+        "Level trace",
+        "Shift+T",
+        "Point at a border: what the line of equal values encloses is filled.",
+    ),
     (
         ToolKind.BOX,
         "Boxes",

@@ -69,17 +69,24 @@ class Overlay:
     def select(self, ref: SegmentRef | None) -> None:
         """Choose the segment to paint; KeyError if there is no such segment."""
         if ref is not None:
-            self._find(ref)
+            self.find(ref)
         if ref != self._active:
             self._active = ref
             self._changed()
+
+    def move(self, ref: SegmentRef, to: SegmentRef) -> None:
+        """A segment goes by another reference now: how it is drawn and chosen stays."""
+        if ref in self._display:
+            self._display[to] = self._display[ref]
+        if self._active == ref:
+            self.select(to)
 
     def display(self, ref: SegmentRef) -> SegmentDisplay:
         """How a segment is drawn: as set, else shown, unless it was rejected."""
         known = self._display.get(ref)
         if known is not None:
             return known
-        rejected = self._find(ref).review.state is ReviewState.REJECTED
+        rejected = self.find(ref).review.state is ReviewState.REJECTED
         return SegmentDisplay(not rejected, self._settings.number("segment.opacity"))
 
     def set_display(self, ref: SegmentRef, **changes: Any) -> None:
@@ -120,6 +127,7 @@ class Overlay:
         self._shown = not self._shown
         self._changed()
 
-    def _find(self, ref: SegmentRef) -> Segment:
+    def find(self, ref: SegmentRef) -> Segment:
+        """The segment itself; KeyError if there is none."""
         workspace = self._viewing.workspace
         return workspace.segmentations[ref.segmentation_uid].find_segment(ref.number)

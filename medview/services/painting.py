@@ -1,7 +1,8 @@
-"""Segments by hand: strokes of the brush and eraser, new segments, holes filled."""
+"""Segments by hand: strokes of the brush and eraser, new segments."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,11 +18,14 @@ from medview.core.findings import (
     SegmentRef,
     utc_now,
 )
-from medview.core.segmentation import LabelEdit, Segment, Segmentation
+from medview.core.segmentation import Segment, Segmentation
 from medview.core.tints import tint
 from medview.core.views import Plane
-from medview.imaging.edit import Brush, Patch, fill_holes, stroke, within_values
-from medview.services.edits import AddSegmentation, ChangeSegments, Edit, PaintEdit
+from medview.core.volume import Volume
+from medview.imaging.edit import Brush, Patch, stroke
+from medview.services.changing import clear, ground_of, put
+from medview.services.edits import AddSegmentation, ChangeSegments, Edit
+from medview.services.previews import StrokePreview
 from medview.services.report_desk import UNNAMED
 from medview.services.toolbox import BrushOptions
 from medview.services.viewing import Viewing
@@ -54,7 +58,24 @@ def find_segment(
     raise CommandError(f"There is no segment {number} on this image")
 
 
-def reached(
+def dab(
+    viewing: Viewing,
+    points_lps_mm: Sequence[Point],
+    plane: Plane,
+    volume: Volume,
+    options: BrushOptions,
+) -> Patch | None:
+    """The voxels that a stroke of the brush covers, whatever the rules say of them."""
+    normal = None if options.sphere else viewing.frame(plane).normal
+    brush = Brush(options.radius_mm, normal)
+    if options.follows_edges:
+        edges = importlib.import_module("medview.imaging.edges")
+        found: Patch | None = edges.edge_stroke(volume, points_lps_mm, brush)
+        return found
+    return stroke(volume.geometry, points_lps_mm, brush)
+
+
+def preview_stroke(
     viewing: Viewing,
     points_lps_mm: Sequence[Point],
     plane: Plane,
@@ -62,26 +83,27 @@ def reached(
     options: BrushOptions,
     *,
     erases: bool,
-) -> Patch | None:
-    """The voxels that a stroke of the brush will change; None if there are none.
-
-    The one rule for what is previewed while dragging and what is done at release.
-    """
-    segmentation = viewing.workspace.segmentations[ref.segmentation_uid]
-    volume = viewing.workspace.volumes[segmentation.volume_uid]
-    normal = None if options.sphere else viewing.frame(plane).normal
-    patch = stroke(segmentation.geometry, points_lps_mm, Brush(options.radius_mm, normal))
+) -> StrokePreview | None:
+    """What a stroke of the brush will change, under the rules; None if that is nothing."""
+    ground = ground_of(viewing, ref)
+    patch = dab(viewing, points_lps_mm, plane, ground.volume, options)
     if patch is None:
         return None
-    old = segmentation.labels[patch.box.slices]
-    if erases:
-        wanted = old != 0 if options.erase_all else old == ref.number
-    else:
-        wanted = old != ref.number if options.over_others else old == 0
-    patch = Patch(patch.box, patch.mask & wanted)
-    if options.within is not None and not erases:
-        patch = within_values(volume, patch, *options.within)
-    return patch if patch.mask.any() else None
+    if erases and options.erase_all:
+        return StrokePreview("", 0, Patch(patch.box, ground.reached(patch.box, patch.mask)))
+    return preview_patch(viewing, ref, patch, erases=erases)
+
+
+def preview_patch(
+    viewing: Viewing, ref: SegmentRef, patch: Patch, *, erases: bool = False
+) -> StrokePreview | None:
+    """What giving a patch to a segment, or taking it away, will change; None if it is locked."""
+    ground = ground_of(viewing, ref)
+    if ground.is_locked(ref):
+        return None
+    mask = ground.lost(ref, patch) if erases else ground.gained(ref, patch)
+    number = 0 if erases else ref.number
+    return StrokePreview(ref.segmentation_uid, number, Patch(patch.box, mask))
 
 
 def apply_stroke(
@@ -94,30 +116,26 @@ def apply_stroke(
     erases: bool,
 ) -> bool:
     """Paint or erase along a path as one undoable step; False if nothing changes."""
-    patch = reached(viewing, points_lps_mm, plane, ref, options, erases=erases)
+    ground = ground_of(viewing, ref)
+    patch = dab(viewing, points_lps_mm, plane, ground.volume, options)
     if patch is None:
         return False
-    segmentation = viewing.workspace.segmentations[ref.segmentation_uid]
-    label = segmentation.find_segment(ref.number).label
-    after = segmentation.labels[patch.box.slices].copy()
-    after[patch.mask] = 0 if erases else ref.number
-    title = f"Erase: {label}" if erases else f"Paint: {label}"
-    return _apply(viewing, LabelEdit.between(segmentation, patch.box, after, title))
+    label = viewing.overlay.find(ref).label
+    if erases and options.erase_all:
+        return clear(viewing, ref, patch, "Erase")
+    return put(
+        viewing, ref, patch, f"Erase: {label}" if erases else f"Paint: {label}", adds=not erases
+    )
 
 
-def fill(viewing: Viewing, ref: SegmentRef, plane: Plane, *, everywhere: bool) -> bool:
-    """Fill the holes of a segment in the slice on show, or in all slices of the plane."""
-    segmentation = viewing.workspace.segmentations[ref.segmentation_uid]
-    only = None if everywhere else viewing.slice_number(plane)
-    normal = viewing.frame(plane).normal
-    return _apply(viewing, fill_holes(segmentation, ref.number, normal, only))
-
-
-def add_segment(viewing: Viewing, label: str = "") -> SegmentRef:
+def add_segment(
+    viewing: Viewing, label: str = "", *, title: str = "", step: str = ""
+) -> SegmentRef:
     """A new, empty segment of the reader's own, chosen for painting.
 
     It joins the segmentation the reader painted in last, or the reader's first one on this
-    volume; models' segmentations are left alone. CommandError where no image is shown.
+    volume; models' segmentations are left alone. As a part of a larger step it goes by the
+    `title` of that. CommandError where no image is shown.
     """
     volume = viewing.require_volume()
     own = [s for s in viewing.overlay.segmentations if _is_own(s)]
@@ -128,30 +146,22 @@ def add_segment(viewing: Viewing, label: str = "") -> SegmentRef:
     number = max(taken, default=0) + 1
     segment = _new_segment(viewing, number, label or f"Segment {number}")
     study_uid = viewing.workspace.study_of(volume.uid).uid
+    title = title or f"Add {segment.label}"
     edit: Edit
     if segmentation is None:
         labels = np.zeros(volume.geometry.shape, dtype=np.uint8)
         made = Segmentation(volume.uid, volume.geometry, labels, (segment,), "Drawn by hand")
-        edit, uid = AddSegmentation(study_uid, made, f"Add {segment.label}"), made.uid
+        edit, uid = AddSegmentation(study_uid, made, title, step), made.uid
     else:
         if number > np.iinfo(segmentation.labels.dtype).max:
             raise CommandError(f"This segmentation holds no more than {number - 1} segments")
         old = segmentation.segments
         uid = segmentation.uid
-        title = f"Add {segment.label}"
-        edit = ChangeSegments(study_uid, uid, old, (*old, segment), title)
+        edit = ChangeSegments(study_uid, uid, old, (*old, segment), title, step)
     viewing.workspace.apply(edit)
     ref = SegmentRef(uid, number)
     viewing.overlay.select(ref)
     return ref
-
-
-def _apply(viewing: Viewing, change: LabelEdit | None) -> bool:
-    if change is None:
-        return False
-    study_uid = viewing.workspace.study_of(change.segmentation_uid).uid
-    viewing.workspace.apply(PaintEdit(study_uid, change))
-    return True
 
 
 def _is_own(segmentation: Segmentation) -> bool:

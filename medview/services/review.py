@@ -384,7 +384,8 @@ def _numbers_in(change: LabelEdit) -> set[int]:
     """The segments that gained or lost voxels."""
     before, after = change.labels_before(), change.labels_after()
     moved = before != after
-    return {int(n) for n in np.unique(np.concatenate([before[moved], after[moved]])) if n}
+    counts = np.bincount(np.concatenate([before[moved], after[moved]]))
+    return {int(n) for n in np.flatnonzero(counts) if n}
 
 
 def _accepted(finding: Finding, name: str) -> FindingStep:

@@ -1,4 +1,4 @@
-"""What the mouse does in a picture: a tool for each button, and the brush."""
+"""What the mouse does in a picture: a tool for each button, the brush, and the rules of edits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from medview.services.rules import EditRules
 from medview.services.settings import Settings
 
 
@@ -29,22 +30,32 @@ class ToolKind(StrEnum):
     ERASER = "eraser"
     TRACK = "track"
     BOX = "box"
+    CONTOUR = "contour"
+    WIRE = "wire"
+    SCISSORS = "scissors"
+    TRACE = "trace"
+
+
+class Cut(StrEnum):
+    """What scissors do with what lies within their outline."""
+
+    ERASE = "erase"
+    KEEP = "keep"
+    FILL = "fill"
 
 
 @dataclass(frozen=True)
 class BrushOptions:
     """How the brush paints.
 
-    `sphere` paints a ball through the slices, else a disc in the slice. `within` limits it to
-    voxels whose real-world values lie in that closed range. With `over_others` False voxels of
-    other segments are spared; `erase_all` lets the eraser clear every segment, not the active
-    one alone.
+    `sphere` paints a ball through the slices, else a disc in the slice. `follows_edges` keeps a
+    dab to what looks like the voxels under its centre and is joined to them. `erase_all` lets the
+    eraser clear every segment, not the active one alone.
     """
 
     radius_mm: float = 5.0
     sphere: bool = False
-    within: tuple[float, float] | None = None
-    over_others: bool = True
+    follows_edges: bool = False
     erase_all: bool = False
 
     def __post_init__(self) -> None:
@@ -53,11 +64,16 @@ class BrushOptions:
 
 
 class Toolbox:
-    """The tool on each mouse button and the brush; `changed` is called after every change."""
+    """The tool on each mouse button, the brush, and the rules that every edit of segments obeys.
+
+    `changed` is called after every change.
+    """
 
     def __init__(self, settings: Settings, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._brush = BrushOptions(settings.number("segment.brush_radius_mm"))
+        self._rules = EditRules()
+        self._cut = Cut.ERASE
         self._tools = {
             MouseButton.LEFT: ToolKind.WINDOW,
             MouseButton.MIDDLE: ToolKind.PAN,
@@ -84,4 +100,27 @@ class Toolbox:
         brush = replace(self._brush, **changes)
         if brush != self._brush:
             self._brush = brush
+            self._changed()
+
+    @property
+    def cut(self) -> Cut:
+        """What scissors do."""
+        return self._cut
+
+    def set_cut(self, cut: Cut) -> None:
+        """Choose what scissors do."""
+        if cut is not self._cut:
+            self._cut = cut
+            self._changed()
+
+    @property
+    def rules(self) -> EditRules:
+        """What edits of segments may touch."""
+        return self._rules
+
+    def set_rules(self, **changes: Any) -> None:
+        """Change the mask rule or the overlap rule; ValueError for a range that holds nothing."""
+        rules = replace(self._rules, **changes)
+        if rules != self._rules:
+            self._rules = rules
             self._changed()

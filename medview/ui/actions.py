@@ -185,7 +185,7 @@ class Actions(QObject):
         on["view.invert"] = viewing.volume is not None and viewing.inverted
         brush = viewing.toolbox.brush
         on |= {"brush.sphere": brush.sphere, "brush.erase_all": brush.erase_all}
-        on["brush.spare"] = not brush.over_others
+        on["brush.edges"] = brush.follows_edges
         on["view.crosshair_lines"] = self._services.settings.flag("view.crosshair")
         for command_id, state in on.items():
             action = self.by_id.get(command_id)

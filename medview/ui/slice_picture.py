@@ -14,7 +14,6 @@ from medview.core.graphics import Graphics
 from medview.core.segmentation import Segmentation
 from medview.core.views import SegmentDisplay
 from medview.core.volume import Volume
-from medview.imaging.edit import Patch
 from medview.imaging.masks import graphics_ink, graphics_labels
 from medview.imaging.rendering import (
     Pens,
@@ -25,19 +24,11 @@ from medview.imaging.rendering import (
     shrink,
 )
 from medview.services.graphics import ImageGraphics
+from medview.services.previews import Preview
 from medview.services.viewing import Viewing
 from medview.ui.viewport import Viewport
 
 _FORMAT = QImage.Format.Format_RGB32
-
-
-@dataclass(frozen=True, eq=False)
-class Preview:
-    """Voxels that a stroke under way will give to a segment, or clear (`number` 0)."""
-
-    segmentation_uid: str
-    number: int
-    patch: Patch
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +91,10 @@ class SlicePicture:
         state = port.state
         look = (self._viewing.table, state.zoom, state.center_lps_mm, smooth)
         size = (port.width_px, port.height_px, ratio)
-        patch = preview.patch if preview is not None else None
+        coming = preview.key if preview is not None else None
         place = (volume.uid, port.frame, port.number)
         over = self._over(volume, port)
-        key = (*place, *look, *size, stamp, patch, self._inks(), over, self.pens)
+        key = (*place, *look, *size, stamp, coming, self._inks(), over, self.pens)
         if key != self._key or self._placed is None:
             box = left, top, right, bottom
             self._placed = self._draw(volume, port, box, ratio, preview, smooth=smooth)
@@ -158,7 +149,8 @@ class SlicePicture:
         self._draw_image(volume, port, matrix, out, smooth=smooth)
         self._draw_graphics(volume, port, matrix, out)
         for segmentation in self._labels.segmentations:
-            shown = preview if preview and preview.segmentation_uid == segmentation.uid else None
+            meant = preview is not None and preview.segmentation_uid in ("", segmentation.uid)
+            shown = preview if meant else None
             self._draw_segments(segmentation, port, matrix, shown, out, max(1, round(ratio)))
         # The picture lends its memory to the image and is kept beside it.
         rows, columns = out.shape
@@ -194,17 +186,6 @@ class SlicePicture:
         if not ink.shows_anything:
             return
         labels: npt.NDArray[Any] = port.frame.pixels(segmentation.labels, port.number)
-        if preview is not None and port.frame.meets(preview.patch.box, port.number):
-            labels = _with_preview(labels, port, preview)
+        if preview is not None:
+            labels = preview.over(labels, port.frame, port.number)
         self.pens.labels(labels, matrix, ink, width_px, out)
-
-
-def _with_preview(labels: npt.NDArray[Any], port: Viewport, preview: Preview) -> npt.NDArray[Any]:
-    """A slice of labels as it will be after the stroke."""
-    frame, box = port.frame, preview.patch.box
-    mask = frame.pixels(preview.patch.mask, port.number - box.start[frame.normal])
-    rows = slice(box.start[frame.down_axis], box.stop[frame.down_axis])
-    columns = slice(box.start[frame.right_axis], box.stop[frame.right_axis])
-    result = labels.copy()
-    result[rows, columns][mask] = preview.number
-    return result

@@ -24,6 +24,7 @@ from medview.imaging.rendering import Pens, compiled_pens
 from medview.services.bundle import Services
 from medview.services.toolbox import MouseButton, ToolKind
 from medview.ui.carry import Cargo, Carrier
+from medview.ui.outline_painting import paint_outline
 from medview.ui.result_painting import ResultPainter
 from medview.ui.slice_dressing import dressing_of
 from medview.ui.slice_overlay import Dresser, paint_message
@@ -32,8 +33,10 @@ from medview.ui.slice_text import loading_words, reading_words
 from medview.ui.tools.box_tool import BoxTool
 from medview.ui.tools.brush_tool import BrushTool
 from medview.ui.tools.crosshair_tool import CrosshairTool
+from medview.ui.tools.outline_tool import OutlineTool
 from medview.ui.tools.pan_tool import PanTool
 from medview.ui.tools.tool import Pointer, Tool
+from medview.ui.tools.trace_tool import TraceTool
 from medview.ui.tools.track_tool import TrackTool
 from medview.ui.tools.window_tool import WindowTool
 from medview.ui.tools.zoom_tool import ZoomTool
@@ -45,6 +48,8 @@ _BUTTONS = {
     Qt.MouseButton.MiddleButton: MouseButton.MIDDLE,
     Qt.MouseButton.RightButton: MouseButton.RIGHT,
 }
+_OUTLINES = (ToolKind.CONTOUR, ToolKind.WIRE, ToolKind.SCISSORS)
+_ENTER = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
 _NOTCH = 120
 _ZOOM_PER_NOTCH = 1.15
 _DROP_WORDS = ("Drop a folder, file or zip here", "or press Ctrl+O")
@@ -187,6 +192,8 @@ class SliceView(QWidget):
             ToolKind.ERASER: BrushTool(viewing, commands, erases=True),
             ToolKind.BOX: BoxTool(viewing, self._services.results, commands),
             ToolKind.TRACK: TrackTool(viewing, self._services.tracking, commands),
+            ToolKind.TRACE: TraceTool(viewing, commands),
+            **{kind: OutlineTool(viewing, commands, kind) for kind in _OUTLINES},
         }
 
     # Staying up to date
@@ -275,9 +282,9 @@ class SliceView(QWidget):
         """Draw the slice."""
         if self.port is None:
             return
-        smooth = self._services.settings.text("view.interpolation") == "linear"
         ratio = self._canvas.devicePixelRatioF()
-        preview = self._held[1].preview if self._held is not None else None
+        smooth = self._services.settings.text("view.interpolation") == "linear"
+        preview = (self._held and self._held[1].preview) or self._services.effects.preview
         placed = self._picture.draw(self.port, ratio, self._stamp, preview, smooth=smooth)
         if placed is not None:
             painter.drawImage(QPointF(placed.left_px, placed.top_px), placed.image)
@@ -288,11 +295,8 @@ class SliceView(QWidget):
         if self.port is None:
             paint_message(painter, area, self.font(), _message(self._services))
             return
-        tool = self._held[1] if self._held is not None else None
-        dragged = tool if isinstance(tool, BoxTool) else None
-        self._results.paint(painter, self.port, self.font(), dragged)
-        drawn = tool.drawn if isinstance(tool, TrackTool) else ("", ())
-        paint_tracks(painter, self._services, self.port, drawn)
+        tool = self._held[1] if self._held else None
+        _paint_drawn(painter, self._services, self.port, self._results, tool)
         dressing = dressing_of(self._services, self.plane, self.port, hover)
         self._dresser.paint(painter, area, self.font(), dressing)
 
@@ -392,11 +396,16 @@ class SliceView(QWidget):
         super().enterEvent(event)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Escape lets go of the tool in hand; other keys are commands of the window."""
-        if event is not None and event.key() == Qt.Key.Key_Escape and self._held is not None:
+        """Escape lets go of the tool in hand, else of a preview; Enter accepts a preview."""
+        key = event.key() if event is not None else None
+        if key == Qt.Key.Key_Escape and self._held is not None:
             self._drop_tool()
-            return
-        super().keyPressEvent(event)
+        elif key == Qt.Key.Key_Escape and self._services.effects.preview is not None:
+            self._act(self._services.effects.drop)
+        elif key in _ENTER and self._services.effects.preview is not None:
+            self._act(self._services.effects.accept)
+        else:
+            super().keyPressEvent(event)
 
     def event(self, event: QEvent | None) -> bool:
         """The space bar plays and pauses a clip, as it does everywhere; elsewhere it is a key."""
@@ -453,6 +462,21 @@ def _message(services: Services) -> tuple[str, ...]:
     if uid:
         return ("This series has no pictures to show",)
     return _DROP_WORDS
+
+
+def _paint_drawn(
+    painter: QPainter,
+    services: Services,
+    port: Viewport,
+    results: ResultPainter,
+    tool: Tool | None,
+) -> None:
+    """Results, tracks, and what the tool in hand is drawing."""
+    results.paint(painter, port, painter.font(), tool if isinstance(tool, BoxTool) else None)
+    drawn = tool.drawn if isinstance(tool, TrackTool) else ("", ())
+    paint_tracks(painter, services, port, drawn)
+    if isinstance(tool, OutlineTool):
+        paint_outline(painter, port, tool.outline)
 
 
 def _same_grid(one: Viewport, other: Viewport | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from PyQt6.QtCore import QPoint, Qt
 from PyQt6.QtTest import QTest
@@ -11,11 +12,14 @@ from PyQt6.QtWidgets import QMessageBox
 
 from medview.core.findings import ReviewState
 from medview.core.models import ModelCard
+from medview.core.segmentation import SegmentState
 from medview.core.study import Severity
 from medview.inference.scope import Reason
+from medview.services.rules import EditRules, Overlap
 from medview.services.toolbox import ToolKind
 from medview.ui.dialogs.finding import FindingDialog
 from medview.ui.dialogs.reader import ReaderDialog
+from medview.ui.panels.effects import EffectsPanel
 from medview.ui.section_edit import SectionEdit
 from tests.gui.conftest import Desk
 
@@ -26,6 +30,10 @@ def state_of(desk: Desk, uid: str) -> ReviewState:
 
 def rows(view: Any) -> list[Any]:
     return [view.item(n).data(Qt.ItemDataRole.UserRole) for n in range(view.count())]
+
+
+def labels_of(desk: Desk) -> Any:
+    return next(iter(desk.services.workspace.segmentations.values())).labels
 
 
 # Studies
@@ -236,18 +244,76 @@ def test_delete_key_deletes_the_segment_and_undo_brings_it_back(desk: Desk) -> N
     assert [row.title for row in rows(view)] == ["Structure 1", "Structure 2"]
 
 
-def test_brush_controls_set_the_brush(desk: Desk) -> None:
-    panel = desk.window.segments
-    panel._tools["brush"].click()
-    panel._tools["sphere"].click()
+def test_brush_and_rules_are_set_in_the_panel(desk: Desk) -> None:
+    panel = desk.window.segments.findChildren(EffectsPanel)[0]
+    panel._tools["tool.brush"].click()
+    panel._tools["brush.sphere"].click()
     panel._radius.setValue(7.5)
+    panel._overlap.setCurrentIndex(panel._overlap.findData(Overlap.SPARE))
+    panel._low.setValue(-50)
+    panel._high.setValue(-90)
+    panel._limits.setChecked(True)
     desk.turn()
     toolbox = desk.services.viewing.toolbox
     assert toolbox.tool() is ToolKind.BRUSH
     assert toolbox.brush.sphere
     assert toolbox.brush.radius_mm == 7.5
+    assert toolbox.rules == EditRules(within=(-90, -50), overlap=Overlap.SPARE)
     desk.run("brush.smaller")
     assert panel._radius.value() == pytest.approx(6.3, abs=0.06)
+    desk.run("segment.mask")
+    assert not panel._limits.isChecked()
+
+
+def test_an_effect_is_chosen_seen_and_accepted(desk: Desk) -> None:
+    desk.propose()
+    desk.run("segment.select", segment=1)
+    panel = desk.window.segments.findChildren(EffectsPanel)[0]
+    before = labels_of(desk).copy()
+    panel._effect.setCurrentText("Threshold")
+    panel._fields["low"].setValue(0.0)
+    panel._fields["high"].setValue(1000.0)
+    desk.turn()
+    assert panel._apply.text() == "Accept"
+    assert not panel._drop.isHidden()
+    panel._drop.click()
+    desk.turn()
+    assert panel._apply.text() == "Apply"
+    np.testing.assert_array_equal(labels_of(desk), before)
+    panel._apply.click()
+    desk.turn()
+    panel._apply.click()
+    desk.wait(lambda: not desk.services.effects.busy)
+    bright = desk.phantom.volume().voxels >= 0
+    np.testing.assert_array_equal(labels_of(desk) == 1, bright)
+    assert desk.window.actions_made.by_id["edit.undo"].text() == "Undo Threshold: Structure 1"
+    panel._effect.setCurrentText("Add another segment")
+    assert panel._other.count() == 1
+    panel._apply.click()
+    desk.wait(lambda: not desk.services.effects.busy)
+    assert not (labels_of(desk) == 2).any()
+
+
+def test_lock_state_and_type_are_seen_in_the_list(desk: Desk) -> None:
+    desk.propose()
+    desk.run("window.segments")
+    view = desk.window.segments.view
+    desk.run("segment.select", segment=2)
+    desk.run("segment.lock")
+    desk.run("segment.state", state="flagged")
+    desk.run("segment.classify", type="10200004")
+    row = rows(view)[1]
+    assert (row.locked, row.progress, row.kind) == (True, SegmentState.FLAGGED, "Liver")
+    desk.window.segments.classify()
+    dialog = desk.dialogs()[0]
+    dialog._search.setText("kidn")  # type: ignore[attr-defined]
+    desk.turn()
+    assert dialog._list.item(0).text().startswith("Kidney")  # type: ignore[attr-defined]
+    dialog._list.setCurrentRow(0)  # type: ignore[attr-defined]
+    dialog.accept()
+    desk.turn()
+    assert rows(view)[1].kind == "Kidney"
+    assert desk.window.actions_made.by_id["edit.undo"].text() == "Undo Type Kidney: Structure 2"
 
 
 def test_renaming_a_segment_can_be_undone(desk: Desk) -> None:

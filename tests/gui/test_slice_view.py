@@ -21,10 +21,11 @@ from medview.core.volume import Volume, Window
 from medview.imaging.rendering import Pens
 from medview.imaging.reslice import EdgeLetters
 from medview.imaging.windowing import lookup_table
-from medview.services import commands_view
+from medview.services import commands_draw, commands_effects, commands_view
 from medview.services.audit import Audit
 from medview.services.commands import Registry
 from medview.services.edits import AddSegmentation
+from medview.services.effects import Effects
 from medview.services.first_read import FirstRead
 from medview.services.graphics import ImageGraphics
 from medview.services.outcomes import Outcomes
@@ -39,7 +40,7 @@ from medview.services.workspace import Workspace
 from medview.ui import slice_text
 from medview.ui.slice_dressing import ai_notice, dressing_of, shown_in
 from medview.ui.slice_overlay import Dressing, Ruler
-from medview.ui.slice_view import SliceView
+from medview.ui.slice_view import SliceView, _message
 from tests.helpers.desk import segmentation
 from tests.helpers.phantoms import Phantom
 
@@ -102,8 +103,11 @@ class Desk:
         thresholds = Thresholds(self.workspace, jobs.outcomes, audit)
         self.first_read = FirstRead(self.workspace, self.settings, audit)
         self.results = ResultOverlay(self.viewing, jobs.outcomes, thresholds, self.first_read)
+        self.effects = Effects(self.viewing, tasks)
         services: Any = self
         commands_view.register(self.commands, services)
+        for room in (commands_effects, commands_draw):
+            room.register(self.commands, services)
 
 
 @pytest.fixture
@@ -256,7 +260,7 @@ def test_the_compiled_pens_are_asked_for_once_after_the_first_paint(
 
 def test_an_empty_view_says_what_to_do(desk: Desk, qtbot: Any) -> None:
     view = shown(desk, qtbot)
-    assert "Drop a folder, file or zip here" in view._message()
+    assert "Drop a folder, file or zip here" in _message(view._services)
     desk.workspace.close_study("1")
     desk.loading.fraction = lambda _uid: 0.42
     settle(view)
@@ -268,9 +272,9 @@ def test_loading_is_told(desk: Desk, qtbot: Any) -> None:
     desk.workspace.open_studies([replace(desk.study, series=(series,))])
     desk.viewing.show_series("later")
     view = shown(desk, qtbot)
-    assert view._message() == ("This series has no pictures to show",)
+    assert _message(view._services) == ("This series has no pictures to show",)
     desk.loading.fraction = lambda _uid: 0.42
-    assert view._message() == ("Loading 42 %",)
+    assert _message(view._services) == ("Loading 42 %",)
 
 
 def test_corners_say_whose_and_what(desk: Desk, view: SliceView) -> None:

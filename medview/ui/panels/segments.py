@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,8 +11,6 @@ from PyQt6.QtGui import QAction, QColor, QKeyEvent, QKeySequence, QMouseEvent, Q
 from PyQt6.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
-    QDoubleSpinBox,
-    QGridLayout,
     QHBoxLayout,
     QInputDialog,
     QListWidget,
@@ -25,6 +24,7 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
+from medview.core.codes import UNIT_TEXT
 from medview.core.events import (
     ClipLoaded,
     SegmentationChanged,
@@ -33,12 +33,12 @@ from medview.core.events import (
     VolumeLoaded,
 )
 from medview.core.findings import ReviewState, SegmentRef
-from medview.core.segmentation import Segmentation
-from medview.imaging.measure import segment_volumes_ml
+from medview.core.segmentation import Segmentation, SegmentState
 from medview.services.bundle import Services
-from medview.services.toolbox import ToolKind
 from medview.ui import icons, theme
 from medview.ui.bridge import Bridge, Changes
+from medview.ui.dialogs.terms import TermsDialog
+from medview.ui.panels.effects import EffectsPanel
 from medview.ui.text import elided, label, millilitres, shown, tip
 
 _ROLE = Qt.ItemDataRole.UserRole
@@ -56,10 +56,23 @@ class _Row:
     ref: SegmentRef
     title: str
     volume: str
+    values: str
+    kind: str
+    progress: SegmentState
+    locked: bool
     state: ReviewState
     color_rgb: tuple[int, int, int]
     visible: bool
     active: bool
+
+    @property
+    def words(self) -> str:
+        """All of it, for the tool tip and those who listen."""
+        known = (
+            self.title, self.kind, self.volume, self.values, self.state.value,
+            self.progress.value, "locked" if self.locked else "",
+        )  # fmt: skip
+        return ", ".join(word for word in known if word)
 
 
 class SegmentsPanel(QWidget):
@@ -72,8 +85,6 @@ class SegmentsPanel(QWidget):
         super().__init__(parent)
         self._services = services
         self._bridge = bridge
-        self._volumes_ml: dict[str, tuple[int, dict[int, float]]] = {}
-        self._counting = False
         self._count_timer = QTimer(self)
         self._count_timer.setSingleShot(True)
         self._count_timer.setInterval(_COUNT_AFTER_MS)
@@ -89,7 +100,6 @@ class SegmentsPanel(QWidget):
         )
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._tools: dict[str, QToolButton] = {}
-        self._radius = QDoubleSpinBox(self)
         self._opacity = QSlider(Qt.Orientation.Horizontal, self)
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 4, 6, 6)
@@ -97,8 +107,10 @@ class SegmentsPanel(QWidget):
         column.addLayout(self._edit_row())
         column.addWidget(self._empty, 1)
         column.addWidget(self._list, 1)
-        column.addLayout(self._brush_rows())
+        self._effects = EffectsPanel(services, bridge, self)
+        column.addWidget(self._effects)
         self._add_keys()
+        bridge.asks["segment.classify"] = self.classify
         bridge.changed.connect(self._on_changed)
         self._refresh()
 
@@ -142,6 +154,41 @@ class SegmentsPanel(QWidget):
         dialog.colorSelected.connect(chosen)
         dialog.open()
 
+    def classify(self) -> None:
+        """Ask what the segment is."""
+        ref = self.selected
+        if ref is None:
+            return
+        segment = self._services.viewing.overlay.find(ref)
+        dialog = TermsDialog(self._services.terminology, segment, self)
+
+        def chosen() -> None:
+            if dialog.term is not None:
+                self._bridge.run(
+                    "segment.classify",
+                    type=dialog.term.type.value,
+                    category=dialog.term.category.value,
+                    colour=dialog.takes_color,
+                    segment=ref.number,
+                    segmentation_uid=ref.segmentation_uid,
+                )
+
+        dialog.accepted.connect(chosen)
+        dialog.open()
+
+    def lock(self) -> None:
+        """Lock the segment at hand, or unlock it."""
+        self._turn("segment.lock")
+
+    def advance(self) -> None:
+        """The segment at hand is in its next state."""
+        self._turn("segment.state")
+
+    def _turn(self, command_id: str) -> None:
+        ref = self.selected
+        if ref is not None:
+            self._bridge.run(command_id, segment=ref.number, segmentation_uid=ref.segmentation_uid)
+
     def _run(self, command_id: str, ref: SegmentRef, name: str, value: object) -> None:
         arguments = {name: value}
         self._bridge.run(
@@ -150,11 +197,7 @@ class SegmentsPanel(QWidget):
 
     def delete(self) -> None:
         """Delete the segment at hand; can be undone."""
-        ref = self.selected
-        if ref is not None:
-            self._bridge.run(
-                "segment.delete", segment=ref.number, segmentation_uid=ref.segmentation_uid
-            )
+        self._turn("segment.delete")
 
     # Building
 
@@ -164,7 +207,10 @@ class SegmentsPanel(QWidget):
         for name, text, slot in (
             ("plus", "New segment", lambda: self._bridge.run("segment.add")),
             ("edit", "Rename segment (F2)", self.rename),
+            ("search", "What it is: category and type", self.classify),
             ("palette", "Colour of the segment", self.recolor),
+            ("lock", "Lock or unlock: a locked segment is not changed", self.lock),
+            ("check", "Next state of work: not started, in progress, done, flagged", self.advance),
             ("trash", "Delete segment with its voxels", self.delete),
         ):
             button = self._button(name, text)
@@ -181,38 +227,6 @@ class SegmentsPanel(QWidget):
         row.addWidget(self._opacity)
         return row
 
-    def _brush_rows(self) -> QGridLayout:
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        commands = self._services.commands
-        for column, (name, command_id) in enumerate(
-            (("brush", "tool.brush"), ("eraser", "tool.eraser"), ("sphere", "brush.sphere"))
-        ):
-            command = commands.get(command_id)
-            button = self._button(name, f"{command.help} ({commands.shortcut_of(command_id)})")
-            button.setText({"brush": "Brush", "eraser": "Eraser", "sphere": "Ball (3D)"}[name])
-            button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-            button.setCheckable(True)
-            button.clicked.connect(lambda _on, name=command_id: self._bridge.run(name))
-            grid.addWidget(button, 0, column)
-            self._tools[name] = button
-        grid.addWidget(label("Radius", "muted"), 1, 0)
-        self._radius.setRange(0.1, 200.0)
-        self._radius.setDecimals(1)
-        self._radius.setSingleStep(0.5)
-        self._radius.setSuffix(" mm")
-        self._radius.setKeyboardTracking(False)
-        self._radius.setAccessibleName("Radius of the brush")
-        keys = f"{commands.shortcut_of('brush.smaller')} and {commands.shortcut_of('brush.larger')}"
-        self._radius.setToolTip(f"Radius of brush and eraser; keys {keys}")
-        self._radius.valueChanged.connect(
-            lambda value: (
-                None if self._filling else self._bridge.run("brush.size", radius_mm=float(value))
-            )
-        )
-        grid.addWidget(self._radius, 1, 1, 1, 2)
-        return grid
-
     def _button(self, icon_name: str, text: str) -> QToolButton:
         button = QToolButton(self)
         button.setIcon(icons.icon(self._services.paths.resources, icon_name))
@@ -222,8 +236,13 @@ class SegmentsPanel(QWidget):
 
     def _add_keys(self) -> None:
         registry = self._services.commands
-        delete_key = registry.shortcut_of("segment.delete")
-        for key, slot in (("F2", self.rename), (delete_key, self.delete)):
+        keys: list[tuple[str, Callable[[], object]]] = [
+            (registry.shortcut_of(one.id), partial(self._bridge.run, one.id))
+            for one in registry.for_context("segments")
+            if one.id != "segment.delete"
+        ]
+        keys += [("F2", self.rename), (registry.shortcut_of("segment.delete"), self.delete)]
+        for key, slot in keys:
             action = QAction(self._list)
             action.setShortcuts([QKeySequence(part) for part in key.split(", ") if part])
             action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
@@ -247,7 +266,7 @@ class SegmentsPanel(QWidget):
         for number, row in enumerate(rows):
             item = self._list.item(number)
             if item is not None and item.data(_ROLE) != row:
-                words = f"{row.title}, {row.volume}, {row.state.value}"
+                words = row.words
                 item.setData(_ROLE, row)
                 item.setData(Qt.ItemDataRole.AccessibleTextRole, words)
                 item.setToolTip(tip(words))
@@ -261,13 +280,9 @@ class SegmentsPanel(QWidget):
             self._count_timer.start()
 
     def _show_controls(self) -> None:
-        toolbox, overlay = self._services.viewing.toolbox, self._services.viewing.overlay
-        self._radius.setValue(toolbox.brush.radius_mm)
-        self._tools["brush"].setChecked(toolbox.tool() is ToolKind.BRUSH)
-        self._tools["eraser"].setChecked(toolbox.tool() is ToolKind.ERASER)
-        self._tools["sphere"].setChecked(toolbox.brush.sphere)
+        overlay = self._services.viewing.overlay
         ref = self.selected
-        for name in ("edit", "palette", "trash"):
+        for name in ("edit", "search", "palette", "lock", "check", "trash"):
             self._tools[name].setEnabled(ref is not None)
         self._tools["plus"].setEnabled(self._services.commands.get("segment.add").enabled())
         self._opacity.setEnabled(ref is not None)
@@ -277,16 +292,24 @@ class SegmentsPanel(QWidget):
     def _rows(self, segmentation: Segmentation) -> list[_Row]:
         overlay = self._services.viewing.overlay
         displays = overlay.displays(segmentation)
-        known = self._volumes_ml.get(segmentation.uid, (-1, {}))[1]
+        known = self._services.statistics.of(segmentation.uid)
+        unit = self._unit(segmentation)
         rows = []
         for segment in segmentation.segments:
             ref = SegmentRef(segmentation.uid, segment.number)
-            volume = millilitres(known[segment.number]) if segment.number in known else ""
+            figures = known.get(segment.number)
+            volume = millilitres(figures.volume_ml if figures else 0.0) if known else ""
+            stats = figures.values if figures else None
+            values = f"{stats.mean:.4g} ± {stats.standard_deviation:.3g}{unit}" if stats else ""
             rows.append(
                 _Row(
                     ref,
                     shown(segment.label),
                     volume,
+                    values,
+                    shown(segment.type.meaning),
+                    segment.state,
+                    segment.locked,
                     segment.review.state,
                     segment.color_rgb,
                     displays[segment.number].visible,
@@ -294,6 +317,12 @@ class SegmentsPanel(QWidget):
                 )
             )
         return rows
+
+    def _unit(self, segmentation: Segmentation) -> str:
+        """The unit of the image's values as people write it, after a space."""
+        unit = self._services.workspace.volumes[segmentation.volume_uid].unit
+        text = UNIT_TEXT.get(unit, unit)
+        return f" {text}" if text else ""
 
     def _shown_rows(self) -> list[_Row]:
         rows = [self._row_of(self._list.item(n)) for n in range(self._list.count())]
@@ -307,22 +336,12 @@ class SegmentsPanel(QWidget):
     # Volumes, counted beside the window
 
     def _is_stale(self, segmentation: Segmentation) -> bool:
-        return self._volumes_ml.get(segmentation.uid, (-1, {}))[0] != segmentation.revision
+        return self._services.statistics.is_stale(segmentation.uid)
 
     def _count(self) -> None:
         stale = [s for s in self._services.viewing.overlay.segmentations if self._is_stale(s)]
-        if self._counting or not stale:
-            return
-        self._counting = True
-        segmentation = stale[0]
-
-        def counted(volumes_ml: dict[int, float]) -> None:
-            self._counting = False
-            every = {segment.number: 0.0 for segment in segmentation.segments}
-            self._volumes_ml[segmentation.uid] = (segmentation.revision, every | volumes_ml)
-            self._refresh()
-
-        self._services.tasks.run(segment_volumes_ml, segmentation, on_done=counted)
+        if stale:
+            self._services.statistics.refresh(stale[0].uid, self._refresh)
 
     # What the reader does
 

@@ -8,11 +8,10 @@ from PyQt6.QtCore import Qt
 
 from medview.core.findings import Point
 from medview.core.views import Plane
-from medview.imaging.edit import Patch
 from medview.services.commands import Registry
-from medview.services.painting import reached
+from medview.services.painting import preview_stroke
+from medview.services.previews import StrokePreview
 from medview.services.viewing import Viewing
-from medview.ui.slice_picture import Preview
 from medview.ui.tools.tool import Pointer
 
 #: Points of a path closer than this share of the radius are not kept.
@@ -33,16 +32,12 @@ class BrushTool:
         self._erases = erases
         self._plane = Plane.ACQUIRED
         self._points: list[Point] = []
-        self._patch: Patch | None = None
+        self._preview: StrokePreview | None = None
 
     @property
-    def preview(self) -> Preview | None:
+    def preview(self) -> StrokePreview | None:
         """What the stroke has reached so far."""
-        active = self._viewing.overlay.active
-        if self._patch is None or active is None:
-            return None
-        number = 0 if self._erases else active.number
-        return Preview(active.segmentation_uid, number, self._patch)
+        return self._preview
 
     def press(self, pointer: Pointer) -> None:
         """Begin a stroke."""
@@ -51,7 +46,7 @@ class BrushTool:
             self._commands.run("segment.erase" if self._erases else "segment.add")
         self._show_active()
         self._plane = pointer.plane
-        self._points, self._patch = [], None
+        self._points, self._preview = [], None
         self._extend(pointer)
 
     def drag(self, pointer: Pointer) -> None:
@@ -77,7 +72,7 @@ class BrushTool:
 
     def forget(self) -> None:
         """The stroke is over."""
-        self._points, self._patch = [], None
+        self._points, self._preview = [], None
 
     def _show_active(self) -> None:
         """Nobody paints what is hidden."""
@@ -94,6 +89,6 @@ class BrushTool:
             return
         last = self._points[-2:]
         brush = self._viewing.toolbox.brush
-        piece = reached(self._viewing, last, self._plane, active, brush, erases=self._erases)
+        piece = preview_stroke(self._viewing, last, self._plane, active, brush, erases=self._erases)
         if piece is not None:
-            self._patch = piece if self._patch is None else self._patch.union(piece)
+            self._preview = piece if self._preview is None else self._preview.joined(piece)

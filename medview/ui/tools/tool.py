@@ -9,7 +9,7 @@ from PyQt6.QtCore import Qt
 
 from medview.core.findings import Point
 from medview.core.views import Plane
-from medview.ui.slice_picture import Preview
+from medview.services.previews import Preview
 from medview.ui.viewport import Viewport
 
 

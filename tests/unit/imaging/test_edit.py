@@ -1,4 +1,4 @@
-"""Brush, eraser and holes against distances computed voxel by voxel."""
+"""Brush strokes against distances computed voxel by voxel, and edits taken back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import binary_fill_holes
 
 from medview.core.codes import TISSUE
 from medview.core.findings import Person, Provenance, utc_now
@@ -16,12 +15,9 @@ from medview.imaging.edit import (
     Brush,
     Patch,
     delete_segment,
-    erase,
-    fill_holes,
-    paint,
+    has_values,
     segment_box,
     stroke,
-    within_values,
 )
 from tests.helpers.phantoms import Phantom, oblique
 
@@ -135,41 +131,12 @@ def test_a_ball_has_the_volume_of_its_formula() -> None:
     assert np.count_nonzero(patch.mask) * grid.voxel_volume_ml == pytest.approx(wanted, rel=0.005)
 
 
-def block(labels: np.ndarray) -> Patch:
-    return Patch(Box((0, 0, 0), (1, 2, 3)), np.ones((1, 2, 3), dtype=bool))
-
-
-def test_painting_takes_voxels_over_or_spares_them() -> None:
-    labels = np.zeros((2, 3, 4), dtype=np.uint8)
-    labels[0, 0, :2] = (2, 1)
-    source = segmentation(labels)
-    edit = paint(source, block(labels), 1)
-    assert edit is not None
-    assert edit.title == "Paint: S1"
-    assert after(source, edit)[0].tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
-    spared = after(source, paint(source, block(labels), 1, over=False))
-    assert spared[0].tolist() == [[2, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
-    painted = segmentation(after(source, edit))
-    assert paint(painted, block(labels), 1) is None
-    with pytest.raises(KeyError):
-        paint(source, block(labels), 5)
-
-
-def test_erasing_clears_one_segment_or_all() -> None:
-    labels = np.zeros((2, 3, 4), dtype=np.uint16)
-    labels[0, 0] = (2, 1, 0, 2)
-    source = segmentation(labels)
-    assert after(source, erase(source, block(labels), 2))[0, 0].tolist() == [0, 1, 0, 2]
-    assert after(source, erase(source, block(labels)))[0, 0].tolist() == [0, 0, 0, 2]
-    assert erase(source, block(labels), 7) is None
-
-
 def test_a_range_of_values_limits_the_brush() -> None:
     phantom = Phantom((4, 10, 10))
     volume = phantom.volume()
-    patch = Patch(Box.whole(phantom.shape), np.ones(phantom.shape, dtype=bool))
-    kept = within_values(volume, patch, 0, 100)
-    np.testing.assert_array_equal(kept.mask, (volume.voxels >= 0) & (volume.voxels <= 100))
+    box = Box((1, 2, 3), (3, 9, 10))
+    part = volume.voxels[box.slices]
+    np.testing.assert_array_equal(has_values(volume, box, 0, 100), (part >= 0) & (part <= 100))
 
 
 def test_deleting_clears_every_voxel_of_a_segment_only() -> None:
@@ -179,34 +146,6 @@ def test_deleting_clears_every_voxel_of_a_segment_only() -> None:
     edit = delete_segment(source, 2)
     np.testing.assert_array_equal(after(source, edit), np.where(labels == 2, 0, labels))
     assert delete_segment(source, 7) is None
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_holes_are_those_that_scipy_finds(axis: int) -> None:
-    rng = np.random.default_rng(8)
-    labels = (rng.random((14, 15, 16)) > 0.42).astype(np.uint8) * 7
-    labels[4, 4, 4] = 0
-    labels[labels == 0] = rng.choice([0, 2], int((labels == 0).sum()), p=[0.9, 0.1])
-    source = segmentation(labels)
-    found = after(source, fill_holes(source, 7, axis))
-    expected = labels.copy()
-    for index in range(labels.shape[axis]):
-        place = (slice(None),) * axis + (index,)
-        holes = binary_fill_holes(labels[place] == 7) & (labels[place] == 0)
-        expected[place][holes] = 7
-    assert (expected != labels).any()
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_holes_of_one_slice_alone() -> None:
-    labels = np.zeros((3, 5, 5), dtype=np.uint8)
-    labels[:, 1:4, 1:4] = 1
-    labels[:, 2, 2] = 0
-    source = segmentation(labels)
-    assert after(source, fill_holes(source, 1, 0, only=1))[:, 2, 2].tolist() == [0, 1, 0]
-    assert fill_holes(source, 2) is None
-    full = segmentation(after(source, fill_holes(source, 1)))
-    assert fill_holes(full, 1) is None
 
 
 def test_the_box_of_a_segment_is_tight() -> None:
@@ -230,7 +169,8 @@ def test_taking_an_edit_back_restores_every_voxel(start, radius, number) -> None
     source = segmentation(labels, grid)
     patch = stroke(grid, grid.to_lps_mm(start), Brush(radius))
     assert patch is not None
-    edit = paint(source, patch, number)
+    wanted = np.where(patch.mask, number, labels[patch.box.slices])
+    edit = LabelEdit.between(source, patch.box, wanted, "Paint")
     changed = after(source, edit)
     assert (changed[whole(patch, grid.shape)] == number).all()
     np.testing.assert_array_equal(

@@ -21,6 +21,7 @@ from medview.imaging.windowing import SUV_WINDOW
 from medview.services import commands_view, painting
 from medview.services.commands import Registry
 from medview.services.edits import AddSegmentation
+from medview.services.rules import Overlap
 from medview.services.settings import Settings
 from medview.services.toolbox import MouseButton, ToolKind
 from medview.services.viewing import Viewing
@@ -380,12 +381,13 @@ def test_painting_keeps_to_the_range_and_spares_others(desk: Desk) -> None:
     center = Phantom().center_lps_mm
     at = [(float(center[0]), float(center[1]), float(center[2]))]
     first = painting.add_segment(viewing)
-    viewing.toolbox.set_brush(radius_mm=20.0, sphere=True, within=(0.0, 100.0))
+    viewing.toolbox.set_brush(radius_mm=20.0, sphere=True)
+    viewing.toolbox.set_rules(within=(0.0, 100.0))
     painting.apply_stroke(viewing, at, Plane.AXIAL, first, viewing.toolbox.brush, erases=False)
     np.testing.assert_array_equal(desk.labels(first), Phantom().sphere())
     second = painting.add_segment(viewing)
     assert second.segmentation_uid == first.segmentation_uid
-    viewing.toolbox.set_brush(within=None, over_others=False)
+    viewing.toolbox.set_rules(within=None, overlap=Overlap.SPARE)
     painting.apply_stroke(viewing, at, Plane.AXIAL, second, viewing.toolbox.brush, erases=False)
     np.testing.assert_array_equal(desk.labels(first), Phantom().sphere())
     assert desk.labels(second).any()
@@ -525,12 +527,11 @@ def test_tools_and_brush_by_command(desk: Desk) -> None:
     assert toolbox.brush.radius_mm == pytest.approx(12)
     run("brush.smaller")
     run("brush.sphere")
-    run("brush.spare")
+    run("brush.edges")
     run("brush.erase_all")
-    run("brush.within", low=1, high=5)
     brush = toolbox.brush
-    assert (brush.radius_mm, brush.within) == (pytest.approx(10), (1, 5))
-    assert (brush.sphere, brush.over_others, brush.erase_all) == (True, False, True)
+    assert brush.radius_mm == pytest.approx(10)
+    assert (brush.sphere, brush.follows_edges, brush.erase_all) == (True, True, True)
     with pytest.raises(CommandError, match="brush radius"):
         run("brush.size", radius_mm=0)
 
@@ -561,20 +562,6 @@ def test_segments_by_command(desk: Desk) -> None:
     ):
         with pytest.raises(CommandError, match=words):
             run("segment.paint", **wrong)
-
-
-def test_filling_closes_holes_in_the_slice_on_show(desk: Desk) -> None:
-    run, viewing = desk.commands.run, desk.viewing
-    z = float(viewing.volume.geometry.to_lps_mm((7, 0, 0))[2])  # type: ignore[union-attr]
-    run("view.crosshair", point_lps_mm=[0, 0, z])
-    run("segment.paint", center_lps_mm=[0, 0, z], radius_mm=8)
-    run("segment.erase", center_lps_mm=[0, 0, z], radius_mm=3)
-    ref = viewing.overlay.active
-    assert ref is not None
-    hollow = np.count_nonzero(desk.labels(ref))
-    assert run("segment.fill")
-    assert np.count_nonzero(desk.labels(ref)) > hollow
-    assert not run("segment.fill", everywhere=True)
 
 
 def test_turning_goes_the_way_it_looks_also_when_mirrored(desk: Desk) -> None:

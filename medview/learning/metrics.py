@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import sklearn
 import torch
 from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from sklearn.metrics import (
+    auc,
     average_precision_score,
     confusion_matrix,
     precision_recall_curve,
-    roc_auc_score,
     roc_curve,
 )
 
@@ -114,11 +115,12 @@ def class_figures(
 
 def _separation(questions: Sequence[Question]) -> dict[str, float]:
     """Give the means over questions that some cases answer and others do not."""
-    told = [(true, stated) for true, stated in questions if _is_told(true)]
+    told = [one for one in questions if _is_told(one[0])]
+    areas = [_area_and_sensitivity(*one) for one in told]
     return {
-        "auroc": _mean([float(roc_auc_score(*one)) for one in told]),
+        "auroc": _mean([area for area, _ in areas]),
         "auprc": _mean([float(average_precision_score(*one)) for one in told]),
-        "sensitivity_at_spec90": _mean([_sensitivity(*one) for one in told]),
+        "sensitivity_at_spec90": _mean([sensitivity for _, sensitivity in areas]),
     }
 
 
@@ -130,11 +132,13 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
-def _sensitivity(true: npt.NDArray[np.bool_], stated: npt.NDArray[np.float64]) -> float:
-    """Give the highest sensitivity of a threshold that has 90 % specificity at least."""
+def _area_and_sensitivity(
+    true: npt.NDArray[np.bool_], stated: npt.NDArray[np.float64]
+) -> tuple[float, float]:
+    """Give AUROC, and the highest sensitivity of a threshold of at least 90 % specificity."""
     # Every threshold counts: those that lie on a line of the curve are left out by default.
     alarms, found, _ = roc_curve(true, stated, drop_intermediate=False)
-    return float(found[alarms <= _FALSE_ALARMS + 1e-9].max())
+    return float(auc(alarms, found)), float(found[alarms <= _FALSE_ALARMS + 1e-9].max())
 
 
 def label_figures(
@@ -154,8 +158,8 @@ def label_figures(
         "accuracy": float(((probabilities > 0.5) == (shown > 0.5)).mean()),
         "ece": _mean([calibration_error(true, stated) for true, stated in questions]),
         **{
-            f"auroc_{name}": float(roc_auc_score(true, stated)) if _is_told(true) else math.nan
-            for name, (true, stated) in zip(names, questions, strict=True)
+            f"auroc_{name}": _area_and_sensitivity(*one)[0] if _is_told(one[0]) else math.nan
+            for name, one in zip(names, questions, strict=True)
         },
     }
 
@@ -275,10 +279,12 @@ def bootstrap_intervals(
         members.setdefault(patient, []).append(number)
     groups = [np.array(members[patient]) for patient in sorted(members)]
     rng = np.random.default_rng(seed)
-    drawn = [
-        figures(np.concatenate([groups[i] for i in choice]))
-        for choice in rng.integers(0, len(groups), size=(draws, len(groups)))
-    ]
+    # What is drawn is what was checked before: scikit-learn need not do so a thousand times.
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+        drawn = [
+            figures(np.concatenate([groups[i] for i in choice]))
+            for choice in rng.integers(0, len(groups), size=(draws, len(groups)))
+        ]
     intervals = {}
     for name in drawn[0]:
         values = np.array([draw[name] for draw in drawn])

@@ -222,7 +222,7 @@ def objects_of(maps: torch.Tensor, recipe: FlatRecipe) -> npt.NDArray[np.int32]:
     return instances_of(
         maps,
         decoding.get("foreground", 0.5),
-        decoding.get("core", 0.5),
+        decoding.get("prominence", 0.1),
         decoding.get("least_px", 12),
     )
 

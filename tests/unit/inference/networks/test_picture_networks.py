@@ -126,6 +126,17 @@ def test_touching_objects_are_told_apart_and_covered_whole():
         assert (found == names[counts.argmax()]).sum() == pytest.approx(counts.sum(), rel=0.05)
 
 
+@pytest.mark.parametrize(("saddle", "expected"), [(0.95, 1), (0.85, 2)])
+def test_two_peaks_are_two_objects_if_the_way_between_leads_down_far_enough(saddle, expected):
+    depth = np.full((9, 21), 0.2, np.float32)
+    depth[4, :] = np.interp(range(21), [0, 5, 10, 15, 20], [0.5, 0.97, saddle, 0.99, 0.5])
+    maps = torch.from_numpy(np.stack([np.full_like(depth, 0.99), depth])).logit()
+    found = instances_of(maps, prominence=0.1)
+    assert found.max() == expected
+    assert (found > 0).all()
+    assert (found[4, 5] != found[4, 15]) == (expected == 2)
+
+
 def test_specks_are_dropped_and_flat_objects_kept():
     objects = discs((30, 20, 12), (5, 5, 1))
     assert instances_of(perfect_maps(objects)).max() == 1

@@ -1,0 +1,70 @@
+"""Histograms of edge directions against pictures whose edges are known."""
+
+import math
+
+import pytest
+import torch
+
+from medview.inference.networks.gradients import GradientHistograms
+
+SIDE = 64
+
+
+def waves(angle_deg: float) -> torch.Tensor:
+    """A picture whose gradients all point along one direction, counted from the columns' axis."""
+    rows, columns = torch.meshgrid(*[torch.arange(float(SIDE))] * 2, indexing="ij")
+    angle = math.radians(angle_deg)
+    return torch.sin(0.3 * (columns * math.cos(angle) + rows * math.sin(angle)))[None, None]
+
+
+def strongest(picture: torch.Tensor, bins: int) -> torch.Tensor:
+    """The share of each direction in the blocks, summed over places: (bins,)."""
+    network = GradientHistograms(cells=4, bins=bins)
+    # A weight of 1 on one direction reads its histogram, less what all directions alike would be.
+    shares = []
+    for number in range(bins):
+        with torch.no_grad():
+            network.places.weight.zero_()
+            network.places.weight[1].unflatten(0, (bins, 4))[number] = 1.0
+            shares.append(network(picture)[0, 1].item())
+    return torch.tensor(shares)
+
+
+@pytest.mark.parametrize(("angle_deg", "number"), [(0, 0), (45, 3), (90, 6), (135, 9), (150, 10)])
+def test_edges_of_one_direction_fill_its_own_bin(angle_deg: float, number: int) -> None:
+    found = strongest(waves(angle_deg), 12)
+    assert found.argmax() == number
+    others = torch.cat([found[:number], found[number + 1 :]])
+    assert found[number] > 3 * others.max()
+
+
+def test_an_edge_counts_alike_from_dark_to_light_and_from_light_to_dark() -> None:
+    torch.testing.assert_close(strongest(waves(30), 6), strongest(-waves(30), 6))
+
+
+def test_brightness_adds_nothing_and_contrast_little() -> None:
+    torch.manual_seed(0)
+    network = GradientHistograms(cells=4)
+    torch.nn.init.normal_(network.places.weight)
+    picture = torch.randn(1, 1, SIDE, SIDE)
+    with torch.no_grad():
+        plain = network(picture)
+        torch.testing.assert_close(network(picture + 7.0), plain, rtol=1e-4, atol=1e-3)
+        assert (network(2 * picture) - plain).norm() < 0.01 * plain.norm()
+
+
+def test_the_mean_of_the_evidence_is_the_answer_on_pictures_of_any_size() -> None:
+    torch.manual_seed(0)
+    network = GradientHistograms(classes=3)
+    torch.nn.init.normal_(network.places.weight)
+    torch.nn.init.normal_(network.bias)
+    picture = torch.randn(2, 1, 97, 80)
+    with torch.no_grad():
+        evidence = network.evidence(picture)
+        assert evidence.shape == (2, 3, 7, 7)
+        torch.testing.assert_close(evidence.mean(dim=(2, 3)), network(picture))
+
+
+def test_colour_is_refused() -> None:
+    with pytest.raises(ValueError, match="grey"):
+        GradientHistograms(in_channels=3)

@@ -32,6 +32,13 @@ PROMISES = {
     "blood_cells": Promise(
         "bccd_blood_cells", "val", {"map50": 0.87}, {"found_RBC": 1, "matched_WBC": 0}
     ),
+    "nuclei": Promise("nuclei_dsb2018", "val", {"f1_iou50": 0.82}, {"found_objects": 1}),
+    "cxr_lungs": Promise(
+        "cxr_lungseg_covid_v7",
+        "all",
+        {"dice_lungs": 0.94, "dice_lungs_open": 0.94},
+        {"dice_lungs": 0.002},
+    ),
 }
 
 

@@ -56,7 +56,7 @@ class GradientHistograms(nn.Module):
 
     def evidence(self, image: torch.Tensor) -> torch.Tensor:
         """Give the share of every place in the logits, (N, classes, r, c); they are its mean."""
-        shares = self.places(self._blocks(image))
+        shares: torch.Tensor = self.places(self._blocks(image))
         return shares * shares[0, 0].numel() + self.bias[:, None, None]
 
     def _blocks(self, image: torch.Tensor) -> torch.Tensor:
@@ -79,7 +79,8 @@ class GradientHistograms(nn.Module):
         whole = whole / (whole.square().sum(dim=1, keepdim=True) + _FLAT).sqrt()
         # About mean 0 and variance 1, were all directions alike.
         even = (whole - 1 / math.sqrt(whole.shape[1])) * _SPREAD
-        return even.unflatten(2, (self.cells - 1, self.cells - 1))
+        side = self.cells - 1
+        return even.reshape(len(image), -1, side, side)
 
     def _cell_of_each(self, image: torch.Tensor) -> torch.Tensor:
         """Give the number of the cell that every pixel lies in, (N, h, w)."""

@@ -32,6 +32,7 @@ PROMISES = {
     "blood_cells": Promise(
         "bccd_blood_cells", "val", {"map50": 0.87}, {"found_RBC": 1, "matched_WBC": 0}
     ),
+    "cxr_pneumonia": Promise("cxr_nih_pneumonia", "all", {"auroc": 0.76}, {"probability": 0.01}),
     "nuclei": Promise("nuclei_dsb2018", "val", {"f1_iou50": 0.82}, {"found_objects": 1}),
     "cxr_lungs": Promise(
         "cxr_lungseg_covid_v7",

@@ -7,28 +7,9 @@ import numpy.typing as npt
 
 from medview.core.geometry import Box, Geometry
 from medview.imaging.edit import Mask, Patch
+from medview.imaging.outlines import filled
 
 Points = npt.NDArray[np.float64]
-
-
-def inside(outline: npt.ArrayLike, shape: tuple[int, int]) -> Mask:
-    """The places (rows, columns) of a grid whose centre lies within a closed outline.
-
-    `outline` is (n, 2) of (row, column), its last point joined to the first; where it crosses
-    itself the even-odd rule holds. Centres on the line count by half-open edges.
-    """
-    corners: Points = np.asarray(outline, dtype=np.float64).reshape(-1, 2)
-    crossed = np.zeros((shape[0], shape[1] + 1), dtype=np.int32)
-    for (r0, c0), (r1, c1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        if r0 == r1:
-            continue
-        low, high = min(r0, r1), max(r0, r1)
-        rows = np.arange(max(0, int(np.ceil(low))), min(shape[0], int(np.ceil(high))))
-        at = c0 + (rows - r0) * (c1 - c0) / (r1 - r0)
-        columns = np.clip(np.ceil(at), 0, shape[1]).astype(np.intp)
-        np.add.at(crossed, (rows, columns), 1)
-    within: Mask = np.cumsum(crossed, axis=1)[:, :-1] % 2 == 1
-    return within
 
 
 def contour(
@@ -48,7 +29,7 @@ def contour(
     low, high = np.maximum(low, 0), np.minimum(high, geometry.shape)
     if (high <= low).any():
         return None
-    flat = inside(
+    flat = filled(
         index[:, (rows, columns)] - low[[rows, columns]],
         (int(high[rows] - low[rows]), int(high[columns] - low[columns])),
     )
@@ -71,7 +52,7 @@ def seen_within(
     low, high = corners.min(axis=0), corners.max(axis=0)
     fine = 512
     scale = (fine - 1) / np.maximum(high - low, 1e-12)
-    table = inside((corners - low) * scale, (fine, fine))
+    table = filled((corners - low) * scale, (fine, fine))
     whole = to_view @ geometry.affine
     mask = np.zeros(box.shape, dtype=np.bool_)
     _, rows, columns = (np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from medview.core.geometry import Box, Geometry
-from medview.imaging.outlined import contour, inside, seen_within
+from medview.imaging.outlined import contour, seen_within
+from medview.imaging.outlines import filled
 from tests.helpers.phantoms import Phantom, oblique
 
 TURNED = oblique(25, 40)
@@ -30,7 +31,7 @@ def test_inside_is_what_the_winding_says() -> None:
     rng = np.random.default_rng(7)
     for _ in range(20):
         corners = rng.uniform(-3, 23, (7, 2))
-        mask = inside(corners, (20, 21))
+        mask = filled(corners, (20, 21))
         for place in rng.integers(0, 20, (60, 2)):
             assert mask[tuple(place)] == crossings(corners, place.astype(float))
 
@@ -38,7 +39,7 @@ def test_inside_is_what_the_winding_says() -> None:
 def test_a_circle_has_its_area() -> None:
     angle = np.linspace(0, 2 * np.pi, 400, endpoint=False)
     circle = np.stack([100.37 + 70 * np.sin(angle), 120.21 + 70 * np.cos(angle)], axis=1)
-    assert inside(circle, (220, 240)).sum() == pytest.approx(np.pi * 70**2, rel=0.002)
+    assert filled(circle, (220, 240)).sum() == pytest.approx(np.pi * 70**2, rel=0.002)
 
 
 @pytest.mark.parametrize("grid", GRIDS)

@@ -218,7 +218,7 @@ def test_a_critical_result_is_flagged_by_keys(reporting: Desk) -> None:
     assert told.informed == "Dr Bea, ward 3"
     assert told.finding == "Structure 1, left"
     assert told.by == "Dr Ada"
-    assert "Dr Bea" in reporting.window.report._critical.full_text
+    assert "Dr Bea" in reporting.window.report._critical.text()
 
 
 def test_text_and_picture_go_to_the_clipboard(reporting: Desk) -> None:

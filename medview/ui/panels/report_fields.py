@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from PyQt6.QtCore import Qt
-from PyQt6.QtWidgets import QComboBox, QGridLayout, QMenu, QToolButton, QWidget
+from PyQt6.QtWidgets import QComboBox, QGridLayout, QLabel, QMenu, QToolButton, QWidget
 
 from medview.core.report import Report
 from medview.reporting.template import ChoiceField, Template
 from medview.services.bundle import Services
+from medview.ui import theme
 from medview.ui.bridge import Bridge
-from medview.ui.text import ElidedLabel, label, menu_text, shown, tip
+from medview.ui.text import label, menu_text, shown, tip
 
 _NONE = "–"
 
@@ -113,11 +114,14 @@ class FieldsForm(QWidget):
         self._bridge.run("report.answer", field=field.id, values=values)
 
 
-class CriticalLine(ElidedLabel):
-    """The critical result that was passed on, in one line."""
+class CriticalLine(QLabel):
+    """The critical result that was passed on: never shortened, it tells who knows of it."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("", "caution", parent)
+        super().__init__(parent)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setWordWrap(True)
+        theme.set_role(self, "caution")
 
     def show_report(self, report: Report | None) -> None:
         """Show it, or nothing where there is none."""
@@ -125,4 +129,4 @@ class CriticalLine(ElidedLabel):
         self.setVisible(told is not None)
         if told is not None:
             when = f"{told.at.astimezone():%Y-%m-%d %H:%M}"
-            self.show_text(f"Critical: {told.finding}; {told.informed} informed {when}")
+            self.setText(shown(f"Critical: {told.finding}; {told.informed} informed {when}"))

@@ -134,11 +134,11 @@ def _add_deidentification(identity: Dataset, source: Dataset) -> None:
     if identity.get("PatientIdentityRemoved") != "YES":
         identity.pop("DeidentificationMethod", None)
         return
-    coded = source.get("DeidentificationMethodCodeSequence")
-    if coded:
+    methods = source.get("DeidentificationMethodCodeSequence")
+    if methods:
         identity.DeidentificationMethodCodeSequence = [
             coded(str(item.CodeValue), str(item.CodingSchemeDesignator), str(item.CodeMeaning))
-            for item in coded
+            for item in methods
             if {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"} <= set(item.dir())
         ]
     elif "DeidentificationMethod" not in identity:

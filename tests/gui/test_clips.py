@@ -47,11 +47,14 @@ def dressing(desk: Desk, view: SliceView, pixel: tuple[float, float] | None = No
 
 
 def greys(view: SliceView) -> set[int]:
-    """The greys of the picture on show, its white corner apart."""
+    """The greys of the picture on show, its white corner and its last line apart.
+
+    The picture need not end between two lines of the screen.
+    """
     view._canvas.repaint()
     placed = view._picture._placed
     assert placed is not None
-    middle = placed.pixels[placed.pixels.shape[0] // 2 :]
+    middle = placed.pixels[placed.pixels.shape[0] // 2 : -1]
     return {int(value) & 0xFF for value in np.unique(middle)}
 
 

@@ -70,8 +70,8 @@ def _envelope(line, count, weight, at, ends, result):  # type: ignore[no-untyped
 
 
 @numba.njit(cache=True, nogil=True)
-def _middle_pass(out, weight):  # type: ignore[no-untyped-def]
-    """Along the second axis; lines are read plane by plane."""
+def _later_pass(out, weight):  # type: ignore[no-untyped-def]
+    """Along the second axis of three; the first is reached through a view that changes them."""
     planes, rows, columns = out.shape
     line, result = np.empty(rows, np.float64), np.empty(rows, np.float64)
     at, ends = np.empty(rows, np.intp), np.empty(rows, np.float64)
@@ -84,21 +84,6 @@ def _middle_pass(out, weight):  # type: ignore[no-untyped-def]
                 out[k, j, i] = result[j]
 
 
-@numba.njit(cache=True, nogil=True)
-def _last_pass(out, weight):  # type: ignore[no-untyped-def]
-    """Along the first axis."""
-    planes, rows, columns = out.shape
-    line, result = np.empty(planes, np.float64), np.empty(planes, np.float64)
-    at, ends = np.empty(planes, np.intp), np.empty(planes, np.float64)
-    for j in range(rows):
-        for i in range(columns):
-            for k in range(planes):
-                line[k] = out[k, j, i]
-            _envelope(line, planes, weight, at, ends, result)
-            for k in range(planes):
-                out[k, j, i] = result[k]
-
-
 def squared_mm(
     mask: Mask, spacing_mm: tuple[float, float, float], *, in_plane: bool = False
 ) -> npt.NDArray[np.float32]:
@@ -109,7 +94,7 @@ def squared_mm(
     solid: npt.NDArray[Any] = np.ascontiguousarray(mask)
     out = np.empty(mask.shape, dtype=np.float32)
     _first_pass(solid, spacing_mm[2], out)
-    _middle_pass(out, spacing_mm[1] ** 2)
+    _later_pass(out, spacing_mm[1] ** 2)
     if not in_plane:
-        _last_pass(out, spacing_mm[0] ** 2)
+        _later_pass(out.transpose(1, 0, 2), spacing_mm[0] ** 2)
     return out

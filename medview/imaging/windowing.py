@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,6 +45,20 @@ PRESETS = (
     _preset(8, "Stroke", 40, 40),
     _preset(9, "Subdural", 200, 75),
 )
+
+#: What is found, by how words in its name or site begin, and its CT window; the first holds.
+_SEEN_IN = (
+    ("Brain", "brain|cerebr|cerebell|intracranial|ha?emorrhage"),
+    ("Liver", "liver|hepatic"),
+    ("Bone", r"bones?\b|ribs?\b|vertebra|spine|skull|femur|hips?\b|clavic|scapula|sternum|sacrum"
+             "|humerus|fracture"),
+    ("Lung", "lungs?|pulmonary|airway|trachea|bronch|emphysema|pneumothorax"),
+    ("Abdomen", "spleen|pancrea|kidney|adrenal|gallbladder|bowel|colon|duodenum|stomach|bladder"
+                "|prostate"),
+    ("Soft tissue", "heart|aort|mediastin|lymph|thyroid|muscle|o?esophag|atri|ventric|vena cava"),
+)  # fmt: skip
+#: Where nothing of that is said, the part of the body tells.
+_BODY_PARTS = (("Lung", "chest|thora|lung"), ("Brain", "head|brain"), ("Abdomen", "abdom|pelvi"))
 
 #: Standardised uptake values 0 to 5, the usual reading window of PET.
 SUV_WINDOW = Window(2.5, 5.0, "SUV 0-5", "LINEAR_EXACT")
@@ -260,3 +275,15 @@ def _stored_ends(volume: Volume, window: Window) -> tuple[float, float]:
         half = 2 * window.width
     ends = [(end - volume.intercept) / volume.slope for end in (center - half, center + half)]
     return min(ends), max(ends)
+
+
+def preset_for(words: str, about: str = "") -> Preset | None:
+    """The CT preset that what the words name is judged in; None where nothing tells.
+
+    `about` has words of the examination: they count where those of the finding say nothing.
+    """
+    for told, table in ((words.casefold(), _SEEN_IN), (about.casefold(), _BODY_PARTS)):
+        for name, beginnings in table:
+            if re.search(rf"\b(?:{beginnings})", told):
+                return find_preset(name)
+    return None

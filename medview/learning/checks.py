@@ -10,6 +10,8 @@ from medview.learning.data import Case
 from medview.learning.pictures import image_sha256, near_copies, thumbnail
 from medview.learning.tasks.task import Task
 
+_REPAIR = "Repair these cases or take them out of the index."
+
 
 def read_all(task: Task, cases: Sequence[Case], learned: Sequence[str] = ()) -> list[Any]:
     """Read and check every case; all that is wrong is named in one ReadError.
@@ -18,12 +20,14 @@ def read_all(task: Task, cases: Sequence[Case], learned: Sequence[str] = ()) -> 
     """
     examples: list[Any] = []
     problems: list[str] = []
+    hints: list[str] = []
     shown: set[str] = set()
     for case in cases:
         try:
             example = task.read(case)
         except ReadError as error:
             problems.append(f"{case.id}: {error.user_text}")
+            hints += [error.hint] if error.hint else []
             continue
         examples.append(example)
         if case.split in learned:
@@ -34,7 +38,7 @@ def read_all(task: Task, cases: Sequence[Case], learned: Sequence[str] = ()) -> 
     if problems or missing:
         raise ReadError(
             "; ".join([found] * bool(problems) + [none] * bool(missing)),
-            hint="Repair these cases or take them out of the index.",
+            hint=" ".join(dict.fromkeys([_REPAIR, *hints])),
         )
     return examples
 

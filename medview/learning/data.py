@@ -17,7 +17,8 @@ class Case:
 
     What is known lies in the file `label`, or is the class named `answer`, as the task has it. An
     image that shows several classes names them in `answer` with | between. `row` is the place in
-    an image file that holds many. `tags` are the other columns of the index.
+    an image file that holds many. `tags` are the other columns of the index. A label map shows
+    every class but those numbered in `may_lack`.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Case:
     answer: str = ""
     row: int = -1
     tags: Mapping[str, str] = field(default_factory=dict, compare=False)
+    may_lack: tuple[int, ...] = ()
 
     @property
     def answers(self) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ class _Layout:
     label: str = ""
     index: str = "index.csv"
     multi_label: bool = False
+    may_lack: tuple[int, ...] = ()
 
 
 def open_dataset(folder: Path) -> Dataset:
@@ -80,11 +81,13 @@ def _declared(folder: Path) -> _Layout | None:
             label=str(layout.get("label", "")),
             index=str(layout.get("index", "index.csv")),
             multi_label=table.get("multi_label", False) is True,
+            may_lack=_may_lack(table),
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ReadError(
             "dataset.toml could not be understood.",
-            hint="It needs task, classes, and [layout] with image and, but for classes, label.",
+            hint="It needs task, classes, and [layout] with image and, but for classes, label; "
+            "may_lack names some of the classes.",
             detail=repr(error),
         ) from error
     unlabelled = {"classification", "video"}
@@ -95,6 +98,15 @@ def _declared(folder: Path) -> _Layout | None:
             "need layout.label.",
         )
     return found
+
+
+def _may_lack(table: Mapping[str, Any]) -> tuple[int, ...]:
+    """The numbers of the classes that a label map need not show; KeyError for an unknown name."""
+    numbers = {str(name): number for number, name in enumerate(table["classes"], start=1)}
+    named = table.get("may_lack", [])
+    if not isinstance(named, list):
+        raise TypeError("may_lack is a list of names of classes")
+    return tuple(numbers[name] for name in named)
 
 
 def _recognised(folder: Path) -> _Layout | None:
@@ -237,6 +249,7 @@ def _case(
         folder / layout.label.format(id=name, file=row["file"]) if layout.label else None,
         row.get("label", "").strip(),
         tags=tags,
+        may_lack=layout.may_lack,
     )
 
 

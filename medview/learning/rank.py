@@ -28,6 +28,13 @@ _FLAT = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm")
 _SOLID = (".nii", ".nii.gz", ".nrrd", ".mha")
 #: The engines whose models say how sure they are of one image.
 _ENGINES = ("segmentation", "classification", "detection", "instances")
+#: Why other engines cannot be asked.
+_UNSURE = {
+    "motion": "follows points that a reader placed, and gives places without a probability; an "
+    "image without such points has no answer that could be doubted",
+    "rules": "works by fixed rules, which give no probability",
+}
+_NO_ANSWER = "gives no probability"
 #: What a network that does not take an image raises.
 _MISFITS = (RuntimeError, ValueError, IndexError, MemoryError)
 
@@ -83,7 +90,11 @@ def open_model(folder: Path, device: str) -> tuple[Task, nn.Module]:
     metadata = read_metadata(folder)
     own = metadata["medview"]
     if own["engine"] not in _ENGINES:
-        raise ModelError(f"A model that does {own['engine']} does not say how sure it is.")
+        raise ModelError(
+            f"{metadata.get('name', folder.name)} cannot put images in order: it "
+            f"{_UNSURE.get(own['engine'], _NO_ANSWER)}.",
+            hint="Take a model that segments, classifies, detects or counts objects.",
+        )
     outputs = [output["label"] for output in own["outputs"] if output["index"] > 0]
     task = make_task(own["engine"], recipe_of_model(metadata, tuple(outputs)))
     if own["preprocess"].get("localise"):

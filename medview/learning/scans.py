@@ -33,13 +33,18 @@ def load_scan(case: Case, classes: int) -> Scan:
     """Read one case into the frame (right, anterior, superior).
 
     Refuses with ReadError: a file that is missing or unreadable, grids that differ, values that
-    are not finite, an image of one value, labels beyond the classes, a class without a voxel.
+    are not finite, an image of one value, labels beyond the classes, a class without a voxel
+    that this case may not lack.
     """
     image, affine = _read_image(case)
     label = _read_label(case, image.shape, affine, classes)
-    empty = [str(n) for n in range(1, classes + 1) if not (label == n).any()]
+    wanted = (n for n in range(1, classes + 1) if n not in case.may_lack)
+    empty = [str(n) for n in wanted if not (label == n).any()]
     if empty:
-        raise ReadError(f"label has no voxel of class {', '.join(empty)}")
+        raise ReadError(
+            f"label has no voxel of class {', '.join(empty)}",
+            hint="Where that is how it is, name the class under may_lack in dataset.toml.",
+        )
     return Scan(image, label, _spacing(affine))
 
 

@@ -18,6 +18,7 @@ from medview.reporting.canonical import signature_holds
 from medview.reporting.fields import (
     SidePair,
     age_text,
+    examination,
     measured_text,
     side_pairs,
     value_text,
@@ -100,7 +101,7 @@ def sheet(
         about.append(f"Accession {visible(study.accession)}")
     return Sheet(
         title="Imaging report",
-        subtitle=visible(study.description) or "Examination",
+        subtitle=visible(examination(study, series)),
         status=status,
         is_signed=report.status.is_signed,
         patient_line=" · ".join(part for part in (name, *identity) if part),
@@ -272,7 +273,10 @@ def _metrics(metrics: Metrics | None) -> tuple[str, Table]:
     for metric in metrics.values:
         interval = f"{metric.ci95[0]:.3f} to {metric.ci95[1]:.3f}" if metric.ci95 else "–"
         rows.append((metric_text(metric.name), f"{metric.value:.3f}", interval))
-    return f"Measured on {metrics.count} {split} cases", tuple(rows)
+    noun = "case" if metrics.count == 1 else "cases"
+    # A split of all cases is no split: the number says it.
+    told = " ".join(part for part in ("" if split == "all" else split, noun) if part)
+    return f"Measured on {metrics.count} {told}", tuple(rows)
 
 
 def metric_text(name: str) -> str:

@@ -101,13 +101,26 @@ def _fields(
     for key, chosen in (("findings", accepted), ("other_findings", others)):
         if chosen:
             known[key] = fields.sentences(chosen)
-            known[f"{key}_labels"] = fields.labels_of(chosen)
+            measured = [f for f in chosen if fields.is_structure(f)]
+            told = {
+                "labels": fields.labels_of([f for f in chosen if f not in measured]),
+                "structures": _listed(fields.labels_of(measured, ", ")),
+            }
+            known |= {f"{key}_{name}": words for name, words in told.items() if words}
     remarks = [fields.sentence(f) for f in accepted if f.text.strip() and f not in others]
     if remarks:
         known["remarks"] = "\n".join(remarks)
     if not accepted:
         known["no_findings"] = "No finding has been accepted."
     return known
+
+
+def _listed(names: str) -> str:
+    """Names as they go on within a sentence: those of one word with a capital lose it."""
+    return ", ".join(
+        name if name[1:] != name[1:].lower() else name[:1].lower() + name[1:]
+        for name in names.split(", ")
+    )
 
 
 def _is_in_a_pair(finding: Finding, structures: Sequence[str]) -> bool:

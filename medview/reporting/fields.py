@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from medview.core.codes import COUNT, UNIT_TEXT, VOLUME
 from medview.core.findings import Finding, Laterality, Measurement
 from medview.core.report import Answer
+from medview.core.structures import ANY_STRUCTURE
+from medview.core.structures import structure_of as body_structure
 from medview.core.study import Series, Study
 
 _SIDE_WORDS = re.compile(r"\b(left|right)\b\s*", re.IGNORECASE)
@@ -149,6 +151,15 @@ def study_fields(study: Study, series: Series | None) -> dict[str, str]:
     return _present(fields)
 
 
+def examination(study: Study, series: Series | None) -> str:
+    """What was examined in a few words: the study's own, else from the kind of image."""
+    if study.description.strip():
+        return study.description.strip()
+    known = {} if series is None else study_fields(study, series)
+    told = " of the ".join(known[name] for name in ("modality", "body_part") if name in known)
+    return told or "Examination"
+
+
 def answer_fields(answers: Sequence[Answer]) -> dict[str, str]:
     """The answers to a template's fields: `$id` their values, `$id_meaning` their words."""
     told: dict[str, str] = {}
@@ -212,6 +223,12 @@ def labels_of(findings: Sequence[Finding], between: str = "; ") -> str:
     return between.join([*named, *(f"{name} ({count})" for name, count in many.items())])
 
 
+def is_structure(finding: Finding) -> bool:
+    """Whether a finding is a part of the body that was measured, nothing that was found in it."""
+    named = body_structure(finding.label)[0] is not ANY_STRUCTURE
+    return named and not finding.text.strip() and finding.probability is None
+
+
 def counted(findings: Sequence[Finding]) -> dict[str, int]:
     """How many findings there are of each class that has more than a few.
 
@@ -247,7 +264,8 @@ def labelled(finding: Finding) -> str:
 def measurement_text(measurement: Measurement) -> str:
     """A measurement in words: `volume 3.42 mL`."""
     name = measurement.name or measurement.kind.meaning
-    name = name if name[1:] != name[1:].lower() else name[:1].lower() + name[1:]
+    first = name.split(maxsplit=1)[0]
+    name = name if first[1:] != first[1:].lower() else name[:1].lower() + name[1:]
     return f"{name} {measured_text(measurement)}"
 
 

@@ -237,7 +237,7 @@ class _Writer:
             rows = self._rows(page.answers, _WIDTH, 50)
             story.append(KeepTogether([self.paragraph("Assessment", _HEADING), rows]))
         if page.findings:
-            story += self._titled("Measurements", self._grid(page.findings, (50, 14, 34, 38, 38)))
+            story += self._titled("Measurements", self._grid(page.findings, (38, 13, 55, 36, 32)))
         if page.sides:
             story += self._titled(
                 "Comparison of sides", self._grid(page.sides, (50, 26, 26, 28, 44))

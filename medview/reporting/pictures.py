@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,20 +12,24 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from medview.core.codes import HOUNSFIELD
 from medview.core.findings import Point
 from medview.core.geometry import Box
 from medview.core.report import KeyImage
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.views import Plane, SegmentDisplay
-from medview.core.volume import Volume
+from medview.core.volume import Volume, Window
 from medview.imaging.rendering import draw_grey, draw_labels, draw_rgb, drawable, label_ink
 from medview.imaging.reslice import PlaneFrame, plane_frame
-from medview.imaging.windowing import initial_window, lookup_table
+from medview.imaging.windowing import initial_window, lookup_table, preset_for
 from medview.reporting.content import DISCLAIMER
 
 _SIZE_PX = 640
 _LEGEND_LINE_PX = 20
 _MARGIN_MM = 30.0
+#: A legend is for looking up, not for reading: more lines than this push the picture away.
+_MOST_LINES = 12
+_OWN_NUMBER = re.compile(r"\s+\d+$")
 _SMALLEST_FIELD_MM = 60.0
 _TEXT = (225, 232, 238)
 _PLANES = (Plane.CORONAL, Plane.AXIAL, Plane.SAGITTAL)
@@ -77,7 +83,8 @@ def key_image(
     canvas, mm_per_px = _drawn(volume, frame, number, extent, segmentation, segments)
     present = set(np.unique(frame.pixels(segmentation.labels, number)).tolist())
     legend = [segment for segment in segments if segment.number in present]
-    picture = _lettered(canvas, frame, mm_per_px, legend, fonts)
+    told = _legend(legend)
+    picture = _lettered(canvas, frame, mm_per_px, told, fonts)
     out = io.BytesIO()
     picture.save(out, format="PNG")
     uids = volume.instance_uids
@@ -86,7 +93,7 @@ def key_image(
         volume_uid=volume.uid,
         plane=frame.plane.value,
         point_lps_mm=point_lps_mm,
-        caption=_caption(frame, number, legend),
+        caption=_caption(frame, number, told),
         png=out.getvalue(),
         sop_instance_uid=uids[number] if acquired else "",
     )
@@ -126,7 +133,7 @@ def _drawn(
     matrix[:, 2] = frame.mm_to_index @ (left + mm_per_px / 2, top + mm_per_px / 2)
     image = drawable(volume, frame.pixels(volume.voxels, number))
     if volume.channels == 1:
-        draw_grey(image, matrix, lookup_table(volume, initial_window(volume)), canvas)
+        draw_grey(image, matrix, lookup_table(volume, _window(volume, segments)), canvas)
     else:
         draw_rgb(image, matrix, canvas)
     shown = {segment.number: SegmentDisplay(opacity=0.25) for segment in segments}
@@ -136,11 +143,20 @@ def _drawn(
     return canvas, mm_per_px
 
 
+def _window(volume: Volume, segments: Sequence[Segment]) -> Window:
+    """A CT in the preset that most of the segments are judged in, others as they are opened."""
+    presets = [found for one in segments if (found := preset_for(one.label)) is not None]
+    if volume.unit != HOUNSFIELD.value or volume.channels != 1 or not presets:
+        return initial_window(volume)
+    [(preset, _count)] = Counter(presets).most_common(1)
+    return preset.window
+
+
 def _lettered(
     canvas: npt.NDArray[np.uint32],
     frame: PlaneFrame,
     mm_per_px: float,
-    legend: Sequence[Segment],
+    legend: Sequence[tuple[str, tuple[int, int, int]]],
     fonts: Path,
 ) -> Image.Image:
     rgb = np.stack([(canvas >> shift) & 0xFF for shift in (16, 8, 0)], axis=-1).astype(np.uint8)
@@ -161,9 +177,9 @@ def _lettered(
     if frame.geometry.in_patient_space:
         _scale_bar(draw, mm_per_px, small)
     y = _SIZE_PX + 8
-    for segment in legend:
-        draw.rectangle((8, y + 3, 20, y + 15), fill=segment.color_rgb)
-        draw.text((28, y + 9), segment.label, _TEXT, small, "lm")
+    for words, color_rgb in legend:
+        draw.rectangle((8, y + 3, 20, y + 15), fill=color_rgb)
+        draw.text((28, y + 9), words, _TEXT, small, "lm")
         y += _LEGEND_LINE_PX
     draw.text((8, y + 9), DISCLAIMER, (150, 160, 170), small, "lm")
     return picture
@@ -178,9 +194,30 @@ def _scale_bar(draw: ImageDraw.ImageDraw, mm_per_px: float, font: ImageFont.Free
     draw.text(place, f"{length_mm} mm", _TEXT, font, "mb", stroke_width=2, stroke_fill=0)
 
 
-def _caption(frame: PlaneFrame, number: int, legend: Sequence[Segment]) -> str:
+def _legend(segments: Sequence[Segment]) -> list[tuple[str, tuple[int, int, int]]]:
+    """Words and colour of each line under a picture; at most `_MOST_LINES`.
+
+    Objects of one kind (`Cell 1`, `Cell 2`) share a line with their number. Where there are still
+    too many kinds, the last line says how many are not named.
+    """
+    kinds: dict[str, list[Segment]] = {}
+    for segment in segments:
+        kinds.setdefault(_OWN_NUMBER.sub("", segment.label), []).append(segment)
+    lines = [
+        (ones[0].label if len(ones) == 1 else f"{kind} ({len(ones)})", ones[0].color_rgb)
+        for kind, ones in kinds.items()
+    ]
+    if len(lines) <= _MOST_LINES:
+        return lines
+    left = len(lines) - (_MOST_LINES - 1)
+    return [*lines[: _MOST_LINES - 1], (f"and {left} more structures", _TEXT)]
+
+
+def _caption(
+    frame: PlaneFrame, number: int, legend: Sequence[tuple[str, tuple[int, int, int]]]
+) -> str:
     place = f"{frame.plane.value.capitalize()}, slice {number + 1} of {frame.count}"
     if frame.plane is Plane.ACQUIRED:
         place = "Image as acquired"
-    names = ", ".join(segment.label for segment in legend)
+    names = ", ".join(words for words, _ in legend)
     return f"{place}: {names}" if names else place

@@ -20,7 +20,7 @@ from medview.services.edits import (
     FindingStep,
     PaintEdit,
 )
-from medview.services.rules import Ground
+from medview.services.rules import EditRules, Ground
 from medview.services.viewing import Viewing
 
 
@@ -35,7 +35,13 @@ def ground_of(viewing: Viewing, ref: SegmentRef) -> Ground:
         for number, display in overlay.displays(one).items()
         if display.visible
     )
-    return Ground(volume, every, visible, viewing.toolbox.rules)
+    return Ground(volume, every, visible, rules_on(viewing.toolbox.rules, every))
+
+
+def rules_on(rules: EditRules, segmentations: Sequence[Segmentation]) -> EditRules:
+    """The rules as they hold on an image: segments that are not there are named no more."""
+    there = {SegmentRef(one.uid, s.number) for one in segmentations for s in one.segments}
+    return replace(rules, segments=tuple(ref for ref in rules.segments if ref in there))
 
 
 def put(

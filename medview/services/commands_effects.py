@@ -79,8 +79,15 @@ def _rules(viewing: Viewing) -> tuple[Command, ...]:
         low: float | None = None,
         high: float | None = None,
         segments: Sequence[int] = (),
+        segmentation_uids: Sequence[str] = (),
     ) -> None:
-        named = tuple(painting.find_segment(viewing, int(number)) for number in segments)
+        uids = segmentation_uids or [""] * len(segments)
+        if len(uids) != len(segments):
+            raise CommandError("Each segment named needs the UID of its segmentation, or none does")
+        named = tuple(
+            painting.find_segment(viewing, int(number), uid)
+            for number, uid in zip(segments, uids, strict=True)
+        )
         within = None if low is None or high is None else (float(low), float(high))
         kind = _kind(Where, where or Where.EVERYWHERE.value)
         try:

@@ -28,7 +28,10 @@ def _commands(viewing: Viewing, tracking: Tracking, folder: Path) -> tuple[Comma
     def has_clip() -> bool:
         return viewing.clip is not None
 
-    def point(row: float, column: float, name: str = "") -> str:
+    def point(row: float | None = None, column: float | None = None, name: str = "") -> str:
+        if row is None or column is None:
+            geometry = viewing.require_picture().geometry
+            _, row, column = (float(n) for n in geometry.to_index(viewing.crosshair_lps_mm))
         return tracking.place([(row, column)], TrackShape.POINT, name)
 
     def line(points: Sequence[Sequence[float]], name: str = "", *, closed: bool = False) -> str:
@@ -45,8 +48,9 @@ def _commands(viewing: Viewing, tracking: Tracking, folder: Path) -> tuple[Comma
 
     return (
         Command(
-            "track.point", "Place a point", point, enabled=has_clip,
-            help="Put a point on the frame on show, at row and column in pixels, and follow it.",
+            "track.point", "Place a point at the crosshair", point, enabled=has_clip, menu="Track",
+            help="Put a point on the frame on show and follow it: at the crosshair, or at row and "
+            "column in pixels.",
         ),
         Command(
             "track.line", "Place a line", line, enabled=has_clip,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from medview.core.errors import CommandError
@@ -67,6 +68,7 @@ def register(registry: Registry, services: Services) -> None:
     for command in (
         *_scrolling(viewing),
         *_windows(viewing),
+        *_crosshair_keys(viewing),
         *_zooming(viewing),
         *_looks(services),
         *_series(services),
@@ -195,6 +197,29 @@ def _window_key(viewing: Viewing, known: Preset) -> Command:
         menu="View",
         help=f"{known.name}, {words}; other modalities: window {known.key} of the image.",
     )
+
+
+def _crosshair_keys(viewing: Viewing) -> tuple[Command, ...]:
+    """The crosshair by keys: a hundredth of the plane at a time."""
+
+    def move(right: int, down: int) -> None:
+        frame = viewing.frame(viewing.active_plane)
+        number = frame.slice_number(viewing.crosshair_lps_mm)
+        x, y = frame.to_plane_mm(viewing.crosshair_lps_mm)
+        left, top, far, bottom = frame.extent_mm
+        step = max(far - left, bottom - top) / 100
+        viewing.set_crosshair(frame.to_lps_mm(x + right * step, y + down * step, number))
+
+    sides = (("left", -1, 0), ("right", 1, 0), ("up", 0, -1), ("down", 0, 1))
+    return tuple(
+        Command(
+            f"view.crosshair_{side}", f"Crosshair {side}", partial(move, right, down),
+            shortcut=f"Ctrl+{side.capitalize()}", menu="View",
+            enabled=lambda: viewing.picture is not None,
+            help=f"Move the crosshair {side} in the plane last touched, by a hundredth of it.",
+        )
+        for side, right, down in sides
+    )  # fmt: skip
 
 
 def _zooming(viewing: Viewing) -> tuple[Command, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 
 import numpy as np
@@ -14,29 +13,16 @@ from medview.core.geometry import Box
 from medview.core.views import Plane
 from medview.core.volume import Volume
 from medview.imaging.boxes import index_box
-from medview.imaging.windowing import Preset, find_preset
+from medview.imaging.windowing import Preset, preset_for
 from medview.services.result_overlay import ResultOverlay
 from medview.services.settings import Settings
 from medview.services.viewing import Viewing
+from medview.services.workspace import Workspace
 
 #: A finding takes this share of the view, and never less than so many millimetres are seen.
 _SHARE, _LEAST_MM = 0.35, 60.0
 #: Boxes of segments that are remembered: they cost a pass over all labels.
 _REMEMBERED = 256
-#: What is found, by how words in its name or site begin, and its CT window; the first holds.
-_WINDOWS = (
-    ("Brain", "brain|cerebr|cerebell|intracranial|ha?emorrhage"),
-    ("Liver", "liver|hepatic"),
-    ("Bone", r"bones?\b|ribs?\b|vertebra|spine|skull|femur|hips?\b|clavic|scapula|sternum|sacrum"
-             "|humerus|fracture"),
-    ("Lung", "lungs?|pulmonary|airway|trachea|bronch|emphysema|pneumothorax"),
-    ("Abdomen", "spleen|pancrea|kidney|adrenal|gallbladder|bowel|colon|duodenum|stomach|bladder"
-                "|prostate"),
-    ("Soft tissue", "heart|aort|mediastin|lymph|thyroid|muscle|o?esophag|atri|ventric|vena cava"),
-)  # fmt: skip
-#: Where nothing of that is said, the part of the body tells.
-_BODY_PARTS = (("Lung", "chest|thora|lung"), ("Brain", "head|brain"), ("Abdomen", "abdom|pelvi"))
-
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -77,16 +63,12 @@ class Guide:
 
     def _show_image(self, finding: Finding) -> None:
         """Show the volume or clip that the finding was made on, if another one is on show."""
-        ref, picture = finding.segment_ref, self._viewing.picture
-        segmentation = self._workspace.segmentations.get(ref.segmentation_uid) if ref else None
-        if segmentation is not None:
-            wanted = [segmentation.volume_uid]
-        elif picture is not None and self._results.lies_on(finding, picture):
-            return
-        else:
-            job = self._workspace.jobs.get(finding.provenance.job_uid)
-            inputs = () if job is None else tuple(item.uid for item in job.inputs)
-            wanted = [*finding.provenance.derived_from, *inputs, *self._with_instance(finding)]
+        picture = self._viewing.picture
+        wanted = made_on(self._workspace, finding)
+        if finding.segment_ref is None:
+            if picture is not None and self._results.lies_on(finding, picture):
+                return
+            wanted = (*wanted, *self._with_instance(finding))
         known = {*self._workspace.volumes, *self._workspace.clips}
         chosen = next((uid for uid in wanted if uid in known), "")
         if chosen and (picture is None or picture.uid != chosen):
@@ -189,6 +171,17 @@ class Guide:
                 self._viewing.set_view(plane, center_lps_mm=middle, zoom=zoom)
 
 
+def made_on(workspace: Workspace, finding: Finding) -> tuple[str, ...]:
+    """The UIDs of the images a finding was made on: that of its segment, else what its run saw."""
+    ref = finding.segment_ref
+    segmentation = workspace.segmentations.get(ref.segmentation_uid) if ref else None
+    if segmentation is not None:
+        return (segmentation.volume_uid,)
+    job = workspace.jobs.get(finding.provenance.job_uid)
+    inputs = () if job is None else tuple(item.uid for item in job.inputs)
+    return (*finding.provenance.derived_from, *inputs)
+
+
 def window_for(finding: Finding, volume: Volume, about: str = "") -> Preset | None:
     """The CT preset for what was found; None for other images and where nothing tells.
 
@@ -197,9 +190,4 @@ def window_for(finding: Finding, volume: Volume, about: str = "") -> Preset | No
     if volume.unit != HOUNSFIELD.value or volume.channels != 1:
         return None
     site = finding.site.meaning if finding.site is not None else ""
-    words = f"{finding.label} {finding.code.meaning} {site}".casefold()
-    for told, table in ((words, _WINDOWS), (about.casefold(), _BODY_PARTS)):
-        for name, beginnings in table:
-            if re.search(rf"\b(?:{beginnings})", told):
-                return find_preset(name)
-    return None
+    return preset_for(f"{finding.label} {finding.code.meaning} {site}", about)

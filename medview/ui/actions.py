@@ -208,6 +208,14 @@ def _keeps(widget: QWidget, event: QKeyEvent) -> bool:
 def _lives_by(widget: QWidget, key: int) -> bool:
     if isinstance(widget, QAbstractItemView):
         return key in _SIMPLE_KEYS or key in _PRESS_KEYS
-    if isinstance(widget, QAbstractSpinBox | QComboBox | QAbstractSlider | QTabBar):
+    if isinstance(widget, QComboBox):
+        # Letters look for an entry: a view must not be flipped by the name of an effect.
+        return key in _SIMPLE_KEYS or key == Qt.Key.Key_Space or _is_letter(key)
+    if isinstance(widget, QAbstractSpinBox | QAbstractSlider | QTabBar):
         return key in _SIMPLE_KEYS
     return isinstance(widget, QAbstractButton) and key in _PRESS_KEYS
+
+
+def _is_letter(key: int) -> bool:
+    """Whether a key writes a letter, a digit or a sign."""
+    return Qt.Key.Key_Space < key <= Qt.Key.Key_ydiaeresis

@@ -30,7 +30,8 @@ MENUS: tuple[tuple[str, Entries], ...] = (
                 (
                     "view.scroll", "view.previous", "view.forward", "view.back", "view.first",
                     "view.last", "", "series.next", "series.previous", "", "view.next_volume",
-                    "view.previous_volume", "", "view.crosshair",
+                    "view.previous_volume", "", "view.crosshair", "view.crosshair_left",
+                    "view.crosshair_right", "view.crosshair_up", "view.crosshair_down",
                 ),
             ),
             (
@@ -89,7 +90,13 @@ MENUS: tuple[tuple[str, Entries], ...] = (
             "segment.classify", "segment.lock", "segment.state", "", "segment.cancel",
         ),
     ),
-    ("Track", ("track.follow", "track.uncorrect", "", "track.save_table", "", "track.delete")),
+    (
+        "Track",
+        (
+            "track.point", "", "track.follow", "track.uncorrect", "", "track.save_table", "",
+            "track.delete",
+        ),
+    ),
     (
         "AI",
         (

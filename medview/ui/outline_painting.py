@@ -18,11 +18,18 @@ def paint_outline(painter: QPainter, port: Viewport, points_lps_mm: Sequence[Poi
     if len(points_lps_mm) < 2:
         return
     places = [QPointF(*port.to_px(*port.frame.to_plane_mm(one))) for one in points_lps_mm]
+    draw_outline(painter, places)
+
+
+def draw_outline(painter: QPainter, places: Sequence[QPointF]) -> None:
+    """The same for places in pixels of the view."""
+    if len(places) < 2:
+        return
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=True)
     painter.setBrush(Qt.BrushStyle.NoBrush)
     for color, width in ((_SHADOW, 3.0), (_LINE, 1.4)):
         painter.setPen(QPen(color, width))
-        painter.drawPolyline(QPolygonF(places))
+        painter.drawPolyline(QPolygonF(list(places)))
     painter.setPen(QPen(_LINE, 1, Qt.PenStyle.DotLine))
     painter.drawLine(places[-1], places[0])
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=False)

@@ -228,6 +228,10 @@ class SectionEdit(QPlainTextEdit):
         height = lines * self.fontMetrics().lineSpacing() + 20
         if self.height() != height:
             self.setFixedHeight(height)
+            bar = self.verticalScrollBar()
+            if bar is not None:
+                # Everything fits now: what was scrolled while it did not comes back.
+                bar.setValue(0)
 
 
 def _turn(event: QKeyEvent) -> str:

@@ -161,7 +161,7 @@ def ai_notice(segments: Sequence[Segment], *, overlay_shown: bool, any_proposed:
     if any_proposed and not overlay_shown:
         return "AI proposal hidden"
     if any(isinstance(segment.provenance.author, ModelAuthor) for segment in segments):
-        return "AI result shown, reviewed"
+        return "AI result, reviewed"
     return ""
 
 

@@ -183,3 +183,10 @@ class ElidedLabel(QLabel):
 
     def _fit(self) -> None:
         super().setText(elided(self._full, self.font(), self.width() - 2))
+
+
+def sentences(*parts: str) -> str:
+    """Pieces of a notice in one line, each ended as a sentence before the next one begins."""
+    known = [part.strip() for part in parts if part.strip()]
+    ended = [part if part.endswith((".", "!", "?", "…", ":")) else f"{part}." for part in known]
+    return " ".join([*ended[:-1], *known[-1:]])

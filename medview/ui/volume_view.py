@@ -14,10 +14,12 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from medview.core.events import Event
+from medview.core.errors import MedviewError
+from medview.core.events import Event, Level
 from medview.core.findings import SegmentRef
 from medview.core.volume import Volume
 from medview.services.bundle import Services
+from medview.services.toolbox import ToolKind
 from medview.ui.text import elided, label, patient_line, tip
 from medview.ui.volume.camera import SIDES, Camera, side_name
 from medview.ui.volume.canvas import Canvas
@@ -101,6 +103,7 @@ class VolumeView(QWidget):
     def _build(self) -> None:
         self._canvas.moved.connect(self._moved)
         self._canvas.resized.connect(self._moved)
+        self._canvas.outlined.connect(self._cut)
         self._canvas.maximise.connect(self.maximise)
         self._patient.setObjectName("viewport-patient")
         self._patient.setStyleSheet("color: #d8dde2; background: rgba(9, 10, 12, 150);")
@@ -149,6 +152,18 @@ class VolumeView(QWidget):
         """The reader chose an opacity: it stays when segments come."""
         self._dimmed = True
 
+    def _cut(self, outline: list[tuple[float, float]]) -> None:
+        """Scissors through everything behind an outline, in pixels of the picture."""
+        camera = self._canvas.camera
+        if camera is None:
+            return
+        to_view = camera.to_view(self._canvas.width(), self._canvas.height())
+        arguments = {"outline": outline, "to_view": to_view.tolist()}
+        try:
+            self._services.commands.run("segment.cut_3d", what="", **arguments)
+        except MedviewError as error:
+            self._services.workspace.notify(Level.WARNING, error.user_text, error.hint)
+
     # Qt events
 
     def showEvent(self, event: QShowEvent | None) -> None:
@@ -195,6 +210,8 @@ class VolumeView(QWidget):
         self._label_patient()
         words = self._words()
         volume = self._volume()
+        toolbox = self._services.viewing.toolbox
+        self._canvas.set_cutting(cuts=not words and toolbox.tool() is ToolKind.SCISSORS)
         self._bar.setEnabled(not words)
         if words or volume is None:
             self._canvas.show_words(words)

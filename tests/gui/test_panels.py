@@ -15,7 +15,7 @@ from medview.core.models import ModelCard
 from medview.core.segmentation import SegmentState
 from medview.core.study import Severity
 from medview.inference.scope import Reason
-from medview.services.rules import EditRules, Overlap
+from medview.services.rules import EditRules, Overlap, Where
 from medview.services.toolbox import ToolKind
 from medview.ui.dialogs.finding import FindingDialog
 from medview.ui.dialogs.reader import ReaderDialog
@@ -263,6 +263,50 @@ def test_brush_and_rules_are_set_in_the_panel(desk: Desk) -> None:
     assert panel._radius.value() == pytest.approx(6.3, abs=0.06)
     desk.run("segment.mask")
     assert not panel._limits.isChecked()
+
+
+def test_edits_keep_to_segments_ticked_in_the_panel(desk: Desk) -> None:
+    desk.propose()
+    desk.run("window.segments")
+    desk.run("segment.add", label="Drawn")
+    panel = desk.window.segments.findChildren(EffectsPanel)[0]
+    panel._where.setCurrentIndex(panel._where.findData(Where.INSIDE))
+    desk.turn()
+    among = panel._among
+    assert not among.isHidden()
+    assert among.text() == "those seen"
+    among._fill()
+    [structure] = [a for a in among.menu().actions() if a.text() == "Structure 2"]
+    structure.trigger()
+    desk.turn()
+    named = desk.services.viewing.toolbox.rules.segments
+    assert [(ref.number, where) for ref in named for where in [among.text()]] == [
+        (2, "Structure 2")
+    ]
+    x, y, z = (float(v) for v in desk.phantom.geometry.to_lps_mm((1, 6, 6)))
+    desk.run("segment.paint", center_lps_mm=[x, y, z], radius_mm=3.0)
+    drawn = desk.services.viewing.overlay.active
+    painted = desk.services.workspace.segmentations[drawn.segmentation_uid].labels == drawn.number
+    held = np.zeros(painted.shape, dtype=bool)
+    held[1, 4:9, 4:9] = True
+    assert painted.any()
+    assert not (painted & ~held).any(), "nothing beyond the segment that was ticked"
+    desk.run("segment.delete", segment=2, segmentation_uid=named[0].segmentation_uid)
+    assert among.text() == "those seen"
+
+
+def test_letters_in_a_box_of_choices_look_for_an_entry(desk: Desk) -> None:
+    desk.run("window.segments")
+    panel = desk.window.segments.findChildren(EffectsPanel)[0]
+    viewing = desk.services.viewing
+    before = viewing.view(viewing.active_plane), viewing.toolbox.tool()
+    panel._effect.setFocus()
+    desk.turn()
+    QTest.keyClicks(panel._effect, "Hollow")
+    desk.turn()
+    assert panel._effect.currentText().startswith("Hollow")
+    # H would have flipped the pictures, W and O changed tool and overlay.
+    assert (viewing.view(viewing.active_plane), viewing.toolbox.tool()) == before
 
 
 def test_an_effect_is_chosen_seen_and_accepted(desk: Desk) -> None:

@@ -638,3 +638,63 @@ def test_shutters_and_overlays_lie_on_their_pixels(desk: Desk, qtbot: Any, turns
     assert colour_at(view, 22, 12) != 0xFFFFFF
     assert colour_at(view, 4, 12) == 0
     assert "Overlays hidden" in dressing(view).warnings
+
+
+# Drawing around things: the sphere of the phantom is the truth
+
+
+def around(view: SliceView, times: float, count: int = 60) -> list[tuple[int, int]]:
+    """Places in the view on a circle about the sphere, so many times as wide, closed."""
+    port, phantom = view.port, Phantom()
+    assert port is not None
+    turn = np.linspace(0, 2 * np.pi, count)
+    ring = np.stack([np.cos(turn), np.sin(turn), np.zeros(count)], axis=1)
+    places = phantom.center_lps_mm + times * phantom.radius_mm * ring
+    flat = [port.to_px(*port.frame.to_plane_mm(place)) for place in places]
+    return [(round(x), round(y)) for x, y in flat]
+
+
+def dice_with_sphere(desk: Desk) -> float:
+    """How well the drawn segment agrees with the sphere in the slice on show; nothing elsewhere."""
+    labels = labels_of(desk, desk.viewing.overlay.active) > 0
+    number = desk.viewing.slice_number(Plane.AXIAL)
+    assert not np.delete(labels, number, axis=0).any()
+    mine, truth = labels[number], Phantom().sphere()[number]
+    return float(2 * (mine & truth).sum() / (mine.sum() + truth.sum()))
+
+
+@pytest.fixture
+def on_the_sphere(desk: Desk, view: SliceView) -> SliceView:
+    x, y, z = (float(value) for value in Phantom().center_lps_mm)
+    desk.viewing.set_crosshair((x, y, z))
+    settle(view)
+    return view
+
+
+def test_a_wire_drawn_around_the_sphere_lies_on_its_border(
+    desk: Desk, on_the_sphere: SliceView
+) -> None:
+    path = around(on_the_sphere, 1.12)
+    desk.commands.run("tool.contour")
+    drag(on_the_sphere, path, LEFT)
+    by_hand = dice_with_sphere(desk)
+    desk.workspace.history.undo()
+    desk.commands.run("tool.wire")
+    drag(on_the_sphere, path, LEFT)
+    assert by_hand < 0.92, "the hand alone takes some air along"
+    assert dice_with_sphere(desk) > 0.95
+    assert desk.workspace.history.undo_title.startswith("Contour")
+
+
+def test_a_click_at_the_border_traces_the_line_of_equal_values(
+    desk: Desk, on_the_sphere: SliceView
+) -> None:
+    desk.commands.run("tool.trace")
+    [at, *_] = around(on_the_sphere, 0.97)
+    mouse(on_the_sphere, QEvent.Type.MouseButtonPress, at, LEFT)
+    settle(on_the_sphere)
+    assert on_the_sphere._tools[ToolKind.TRACE].preview is not None
+    assert not labels_of(desk, desk.viewing.overlay.active).any()
+    mouse(on_the_sphere, QEvent.Type.MouseButtonRelease, at, LEFT)
+    assert dice_with_sphere(desk) > 0.95
+    assert desk.workspace.history.undo_title.startswith("Level trace")

@@ -305,3 +305,51 @@ def test_vtk_is_not_loaded_before_the_3d_view() -> None:
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
     assert done.returncode == 0
+
+
+# Scissors
+
+
+def test_the_way_to_the_picture_is_that_of_a_parallel_projection() -> None:
+    camera = Camera.at_side("A", (10, 20, 30), 200)
+    to_view = camera.to_view(400, 300)
+    # From the front, left is right in the picture and the head is up; 1.5 pixels a millimetre.
+    assert to_view @ (10, 20, 30, 1) == pytest.approx([200, 150, 0, 1])
+    assert to_view @ (20, 20, 30, 1) == pytest.approx([215, 150, 0, 1])
+    assert to_view @ (10, -20, 50, 1) == pytest.approx([200, 120, 40, 1])
+
+
+def test_scissors_cut_what_lies_behind_the_outline_drawn_in_3d(desk: Desk) -> None:
+    desk.propose()
+    desk.run("segment.select", segment=1)
+    desk.run("layout.set", name="volume")
+    view = settled(desk)
+    canvas, ref = view._canvas, desk.services.viewing.overlay.active
+    before = desk.services.workspace.segmentations[ref.segmentation_uid].labels.copy()
+    desk.run("tool.scissors")
+    settled(desk)
+    frame = canvas.camera.frame.copy()
+    # The half of the picture that shows the patient's left.
+    middle, right, low = canvas.width() // 2, canvas.width() - 2, canvas.height() - 2
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=QPoint(middle, 1))
+    for place in ((right, 1), (right, low), (middle, low)):
+        QTest.mouseMove(canvas, QPoint(*place))
+        desk.turn()
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=QPoint(middle, low))
+    desk.wait(lambda: not desk.services.effects.busy)
+    after = desk.services.workspace.segmentations[ref.segmentation_uid].labels
+    x = desk.phantom.points_lps_mm()[..., 0] - desk.phantom.center_lps_mm[0]
+    voxel_mm = desk.phantom.spacing_mm[2]
+    assert not (after[x > voxel_mm] == 1).any()
+    np.testing.assert_array_equal(after[x < -voxel_mm], before[x < -voxel_mm])
+    np.testing.assert_array_equal(canvas.camera.frame, frame)
+    assert desk.services.history.undo_title == "Scissors in 3D (erase): Structure 1"
+    # Esc drops an outline; with another tool the left button turns again.
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=QPoint(5, 5))
+    QTest.mouseMove(canvas, QPoint(60, 5))
+    QTest.mouseMove(canvas, QPoint(60, 60))
+    QTest.keyClick(canvas, Qt.Key.Key_Escape)
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=QPoint(5, 60))
+    desk.wait(lambda: not desk.services.effects.busy)
+    again = desk.services.workspace.segmentations[ref.segmentation_uid].labels
+    np.testing.assert_array_equal(again, after)

@@ -28,7 +28,7 @@ from medview.services.bundle import Services
 from medview.services.staleness import stale_reason
 from medview.ui import theme
 from medview.ui.dialogs.frame import Dialog
-from medview.ui.text import label, patient_line, shown
+from medview.ui.text import label, patient_line, sentences, shown
 
 #: What there is, in groups; what stands in USUAL_FORMATS is ticked at first.
 _GROUPS: Mapping[str, Mapping[ExportFormat, str]] = MappingProxyType({
@@ -202,7 +202,7 @@ class ExportDialog(Dialog):
     def _failed(self, error: MedviewError) -> None:
         self._bar.hide()
         theme.set_role(self._status, "bad")
-        self._status.setText(f"{error.user_text} {error.hint}".strip())
+        self._status.setText(sentences(error.user_text, error.hint))
         self._check()
 
     def _show_folder(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from PyQt6.QtWidgets import (
@@ -23,10 +24,12 @@ from PyQt6.QtWidgets import (
 from medview.core.events import SegmentationChanged, ViewChanged, VolumeLoaded
 from medview.core.findings import SegmentRef
 from medview.services.bundle import Services
+from medview.services.changing import rules_on
 from medview.services.rules import Overlap, Where
 from medview.services.toolbox import Cut, ToolKind
 from medview.ui import icons
 from medview.ui.bridge import Bridge, Changes
+from medview.ui.panels.segment_choice import SegmentChoice
 from medview.ui.text import label, shown
 
 _TOOLS = (
@@ -39,8 +42,8 @@ _TOOLS = (
 )
 _WHERE = {
     Where.EVERYWHERE: "Everywhere",
-    Where.INSIDE: "Inside the segments seen",
-    Where.OUTSIDE: "Outside the segments seen",
+    Where.INSIDE: "Inside",
+    Where.OUTSIDE: "Outside",
 }
 _OVERLAP = {
     Overlap.GROUP: "Others of the group give way",
@@ -134,6 +137,8 @@ class EffectsPanel(QWidget):
         self._radius = self._spin(_mm("radius_mm", "Radius of the brush", 5.0), 200.0)
         self._cut = self._combo(_CUTS, lambda cut: bridge.run("brush.scissors", what=cut.value))
         self._where = self._combo(_WHERE, lambda _kind: self._set_mask())
+        self._among = SegmentChoice(self)
+        self._among.chosen.connect(self._set_mask)
         self._overlap = self._combo(
             _OVERLAP, lambda rule: bridge.run("segment.overlap", rule=rule.value)
         )
@@ -163,9 +168,13 @@ class EffectsPanel(QWidget):
         grid = QGridLayout()
         grid.setSpacing(4)
         grid.setColumnStretch(1, 1)
-        for row, (title, widget) in enumerate((("Edits", self._where), ("Others", self._overlap))):
-            grid.addWidget(label(title, "muted"), row, 0)
-            grid.addWidget(widget, row, 1)
+        grid.addWidget(label("Edits", "muted"), 0, 0)
+        where = QHBoxLayout()
+        where.addWidget(self._where, 1)
+        where.addWidget(self._among, 2)
+        grid.addLayout(where, 0, 1)
+        grid.addWidget(label("Others", "muted"), 1, 0)
+        grid.addWidget(self._overlap, 1, 1)
         grid.addWidget(self._limits, 2, 0)
         limits = QHBoxLayout()
         limits.addWidget(self._low, 1)
@@ -192,6 +201,14 @@ class EffectsPanel(QWidget):
         self._other.setAccessibleName("The other segment")
         for combo in (self._effect, self._other, self._where, self._overlap):
             combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def _order_keys(self) -> None:
+        """Tab goes from top to bottom: tools, rules, the effect with its values, its buttons."""
+        rules = (self._where, self._among, self._overlap, self._limits, self._low, self._high)
+        chosen = (self._effect, *self._fields.values(), self._other, self._drop, self._apply)
+        order = (*self._tools.values(), self._radius, self._cut, *rules, *chosen)
+        for before, after in pairwise(order):
+            self.setTabOrder(before, after)
 
     def _tool_row(self) -> QHBoxLayout:
         row = QHBoxLayout()
@@ -285,6 +302,7 @@ class EffectsPanel(QWidget):
         self._suggest_range()
         for spin in self._fields.values():
             spin.valueChanged.connect(partial(self._preview, effect))
+        self._order_keys()
         self._refresh()
 
     def _suggest_range(self) -> None:
@@ -329,7 +347,11 @@ class EffectsPanel(QWidget):
     def _set_mask(self) -> None:
         if self._filling:
             return
-        arguments: dict[str, Any] = {"where": self._where.currentData().value}
+        arguments: dict[str, Any] = {
+            "where": self._where.currentData().value,
+            "segments": [ref.number for ref in self._among.refs],
+            "segmentation_uids": [ref.segmentation_uid for ref in self._among.refs],
+        }
         if self._limits.isChecked():
             low, high = sorted((self._low.value(), self._high.value()))
             arguments |= {"low": low, "high": high}
@@ -355,6 +377,9 @@ class EffectsPanel(QWidget):
         self._tools["brush.sphere"].setChecked(toolbox.brush.sphere)
         self._tools["brush.edges"].setChecked(toolbox.brush.follows_edges)
         self._where.setCurrentIndex(self._where.findData(rules.where))
+        segmentations = viewing.overlay.segmentations
+        self._among.show_segments(segmentations, rules_on(rules, segmentations).segments)
+        self._among.setVisible(rules.where is not Where.EVERYWHERE)
         self._overlap.setCurrentIndex(self._overlap.findData(rules.overlap))
         self._cut.setCurrentIndex(self._cut.findData(toolbox.cut))
         self._limits.setChecked(rules.within is not None)

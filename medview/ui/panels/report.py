@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from PyQt6.QtCore import QPoint, Qt
 from PyQt6.QtWidgets import (
     QFrame,
@@ -64,6 +66,11 @@ class SectionBox(QWidget):
         column.setSpacing(2)
         column.addLayout(row)
         column.addWidget(self.edit)
+
+    @property
+    def by_tab(self) -> tuple[QWidget, ...]:
+        """What Tab goes through: the text first, then what can be inserted."""
+        return self.edit, self._again, self._insert
 
     def show_section(self, section: Section, *, signed: bool) -> None:
         """Show it; the text of a signed report cannot be changed."""
@@ -258,6 +265,7 @@ class ReportPanel(QWidget):
         self._critical.show_report(report)
         template = None if report is None else self._services.review.template_of(report.study_uid)
         self._fields.show_fields(template, report)
+        self._order_keys()
         for widget in (self._statement, self._statement_title):
             widget.setVisible(report is not None and bool(report.ai_statement))
         for part in (self._images, self._images_title):
@@ -307,6 +315,14 @@ class ReportPanel(QWidget):
             box.edit.findings = report.findings
             box.edit.phrases = template.phrases_for(section.heading)
             box.show_section(section, signed=report.status.is_signed)
+
+    def _order_keys(self) -> None:
+        """Tab goes through the report as it is read; the panel gives the keyboard to its text."""
+        edits = [box.edit for box in self._boxes.values()]
+        order = [self._kind, *(part for box in self._boxes.values() for part in box.by_tab)]
+        for before, after in pairwise([*order, *self._fields.by_tab, self._statement]):
+            self.setTabOrder(before, after)
+        self.setFocusProxy(edits[0] if edits else self._buttons["report.begin"])
 
     def _add_section(self, heading: str) -> None:
         box = SectionBox(heading, self._bridge, self._inside)

@@ -51,6 +51,13 @@ class FieldsForm(QWidget):
         self._form.setColumnStretch(1, 1)
         self._shown: tuple[object, ...] = ()
 
+    @property
+    def by_tab(self) -> tuple[QWidget, ...]:
+        """The fields from top to bottom."""
+        rows = range(self._form.rowCount())
+        items = [self._form.itemAtPosition(row, 1) for row in rows]
+        return tuple(w for item in items if item is not None and (w := item.widget()) is not None)
+
     def show_fields(self, template: Template | None, report: Report | None) -> None:
         """Show the fields of a template with the answers of a report; none without either."""
         signed = report is not None and report.status.is_signed
@@ -66,7 +73,7 @@ class FieldsForm(QWidget):
         for row, field in enumerate(() if template is None else template.fields):
             chosen = () if report is None else report.answers
             values = [one.value for one in chosen if one.field == field.id]
-            self._form.addWidget(label(shown(field.title), "muted"), row, 0)
+            self._form.addWidget(label(shown(field.title), "muted", wrap=True), row, 0)
             make = self._several if field.many else self._single
             self._form.addWidget(make(field, values, enabled=not signed), row, 1)
         self.setVisible(template is not None and bool(template.fields) and report is not None)
@@ -93,6 +100,7 @@ class FieldsForm(QWidget):
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
         button.setText(", ".join(values) or _NONE)
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         meanings = {choice.value: choice.meaning for choice in field.choices}
         button.setToolTip(tip("\n".join(f"{one}  {meanings.get(one, '')}" for one in values)))
         menu = QMenu(button)

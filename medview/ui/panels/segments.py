@@ -110,6 +110,9 @@ class SegmentsPanel(QWidget):
         self._effects = EffectsPanel(services, bridge, self)
         column.addWidget(self._effects)
         self._add_keys()
+        self.setFocusProxy(self._list)
+        self.setTabOrder(self._tools["trash"], self._opacity)
+        self.setTabOrder(self._opacity, self._list)
         bridge.asks["segment.classify"] = self.classify
         bridge.changed.connect(self._on_changed)
         self._refresh()

@@ -20,7 +20,7 @@ from medview.services.bundle import Services
 from medview.ui import icons, theme
 from medview.ui.bridge import Bridge, Changes
 from medview.ui.dialogs.about import NOT_FOR_CLINICAL_USE
-from medview.ui.text import ElidedLabel, label, menu_text, shown
+from medview.ui.text import ElidedLabel, label, menu_text, sentences, shown
 
 _MEMORY_EVERY_MS = 3000
 
@@ -72,7 +72,7 @@ class StatusLine(QStatusBar):
     def _on_notice(self, notice: Notice) -> None:
         role = {Level.ERROR: "bad", Level.WARNING: "caution"}.get(notice.level, "muted")
         theme.set_role(self._notice, role)
-        self._notice.show_text(f"{notice.text} {notice.hint}".strip())
+        self._notice.show_text(sentences(notice.text, notice.hint))
 
     def _on_changed(self, changes: Changes) -> None:
         if changes.any(SettingChanged):

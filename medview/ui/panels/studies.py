@@ -34,6 +34,7 @@ from medview.core.events import (
 from medview.core.findings import ModelAuthor, ReviewState
 from medview.core.study import Patient, Series, SeriesKind, Study
 from medview.services.bundle import Services
+from medview.services.guide import made_on
 from medview.ui import theme
 from medview.ui.bridge import Bridge, Changes
 from medview.ui.text import date, elided, person_name, reading_notes, shown, tip
@@ -244,15 +245,18 @@ class StudiesPanel(QWidget):
         """Open proposals by the series they lie on."""
         workspace = self._services.workspace
         counts: dict[str, int] = {}
+        series_of: dict[str, str] = {}
+        for series in study.series:
+            volumes, clips = workspace.volumes_of(series.uid), workspace.clips_of(series.uid)
+            uids = [*(one.uid for one in volumes), *(one.uid for one in clips)]
+            series_of |= dict.fromkeys(uids, series.uid)
         findings = workspace.findings_of(study.uid)
         for finding in self._services.first_read.visible(study.uid, findings):
-            ref = finding.segment_ref
-            if finding.review.state is not ReviewState.PROPOSED or ref is None:
+            if finding.review.state is not ReviewState.PROPOSED:
                 continue
-            segmentation = workspace.segmentations.get(ref.segmentation_uid)
-            volume = workspace.volumes.get(segmentation.volume_uid) if segmentation else None
-            if volume is not None:
-                counts[volume.series_uid] = counts.get(volume.series_uid, 0) + 1
+            pictures = [series_of[uid] for uid in made_on(workspace, finding) if uid in series_of]
+            if pictures:
+                counts[pictures[0]] = counts.get(pictures[0], 0) + 1
         return counts
 
     def _badges(self, series: Series, proposals: dict[str, int]) -> tuple[tuple[str, str], ...]:

@@ -69,6 +69,19 @@ class Camera:
         move = (-right_px * self.frame[0] + down_px * self.frame[1]) * mm_per_px
         return replace(self, focal_lps_mm=self.focal_lps_mm + move)
 
+    def to_view(self, width_px: float, height_px: float) -> FloatArray:
+        """The 4x4 matrix from LPS mm to a picture of that size: x right and y down in pixels.
+
+        Its third row is the way towards the camera in mm; the projection is parallel, so the last
+        one leaves w at 1.
+        """
+        px_per_mm = height_px / self.height_mm
+        lines = self.frame * np.array([[px_per_mm], [-px_per_mm], [1.0]])
+        matrix = np.eye(4)
+        matrix[:3, :3] = lines
+        matrix[:3, 3] = np.array([width_px / 2, height_px / 2, 0.0]) - lines @ self.focal_lps_mm
+        return matrix
+
     def project(self, direction_lps: npt.ArrayLike) -> FloatArray:
         """A direction of the patient as (right, up, towards the camera)."""
         result: FloatArray = self.frame @ np.asarray(direction_lps, dtype=np.float64)

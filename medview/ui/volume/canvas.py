@@ -20,6 +20,7 @@ from PyQt6.QtGui import (
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
 from medview.ui import theme
+from medview.ui.outline_painting import draw_outline
 from medview.ui.volume.camera import SIDES, Camera
 
 _GROUND = QColor(9, 10, 12)
@@ -39,10 +40,12 @@ class Canvas(QWidget):
     """Shows the last picture, or words where there is none.
 
     Left drag turns, middle drag pulls, right drag and wheel zoom. `moved` carries the new
-    camera, `resized` says that another size is wanted, `maximise` a double click.
+    camera, `resized` says that another size is wanted, `maximise` a double click. While it
+    `cuts`, left drag draws an outline instead; `outlined` carries its places in pixels.
     """
 
     moved = pyqtSignal(object)
+    outlined = pyqtSignal(object)
     resized = pyqtSignal()
     maximise = pyqtSignal()
 
@@ -53,6 +56,8 @@ class Canvas(QWidget):
         self._shown: npt.NDArray[np.uint8] | None = None
         self._words = ""
         self._last: QPointF | None = None
+        self._cuts = False
+        self._outline: list[QPointF] = []
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setAccessibleName("3D picture")
@@ -77,6 +82,13 @@ class Canvas(QWidget):
         self._words = text
         self.update()
 
+    def set_cutting(self, *, cuts: bool) -> None:
+        """Whether the left button draws an outline, or turns as it does by itself."""
+        if cuts != self._cuts:
+            self._cuts = cuts
+            self._drop_outline()
+            self.setCursor(Qt.CursorShape.CrossCursor if cuts else Qt.CursorShape.ArrowCursor)
+
     @property
     def has_picture(self) -> bool:
         """Whether a picture is shown."""
@@ -95,6 +107,7 @@ class Canvas(QWidget):
             painter.drawImage(QRectF(left, top, size.width(), size.height()), self._image)
             if self.camera is not None:
                 self._draw_cube(painter, self.camera)
+            draw_outline(painter, self._outline)
         elif self._words:
             painter.setPen(QColor(theme.DARK.muted))
             box = self.rect().adjusted(24, 24, -24, -24)
@@ -134,10 +147,22 @@ class Canvas(QWidget):
         """The letters of the sides are the view's own while it has the focus."""
         if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.ShortcutOverride:
             letter = event.text().upper()
-            if letter and letter in SIDES:
+            drops = bool(self._outline) and event.key() == Qt.Key.Key_Escape
+            if drops or (letter and letter in SIDES):
                 event.accept()
                 return True
         return super().event(event)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Esc drops the outline that is being drawn."""
+        if event is not None and event.key() == Qt.Key.Key_Escape and self._outline:
+            self._drop_outline()
+        else:
+            super().keyPressEvent(event)
+
+    def _drop_outline(self) -> None:
+        self._outline = []
+        self.update()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Ask for a picture that fits."""
@@ -146,12 +171,20 @@ class Canvas(QWidget):
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
         """Start turning, pulling or zooming."""
-        if event is not None:
+        if event is None:
+            return
+        self.setFocus()
+        if self._cuts and event.button() == Qt.MouseButton.LeftButton:
+            self._outline = [event.position()]
+        else:
             self._last = event.position()
-            self.setFocus()
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
         """Turn, pull or zoom, by the button that is down."""
+        if event is not None and self._outline:
+            self._outline.append(event.position())
+            self.update()
+            return
         if event is None or self._last is None or self.camera is None:
             return
         step = event.position() - self._last
@@ -165,9 +198,14 @@ class Canvas(QWidget):
             self._move(self.camera.rotated(step.x(), step.y()))
 
     def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:
-        """Done."""
-        del event
+        """Done: an outline that encloses something is handed over."""
         self._last = None
+        drawn, is_left = self._outline, event is not None
+        is_left = is_left and event is not None and event.button() == Qt.MouseButton.LeftButton
+        if drawn and is_left:
+            self._drop_outline()
+            if len(drawn) >= 3:
+                self.outlined.emit([(place.x(), place.y()) for place in drawn])
 
     def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
         """Make the view large, or put it back."""

@@ -117,6 +117,28 @@ def test_all_bad_cases_are_named_at_once(tmp_path):
         assert words in text
 
 
+def test_cases_may_lack_the_classes_that_their_data_set_names(tmp_path):
+    folder = write_dataset(tmp_path)
+    label = folder / "labels/ball_11.nii.gz"
+    array = np.asarray(nibabel.load(label).dataobj)
+    nibabel.save(nibabel.Nifti1Image(np.where(array == 2, 0, array), np.eye(4)), label)
+    declared = (folder / "dataset.toml").read_text()
+    name = open_dataset(folder).classes[1]
+    with pytest.raises(ReadError, match="no voxel of class 2") as error:
+        read_all(two_classes(), open_dataset(folder).cases)
+    assert "may_lack" in error.value.hint
+    (folder / "dataset.toml").write_text(f'may_lack = ["{name}"]\n' + declared)
+    examples = read_all(two_classes(), open_dataset(folder).cases, ("train", "val"))
+    assert sorted({int(n) for one in examples for n in np.unique(one.label)}) == [0, 1, 2]
+    # The other class is wanted as before, and a name that is no class is none.
+    nibabel.save(nibabel.Nifti1Image(np.zeros_like(array), np.eye(4)), label)
+    with pytest.raises(ReadError, match="no voxel of class 1"):
+        read_all(two_classes(), open_dataset(folder).cases)
+    (folder / "dataset.toml").write_text('may_lack = ["unheard of"]\n' + declared)
+    with pytest.raises(ReadError, match=r"dataset\.toml"):
+        open_dataset(folder)
+
+
 @pytest.mark.parametrize(
     ("shape", "words"),
     [((1, 1, 1), "image is a single voxel"), ((1, 9, 1), "image is a single line")],

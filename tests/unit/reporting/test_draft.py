@@ -207,6 +207,17 @@ def test_of_many_findings_of_a_class_the_number_is_told(templates: tuple[Templat
     assert contradictions(report, STUDY, []) == ()
 
 
+def test_measured_structures_are_no_diagnosis(templates: tuple[Template, ...]) -> None:
+    lung = replace(finding("Right lung"), site=None)
+    told = finding("Left lung", text="The left lung is collapsed.")
+    drafted = draft(STUDY, SERIES, [lung, finding("Airways")], [], templates=templates)
+    assert text_of(drafted, "Impression") == "Measured: right lung, airways."
+    drafted = draft(STUDY, SERIES, [lung, finding("Nodule"), told], [], templates=templates)
+    assert text_of(drafted, "Impression").splitlines() == [
+        "Nodule; Left lung. Measured: right lung."
+    ]
+
+
 def test_few_findings_of_a_class_are_told_one_by_one(templates: tuple[Template, ...]) -> None:
     told = text_of(draft(STUDY, SERIES, field_of_cells(5), [], templates=templates), "Findings")
     assert told.splitlines() == [f"Cell {number}." for number in range(1, 6)]

@@ -93,3 +93,40 @@ def test_a_single_picture_gives_one_image(resources: Path) -> None:
     volume, segmentation = halves(Phantom(shape=(1, 40, 48)))
     (image,) = key_images(volume, segmentation, fonts=resources / "fonts")
     assert image.plane == "acquired"
+
+
+def drawn_with(resources: Path, names: list[str]) -> tuple[str, int]:
+    """Caption and height in pixels of a key image of stripes with these names."""
+    volume = Phantom().volume()
+    labels = np.zeros(volume.geometry.shape, np.uint8)
+    segments = []
+    for number, name in enumerate(names, start=1):
+        labels[:, number % 40, (number // 40) * 8 : (number // 40) * 8 + 6] = number
+        segments.append(segment(number, name))
+    made = Segmentation(volume.uid, volume.geometry, labels, tuple(segments))
+    (_, axial, _) = key_images(volume, made, fonts=resources / "fonts")
+    return axial.caption, pixels_of(axial.png).shape[0]
+
+
+def test_objects_of_one_kind_share_a_line_with_their_number(resources: Path) -> None:
+    caption, height = drawn_with(resources, [f"Nucleus {n}" for n in range(1, 43)])
+    assert caption.endswith(": Nucleus (42)")
+    assert height == drawn_with(resources, ["Nucleus 1"])[1], "one line, as for one nucleus"
+
+
+def test_a_legend_of_many_kinds_is_capped_and_says_so(resources: Path) -> None:
+    names = [f"Part {chr(65 + n)}" for n in range(20)]
+    caption, height = drawn_with(resources, names)
+    assert caption.endswith("Part K, and 9 more structures")
+    assert height == drawn_with(resources, names[:12])[1]
+
+
+def test_a_lung_is_shown_as_lungs_are_read(resources: Path) -> None:
+    """Air is black in the soft-tissue window of the volume and dark grey at 1500/-600."""
+    volume, segmentation = halves(Phantom())
+    named = tuple(segment(s.number, f"{s.label} lung", color_rgb=RED) for s in SEGMENTS)
+    lungs = Segmentation(volume.uid, volume.geometry, segmentation.labels, named)
+    for made, grey in ((segmentation, 0), (lungs, round(255 * (-1000 + 1350) / 1500))):
+        (_, axial, _) = key_images(volume, made, fonts=resources / "fonts")
+        corner = pixels_of(axial.png)[190:200, 190:200]
+        assert abs(int(np.median(corner)) - grey) <= 2

@@ -56,11 +56,6 @@ def register(registry: Registry, services: Services) -> None:
         registry.add(command)
 
 
-def has_segment(viewing: Viewing) -> Callable[[], bool]:
-    """Whether a segment is chosen on an image."""
-    return lambda: viewing.volume is not None and viewing.overlay.active is not None
-
-
 def _combine(viewing: Viewing, effects: Effects) -> Command:
     def combine(
         operation: str = "union", other: int | None = None, other_uid: str = "",
@@ -90,7 +85,7 @@ def _combine(viewing: Viewing, effects: Effects) -> Command:
         effects.work(ref, f"{verb} {names[0]}: {names[1]}", wish)
 
     return Command(
-        "segment.combine", "Add another segment", combine, enabled=has_segment(viewing),
+        "segment.combine", "Add another segment", combine, enabled=painting.has_segment(viewing),
         menu="Segment",
         help="Join the chosen segment with the one numbered other: operation is union, subtract, "
         "intersect or copy. Who gives way the overlap rule says.",
@@ -111,7 +106,7 @@ def _invert(viewing: Viewing, effects: Effects) -> Command:
         "segment.complement",
         "Turn inside out",
         invert,
-        enabled=has_segment(viewing),
+        enabled=painting.has_segment(viewing),
         menu="Segment",
         help="The segment becomes all that it was not, as far as the rules allow.",
     )
@@ -141,7 +136,7 @@ def _mirror(viewing: Viewing, effects: Effects) -> Command:
         effects.work(ref, f"Mirror: {viewing.overlay.find(ref).label}", wish)
 
     return Command(
-        "segment.mirror", "Mirror left and right", mirror, enabled=has_segment(viewing),
+        "segment.mirror", "Mirror left and right", mirror, enabled=painting.has_segment(viewing),
         menu="Segment",
         help="Mirror the segment across the slice of a plane at the crosshair; adds keeps what "
         "was there. Put the crosshair into the middle first.",
@@ -204,7 +199,7 @@ class _Clipboard:
 
 
 def _clipboard(viewing: Viewing) -> tuple[Command, ...]:
-    board, ready = _Clipboard(viewing), has_segment(viewing)
+    board, ready = _Clipboard(viewing), painting.has_segment(viewing)
     return (
         Command(
             "segment.copy", "Copy segment", board.copy, enabled=ready, menu="Segment",
@@ -253,7 +248,7 @@ def _standing(viewing: Viewing) -> tuple[Command, ...]:
         verb = f"State {wanted.value}"
         change_segment(viewing, ref, verb, lambda one: replace(one, state=wanted))
 
-    ready = has_segment(viewing)
+    ready = painting.has_segment(viewing)
     return (
         Command(
             "segment.lock", "Lock or unlock", lock, enabled=ready, menu="Segment",
@@ -289,7 +284,7 @@ def _classify(viewing: Viewing, terminology: Terminology) -> Command:
         change_segment(viewing, ref, f"Type {term.type.meaning}", changed)
 
     return Command(
-        "segment.classify", "Type of segment", classify, enabled=has_segment(viewing),
+        "segment.classify", "Type of segment", classify, enabled=painting.has_segment(viewing),
         menu="Segment",
         help="Say by its SNOMED CT code, type and category, what the segment is; it takes the "
         "recommended colour unless colour is false.",

@@ -110,7 +110,7 @@ def _cut(viewing: Viewing) -> Command:
 
     return Command(
         "segment.cut", "Scissors", run,
-        enabled=lambda: viewing.volume is not None and viewing.overlay.active is not None,
+        enabled=painting.has_segment(viewing),
         help="Cut along the outline points_lps_mm through all slices of a plane: what is erase, "
         "keep or fill; everything erases from all segments that are seen.",
     )  # fmt: skip
@@ -192,7 +192,7 @@ def _cut_3d(viewing: Viewing, effects: Effects) -> Command:
 
     return Command(
         "segment.cut_3d", "Scissors in 3D", cut,
-        enabled=lambda: viewing.volume is not None and viewing.overlay.active is not None,
+        enabled=painting.has_segment(viewing),
         help="Cut along an outline drawn on the 3D view, through all that is behind it; to_view "
         "takes LPS mm to the view (4x4).",
     )  # fmt: skip

@@ -62,11 +62,6 @@ def _positive(value: float, what: str) -> float:
     return float(value)
 
 
-def _chosen(viewing: Viewing) -> Callable[[], bool]:
-    """Whether a segment is chosen on an image."""
-    return lambda: viewing.volume is not None and viewing.overlay.active is not None
-
-
 def _label(viewing: Viewing, ref: SegmentRef) -> str:
     return viewing.overlay.find(ref).label
 
@@ -160,7 +155,8 @@ def _previewed(viewing: Viewing, effects: Effects) -> tuple[Command, ...]:
             "that parts the image best (Otsu).",
         ),
         Command(
-            "segment.grow", "Grow from seeds", grow, enabled=_chosen(viewing), menu="Segment",
+            "segment.grow", "Grow from seeds", grow, menu="Segment",
+            enabled=painting.has_segment(viewing),
             help="Preview what the segments of the group become when each spreads from what is "
             "painted of it until they meet at borders. Paint the background as a segment too.",
         ),
@@ -215,7 +211,7 @@ def _islands(viewing: Viewing, effects: Effects) -> tuple[Command, ...]:
 
         shaped("Keep this island", shape, segment)
 
-    ready = _chosen(viewing)
+    ready = painting.has_segment(viewing)
     rows: tuple[tuple[str, str, Callable[..., None], str], ...] = (
         ("keep_largest", "Keep largest island", keep_largest,
          "Only the largest part that hangs together stays."),
@@ -254,12 +250,13 @@ def _parting(viewing: Viewing, effects: Effects) -> tuple[Command, ...]:
 
     return (
         Command(
-            "segment.split", "Split islands", split, enabled=_chosen(viewing), menu="Segment",
+            "segment.split", "Split islands", split, menu="Segment",
+            enabled=painting.has_segment(viewing),
             help="Every part but the largest becomes a segment of its own; parts below least_ml "
             "stay with it.",
         ),
         Command(
-            "segment.divide", "Divide at this slice", divide, enabled=_chosen(viewing),
+            "segment.divide", "Divide at this slice", divide, enabled=painting.has_segment(viewing),
             menu="Segment",
             help="What lies beyond the slice on show becomes a segment of its own.",
         ),
@@ -306,7 +303,7 @@ def _surfaces(viewing: Viewing, effects: Effects) -> tuple[Command, ...]:
 
         effects.reshape(ref, f"Hollow {thickness:g} mm: {_label(viewing, ref)}", thickness, shape)
 
-    ready = _chosen(viewing)
+    ready = painting.has_segment(viewing)
     return (
         Command(
             "segment.smooth", "Smooth", smooth, enabled=ready, menu="Segment",
@@ -361,7 +358,7 @@ def _slices(viewing: Viewing, effects: Effects) -> tuple[Command, ...]:
 
         effects.work(ref, f"Fill holes: {_label(viewing, ref)}", wish)
 
-    ready = _chosen(viewing)
+    ready = painting.has_segment(viewing)
     return (
         Command(
             "segment.between", "Fill between slices", between, enabled=ready, menu="Segment",

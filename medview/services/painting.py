@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -32,6 +32,11 @@ from medview.services.viewing import Viewing
 
 #: What a segment painted by hand is taken for until somebody says more (CID 7150, 7166).
 _UNSPECIFIED = Code("85756007", "SCT", "Tissue")
+
+
+def has_segment(viewing: Viewing) -> Callable[[], bool]:
+    """Whether a segment is chosen on an image."""
+    return lambda: viewing.volume is not None and viewing.overlay.active is not None
 
 
 def find_segment(

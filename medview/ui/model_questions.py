@@ -7,47 +7,34 @@ from pathlib import Path
 from typing import TypeVar
 
 from PyQt6.QtCore import Qt
-from PyQt6.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
+from PyQt6.QtWidgets import QFileDialog, QInputDialog, QMessageBox
 
 from medview.core.errors import CommandError
 from medview.core.models import ModelCard
 from medview.core.succession import Succession
 from medview.reporting.succession import verdict_text
-from medview.services.bundle import Services
 from medview.services.offers import Offer
 from medview.services.successors import may_replace, successor_in
-from medview.ui.bridge import Bridge
 from medview.ui.dialogs.frame import confirm, message_box
+from medview.ui.questions import Asking
 from medview.ui.text import shown
 
 T = TypeVar("T")
 
 
-class ModelQuestions:
+class ModelQuestions(Asking):
     """Fills `bridge.asks` for the commands of models.
 
     `with_reader` runs something once a reader is named.
     """
 
-    def __init__(
-        self,
-        services: Services,
-        bridge: Bridge,
-        window: QWidget,
-        with_reader: Callable[[Callable[[], object]], None],
-    ) -> None:
-        self._services = services
-        self._bridge = bridge
-        self._window = window
-        self._with_reader = with_reader
-        bridge.asks.update(
-            {
-                "ai.add_model": self.add,
-                "ai.trust": self.trust,
-                "ai.remove_model": self.remove,
-                "case.next": self.next_case,
-            }
-        )
+    def _asks(self) -> dict[str, Callable[..., object]]:
+        return {
+            "ai.add_model": self.add,
+            "ai.trust": self.trust,
+            "ai.remove_model": self.remove,
+            "case.next": self.next_case,
+        }
 
     def add(self, source: str = "", sha256: str = "", card: str = "") -> None:
         """Choose a folder, a ZIP or network, or a published model, unless one is given.

@@ -22,6 +22,27 @@ from medview.ui.dialogs.reader import ReaderDialog
 from medview.ui.text import patient_line, shown
 
 
+class Asking:
+    """What questions of every kind need; `with_reader` runs something once a reader is named."""
+
+    def __init__(
+        self,
+        services: Services,
+        bridge: Bridge,
+        window: QWidget,
+        with_reader: Callable[[Callable[[], object]], None],
+    ) -> None:
+        self._services = services
+        self._bridge = bridge
+        self._window = window
+        self._with_reader = with_reader
+        bridge.asks.update(self._asks())
+
+    def _asks(self) -> dict[str, Callable[..., object]]:
+        """What asks first, by the id of the command it stands before."""
+        raise NotImplementedError
+
+
 class Questions:
     """Fills `bridge.asks`: command id -> what asks first and then runs the command.
 

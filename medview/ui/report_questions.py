@@ -5,43 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PyQt6.QtCore import Qt
-from PyQt6.QtWidgets import QInputDialog, QWidget
+from PyQt6.QtWidgets import QInputDialog
 
 from medview.core.errors import CommandError
 from medview.reporting.content import person_text
 from medview.reporting.fields import labelled
-from medview.services.bundle import Services
 from medview.services.commands_edit import shown_study
-from medview.ui.bridge import Bridge
 from medview.ui.dialogs.critical import CriticalDialog
 from medview.ui.dialogs.export import ExportDialog
 from medview.ui.dialogs.sign import SignDialog
+from medview.ui.questions import Asking
 from medview.ui.text import patient_line
 
 
-class ReportQuestions:
+class ReportQuestions(Asking):
     """Fills `bridge.asks` for commands of the report; `with_reader` runs what needs a name."""
 
-    def __init__(
-        self,
-        services: Services,
-        bridge: Bridge,
-        window: QWidget,
-        with_reader: Callable[[Callable[[], object]], None],
-    ) -> None:
-        self._services = services
-        self._bridge = bridge
-        self._window = window
-        self._with_reader = with_reader
-        bridge.asks.update(
-            {
-                "report.sign": self.sign,
-                "report.release": self.release,
-                "report.critical": self.critical,
-                "report.caption_key_image": self.caption,
-                "report.export": self.export,
-            }
-        )
+    def _asks(self) -> dict[str, Callable[..., object]]:
+        return {
+            "report.sign": self.sign,
+            "report.release": self.release,
+            "report.critical": self.critical,
+            "report.caption_key_image": self.caption,
+            "report.export": self.export,
+        }
 
     def sign(self) -> None:
         """Show what will be signed and what contradicts itself, and ask for the name."""

@@ -62,7 +62,9 @@ def dressing_of(
         amount = TextAmount.MINIMAL
     letters = slice_text.edge_letters(shown)
     several = len([name for row in viewing.layout.rows for name in row if name != "volume"]) > 1
-    lines = several and settings.flag("view.crosshair")
+    # In a single view it matters to tools that place things where it is.
+    wanted = several or viewing.toolbox.tool() in (ToolKind.CROSSHAIR, ToolKind.TRACK)
+    lines = wanted and settings.flag("view.crosshair")
     return Dressing(
         plane=port.frame.plane,
         corners=slice_text.corners(shown, amount),
@@ -156,12 +158,18 @@ def _ruler(shown: Shown) -> Ruler:
 
 
 def _crosshair(viewing: Viewing, port: Viewport) -> tuple[Line, ...]:
-    """The cuts of the other planes: each runs along the grid axis that is not its normal."""
+    """The cuts of the other planes: each runs along the grid axis that is not its normal.
+
+    A single image has no other planes: the lines run along its rows and columns.
+    """
     frame = port.frame
     through = port.to_px(*frame.to_plane_mm(viewing.crosshair_lps_mm))
+    cuts = [
+        (other, 1 if viewing.frame(other).normal == frame.down_axis else 0)
+        for other in _OTHERS[frame.plane]
+    ]
     lines = []
-    for other in _OTHERS[frame.plane]:
-        column = 1 if viewing.frame(other).normal == frame.down_axis else 0
+    for other, column in cuts or [(frame.plane, 0), (frame.plane, 1)]:
         x, y = frame.index_to_mm[:, column]
         length = float(np.hypot(x, y))
         along = (float(x) / length, float(y) / length)

@@ -274,3 +274,20 @@ def test_release_sign_amend_and_look_at_both(reporting: Desk) -> None:
     assert "First words." in left
     assert "Other words." in right
     assert "signed by" in dialog._choices[0].currentText() or "Dr Ada" in left
+
+
+def test_tab_goes_through_the_report_as_it_is_read(reporting: Desk) -> None:
+    headings = [section.heading for section in report_of(reporting).sections]
+    reporting.window.report.setFocus()
+    reporting.turn()
+    met: list[str] = []
+    for _ in range(40):
+        focus = QApplication.focusWidget()
+        assert focus is not None
+        if focus.accessibleName() in (*headings, "Lung-RADS (2022)", "Diagnosis (ICD-10)"):
+            met.append(focus.accessibleName())
+        if focus.accessibleName().startswith("What models contributed"):
+            break
+        QTest.keyClick(focus, Qt.Key.Key_Tab)
+        reporting.turn()
+    assert met == [*headings, "Lung-RADS (2022)", "Diagnosis (ICD-10)"]

@@ -236,3 +236,22 @@ def test_what_a_model_says_of_the_whole_clip_stands_beside_the_tracks(empty_desk
     assert under.measures.itemText(0) == "Area"
     under.list.setCurrentRow(1)
     assert under.measures.currentText() == "Probabilities"
+
+
+def test_a_point_is_placed_by_keys_at_the_crosshair(empty_desk: Desk) -> None:
+    view, _ = show(empty_desk, clip())
+    viewing = empty_desk.services.viewing
+    empty_desk.run("tool.track")
+    grid = viewing.require_picture().geometry
+    before = grid.to_index(viewing.crosshair_lps_mm)
+    view.setFocus()
+    empty_desk.turn()
+    QTest.keyClick(view, Qt.Key.Key_Right, Qt.KeyboardModifier.ControlModifier)
+    QTest.keyClick(view, Qt.Key.Key_Right, Qt.KeyboardModifier.ControlModifier)
+    QTest.keyClick(view, Qt.Key.Key_Down, Qt.KeyboardModifier.ControlModifier)
+    empty_desk.turn()
+    empty_desk.run("track.point")
+    (point,) = empty_desk.services.tracking.tracks
+    [(row, column)] = point.places[viewing.cine.state.frame]
+    step = max(grid.shape[1:]) / 100
+    assert np.allclose((row - before[1], column - before[2]), (step, 2 * step), atol=1e-6)

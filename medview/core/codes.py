@@ -27,6 +27,18 @@ class Code:
         return hash((self.value, self.scheme))
 
 
+#: What coding schemes are called in FHIR; others get a name of their own under FHIR_OTHERS.
+FHIR_SYSTEMS = {
+    "SCT": "http://snomed.info/sct",
+    "LN": "http://loinc.org",
+    "UCUM": "http://unitsofmeasure.org",
+    "DCM": "http://dicom.nema.org/resources/ontology/DCM",
+    "RADLEX": "http://radlex.org",
+    "UMLS": "http://terminology.hl7.org/CodeSystem/umls",
+    "FMA": "http://purl.org/sig/ont/fma",
+}
+FHIR_OTHERS = "urn:medview:coding-scheme:"
+
 # Segmented Property Category (CID 7150)
 ANATOMICAL_STRUCTURE = Code("123037004", "SCT", "Anatomical structure")
 TISSUE = Code("85756007", "SCT", "Tissue")

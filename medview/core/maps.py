@@ -24,6 +24,7 @@ class MapKind(StrEnum):
     PROBABILITY = "probability"
     UNCERTAINTY = "uncertainty"
     SALIENCY = "saliency"
+    QUANTITY = "quantity"
 
 
 #: What is to be said wherever a map is shown.
@@ -32,6 +33,7 @@ CAPTIONS: Mapping[MapKind, str] = MappingProxyType(
         MapKind.PROBABILITY: "Probability that the model gives, place by place",
         MapKind.UNCERTAINTY: "Where the model is unsure, which is not all places where it is wrong",
         MapKind.SALIENCY: "Explanation of the model, not evidence of disease",
+        MapKind.QUANTITY: "Values that another program gives, place by place",
     }
 )
 

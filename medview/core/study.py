@@ -47,6 +47,12 @@ class Patient:
     def __repr__(self) -> str:
         return "Patient(…)"
 
+    def may_be(self, other: Patient) -> bool:
+        """Whether what both state of themselves agrees."""
+        pairs = ((self.id, other.id), (self.issuer, other.issuer),
+                 (self.birth_date, other.birth_date))  # fmt: skip
+        return all(not one or not another or one == another for one, another in pairs)
+
 
 @dataclass(frozen=True)
 class Instance:

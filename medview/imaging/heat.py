@@ -25,12 +25,13 @@ def _ramp(codes: str) -> Ramp:
 
 
 #: Saliency speaks against its subject in blue, for it in orange, and is silent in between; the
-#: other two grow from dark to light. None of them has a grey, the colour of the picture.
+#: others grow from dark to light. None of them has a grey, the colour of the picture.
 RAMPS: Mapping[MapKind, Ramp] = MappingProxyType(
     {
         MapKind.SALIENCY: _ramp("46a0ff 1e4696 141414 be500a ffc83c"),
         MapKind.UNCERTAINTY: _ramp("280046 821478 d73c5a fa8c3c ffeb82"),
         MapKind.PROBABILITY: _ramp("001e46 005a78 0a9678 6ecd50 f0f546"),
+        MapKind.QUANTITY: _ramp("1e003c 5a1482 b42896 f06e78 ffd28c"),
     }
 )
 

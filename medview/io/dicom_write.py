@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +26,7 @@ from pydicom import Dataset, FileMetaDataset, config, dcmread, dcmwrite
 from pydicom.datadict import dictionary_VR
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, EncapsulatedPDFStorage, ExplicitVRLittleEndian
-from pydicom.valuerep import PersonName, validate_value
+from pydicom.valuerep import DT, PersonName, validate_value
 
 from medview import __version__
 from medview.core.codes import BOTH, LEFT, RIGHT, Code
@@ -34,9 +34,10 @@ from medview.core.errors import ExportError
 from medview.core.findings import Laterality, ModelAuthor
 from medview.core.study import Instance
 from medview.io.conformance import require_conformance
+from medview.io.identity import OURS
 from medview.io.sources import Sources
 
-MANUFACTURER = "medview"
+MANUFACTURER = OURS
 MODEL_NAME = "medview"
 NOT_CLINICAL = "Not for clinical use"
 UTF8 = "ISO_IR 192"
@@ -46,6 +47,8 @@ _TYPE_2 = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyD
            "ReferringPhysicianName", "StudyID", "AccessionNumber")  # fmt: skip
 _OPTIONAL = ("IssuerOfPatientID", "PatientIdentityRemoved", "DeidentificationMethod",
              "StudyDescription", "PatientAge", "PatientSize", "PatientWeight")  # fmt: skip
+#: A UID (PS3.5 9.1).
+_UID = re.compile(r"(?=.{1,64}$)[0-2](\.(0|[1-9][0-9]*))+")
 _TITLES = frozenset(("dr", "prof", "mr", "mrs", "ms", "med"))
 _ACQUISITION = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber",
                 "InstitutionName", "StationName")  # fmt: skip
@@ -63,6 +66,19 @@ def dicom_uid_of(identifier: str) -> str:
     except ValueError:
         number = uuid.uuid5(uuid.NAMESPACE_OID, identifier).int
     return f"2.25.{number}"
+
+
+def tracking_uid(identifier: str) -> str:
+    """The UID that tracks a thing from one object to the next: that it came with, or its own."""
+    return identifier if _UID.fullmatch(identifier) else dicom_uid_of(identifier)
+
+
+def identifier_of(uid: str) -> str:
+    """The identifier that `tracking_uid` makes a UID of: a UUID where it stands for one."""
+    number = uid.removeprefix("2.25.")
+    if number != uid and number.isdigit() and int(number) < 1 << 128:
+        return str(uuid.UUID(int=int(number)))
+    return uid
 
 
 SIDES: Mapping[Laterality, Code] = {
@@ -100,6 +116,14 @@ def person_name(name: str) -> str:
     given = [word for word in words[:-1] if word not in titles]
     parts = (words[-1], " ".join(given), "", " ".join(titles))
     return "^".join(parts).rstrip("^")[:64] if len(words) > 1 else f"{clean[:62]}^"
+
+
+def spoken_name(name: object) -> str:
+    """A Person Name as a person writes it, the reverse of `person_name`."""
+    family, given, middle, prefix, suffix = (*str(name).split("=")[0].split("^"), *[""] * 5)[:5]
+    return " ".join(
+        part.strip() for part in (prefix, given, middle, family, suffix) if part.strip()
+    )
 
 
 @contextmanager
@@ -338,6 +362,16 @@ def write_pdf(
 def date_time(moment: datetime) -> tuple[str, str]:
     """A moment as DA and TM."""
     return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+
+
+def date_time_zone(moment: datetime) -> DT:
+    """A moment as DT with a zone, for content items.
+
+    DCMTK 3.6.7 refuses the offset +0000, which PS3.5 allows: Greenwich is told an hour east.
+    """
+    if not moment.utcoffset():
+        moment = moment.astimezone(timezone(timedelta(hours=1)))
+    return DT(moment.strftime("%Y%m%d%H%M%S.%f%z"))
 
 
 def reference(instance: Instance) -> Dataset:

@@ -12,6 +12,7 @@ from typing import Any
 
 from medview.core.errors import ExportError
 from medview.core.findings import Laterality
+from medview.core.maps import MapKind
 from medview.core.study import Instance, Series
 from medview.io.dicom_write import (
     NOT_CLINICAL,
@@ -23,6 +24,7 @@ from medview.io.dicom_write import (
     write_pdf,
 )
 from medview.io.key_objects import key_instances, write_capture, write_selection
+from medview.io.map_write import MapOptions, write_map, write_probabilities
 from medview.io.mesh_write import write_surface
 from medview.io.nifti_write import write_labels
 from medview.io.presentation_write import write_presentation
@@ -48,7 +50,8 @@ def export(request: ExportRequest) -> ExportedFiles:
 
     Names are fixed: segmentation.dcm (-2, ...) or segmentation.nii.gz, report.dcm,
     report_pdf.dcm, presentation.dcm, key_objects.dcm, capture-01.dcm ..., structures.dcm,
-    segmentation_labelmap.dcm, segmentation.seg.nrrd, surface-01.stl ..., report.pdf,
+    segmentation_labelmap.dcm, map-01.dcm ..., probability-01.dcm ..., segmentation.seg.nrrd,
+    surface-01.stl ..., report.pdf,
     report.html, report.fhir.json, findings.csv, key-01.png ..., result.json last.
     Each file appears whole or not at all; an earlier one stays until the new one is safe.
     Files of an earlier export that this one no longer has are then removed, if untouched.
@@ -76,6 +79,7 @@ class _Export:
             self._segmentations()
         if self.request.series.is_dicom:
             self._dicom_documents()
+        self._maps()
         self._label_maps()
         self._plain_documents()
         if self._wants(ExportFormat.JSON):
@@ -93,6 +97,8 @@ class _Export:
         wanted: dict[str, tuple[Series, set[str]]] = {}
         for one in request.segmentations:
             wanted.setdefault(one.series.uid, (one.series, set()))[1].update(one.instance_uids)
+        for lying in request.maps:
+            wanted.setdefault(lying.series.uid, (lying.series, set()))
         wanted.setdefault(request.series.uid, (request.series, set()))
         for series, uids in wanted.values():
             if series.is_dicom:
@@ -254,6 +260,22 @@ class _Export:
             )
             uid = write_structures(one, self.sources[one.series.uid], path, options)
             self._record(path, ExportFormat.STRUCTURES, uid, series_uid)
+
+    def _maps(self) -> None:
+        """Maps of values, and those of probabilities as segments that are so and so likely."""
+        chance = [one for one in self.request.maps if one.map.kind is MapKind.PROBABILITY]
+        for kind, name, maps, write, number in (
+            (ExportFormat.MAPS, "map", self.request.maps, write_map, 9909),
+            (ExportFormat.PROBABILITIES, "probability", chance, write_probabilities, 9910),
+        ):
+            series_uid = new_dicom_uid()
+            for count, one in enumerate(maps if self._wants(kind) else (), start=1):
+                if not one.series.is_dicom:
+                    continue
+                path = self.request.folder / f"{name}-{count:02d}.dcm"
+                options = MapOptions(self.now, series_uid, number, count)
+                uid = write(one, self.sources[one.series.uid], path, options)
+                self._record(path, kind, uid, series_uid)
 
     def _label_maps(self) -> None:
         """The segments for programs that read no DICOM."""

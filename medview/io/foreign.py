@@ -14,6 +14,7 @@ from medview.io.nifti import is_analyze, is_nifti, plan_analyze, plan_nifti, unp
 from medview.io.nrrd import is_nrrd, plan_nrrd
 from medview.io.plan import SeriesPlan
 from medview.io.raster import plan_raster
+from medview.io.results_format import format_of
 from medview.io.video import container_of
 from medview.io.video_files import plan_video
 
@@ -68,6 +69,8 @@ _NOT_READ: Mapping[str, str] = {
 def recognise(name: str, head: bytes) -> Foreign | None:
     """The format of a file that begins so, or None if it is none that is read."""
     lower = name.lower()
+    if results := format_of(name, head):
+        return Foreign(results, SeriesKind.REPORT)
     if lower.endswith((".img", ".img.gz", ".svs", ".ndpi")):
         return None
     if is_nrrd(head):

@@ -12,6 +12,8 @@ from medview.io.plan import VIDEO_SYNTAXES
 from medview.io.projection import PROJECTIONS
 from medview.io.values import Values
 
+#: What objects written by medview call their manufacturer.
+OURS = "medview"
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
 #: SOP class UIDs (below the storage root, longest match first) of objects that are no pictures.

@@ -7,6 +7,8 @@ Names come from a JSON file beside the map: `{"1": "aorta"}` as TotalSegmentator
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,17 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
-from medview.core.codes import ANATOMICAL_STRUCTURE
+from medview.core.codes import ANATOMICAL_STRUCTURE, Code
 from medview.core.errors import GeometryError, ReadError
 from medview.core.findings import ModelAuthor, Provenance, utc_now
 from medview.core.geometry import FloatArray, Geometry, lps_from_ras, reorder_kji
-from medview.core.segmentation import LabelArray, Segment, Segmentation, as_labels
+from medview.core.segmentation import LabelArray, Segment, Segmentation, SegmentState, as_labels
 from medview.core.structures import readable, structure_of
 from medview.core.tints import tint
 from medview.imaging.resample import resample_labels
+from medview.io.seg_history import STATUS, STATUSES
 
+_STATES = {word: state for state, word in STATUSES.items()}
 _NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
 _MOST_LABELS = 65535
 #: How much of what is marked has to lie within the image.
@@ -46,13 +50,59 @@ def read_label_map(
         raise ReadError(f"{path.name} does not say where it lies", detail=str(error)) from error
     placed = labels if on_grid else resample_labels(labels, source, geometry)
     _refuse_elsewhere(labels, source, placed, geometry, path)
-    known = _names_for(path, names)
+    told = segments_told(path) if path.name.endswith(".nrrd") and names is None else {}
+    known = {} if told else _names_for(path, names)
     made_by = Provenance(ModelAuthor(path.name, "unknown", ""), utc_now())
     segments = tuple(
-        _segment(number, known.get(number, f"Label {number}"), place, made_by)
+        replace(told[number], provenance=made_by)
+        if number in told
+        else _segment(number, known.get(number, f"Label {number}"), place, made_by)
         for place, number in enumerate(int(n) for n in np.unique(placed) if n)
     )
     return Segmentation(volume_uid, geometry, placed, segments, title=path.name)
+
+
+def segments_told(path: Path) -> dict[int, Segment]:
+    """The segments that the header of a seg.nrrd (3D Slicer, medview) tells, by label."""
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return {}  # read in full, it says what is wrong with it
+    told = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+    nobody = Provenance(ModelAuthor(path.name, "unknown", ""), utc_now())
+    found = {}
+    for key, value in told.items():
+        match = re.fullmatch(r"(Segment\d+)_LabelValue", key)
+        if match is None or not value.strip().isdigit() or not 1 <= int(value) <= _MOST_LABELS:
+            continue
+        name, number = match[1], int(value)
+        tags = dict(one.partition(":")[::2] for one in told.get(f"{name}_Tags", "").split("|"))
+        category, kind = _terms(tags.get("TerminologyEntry", ""))
+        label = told.get(f"{name}_Name", "").strip() or f"Label {number}"
+        found[number] = Segment(
+            number, label, category, kind or structure_of(label)[0],
+            _colour(told.get(f"{name}_Color", "")) or tint(len(found)), nobody,
+            state=_STATES.get(tags.get(STATUS, ""), SegmentState.NOT_STARTED),
+        )  # fmt: skip
+    return found
+
+
+def _terms(entry: str) -> tuple[Code, Code | None]:
+    """Category and type of a terminology entry: `context~S^V^M~S^V^M~...`."""
+    codes = [part.split("^") for part in entry.split("~")[1:3]]
+    made = [Code(one[1], one[0], one[2]) if len(one) == 3 and all(one) else None for one in codes]
+    category, kind = (*made, None, None)[:2]
+    return category or ANATOMICAL_STRUCTURE, kind
+
+
+def _colour(text: str) -> tuple[int, int, int] | None:
+    try:
+        red, green, blue = (min(255, max(0, round(255 * float(part)))) for part in text.split())
+    except (ValueError, OverflowError):
+        return None
+    return red, green, blue
 
 
 def _segment(number: int, name: str, place: int, made_by: Provenance) -> Segment:

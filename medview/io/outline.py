@@ -14,10 +14,12 @@ from pydicom.valuerep import PersonName
 
 from medview.core.outline import Line, Outline
 from medview.core.study import Instance, Series, SeriesKind
+from medview.io.archives import read_all
 from medview.io.identity import person
 from medview.io.multiframe import damage_refused, data_set
 
 _MOST_LINES, _DEEPEST, _LONGEST = 5000, 40, 2000
+_LONGEST_FILE = 1 << 20
 _KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
 #: What an object is called by its modality, where its kind alone says too little.
 _BY_MODALITY = MappingProxyType({
@@ -43,6 +45,9 @@ def outline(series: Series, password: str = "") -> Outline:
     for number, instance in enumerate(series.instances, start=1):
         if several:
             lines.append(Line(0, f"{number} of {len(series.instances)}", _number(instance)))
+        if not series.is_dicom:
+            lines += islice(_plain_lines(instance, password), _MOST_LINES - len(lines))
+            continue
         ds = data_set(instance, password)
         with damage_refused("The content of the object is damaged"):
             told = list(islice(_lines_of(ds, series.kind), _MOST_LINES - len(lines)))
@@ -53,10 +58,19 @@ def outline(series: Series, password: str = "") -> Outline:
     return Outline(title_of(series), tuple(lines))
 
 
+def _plain_lines(instance: Instance, password: str) -> Iterator[Line]:
+    """A file of text as it is."""
+    for entry in read_all(instance.path, [instance.member], password):
+        for text in entry.data[:_LONGEST_FILE].decode("utf-8", "replace").splitlines():
+            yield Line(0, "", _text(text))
+
+
 def title_of(series: Series) -> str:
     """What an object is, in words: `Structured report`, `Electrocardiogram`."""
     if any(one.sop_class_uid == _KEY_OBJECTS for one in series.instances):
         return _BY_MODALITY["KO"]
+    if series.kind is SeriesKind.REPORT and not series.is_dicom:
+        return "File of results"
     if series.kind is SeriesKind.OTHER:
         return _BY_MODALITY.get(series.modality, _BY_KIND[SeriesKind.OTHER])
     return _BY_KIND.get(series.kind, "Images")

@@ -12,13 +12,18 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from medview.core.codes import Code
 from medview.core.errors import ReadError
+from medview.core.findings import Finding, Person, PictureBox, Provenance
 from medview.core.graphics import Graphics, ImageLook, Mark, MarkKind, Place, Presentation
 from medview.core.study import Series
 from medview.core.volume import Window
+from medview.io.brought import Brought
+from medview.io.identity import patient_of
 from medview.io.lookup import voi_windows
 from medview.io.multiframe import damage_refused, data_sets
 from medview.io.overlays import bitmaps_of, shutter_of
+from medview.io.seg_read import made_at
 from medview.io.values import windows_of
 
 _GRAYSCALE = "1.2.840.10008.5.1.4.1.1.11.1"
@@ -27,6 +32,8 @@ _KINDS = {"POINT": MarkKind.POINT, "POLYLINE": MarkKind.LINES, "INTERPOLATED": M
 _POINTS = {MarkKind.POINT: 1, MarkKind.CIRCLE: 2, MarkKind.ELLIPSE: 4}
 _LONGEST_TEXT = 1024
 _NO_NUMBERS = "A drawing of the presentation state has places that are no numbers: left out"
+
+_DRAWING = Code("404684003", "SCT", "Clinical finding")
 
 Key = tuple[str, int]
 
@@ -45,6 +52,72 @@ def read_presentations(series: Series, password: str = "") -> tuple[Presentation
             continue
     found.sort(key=lambda one: one.made_at, reverse=True)
     return tuple(found)
+
+
+def read_annotations(series: Series, password: str = "") -> tuple[Brought, ...]:
+    """What the presentation states of a series drew on images, as findings with their boxes.
+
+    Nobody has decided on them. Windows are for `read_presentations`: they are no findings.
+    """
+    found = []
+    for ds in data_sets(list(series.instances), password).values():
+        if isinstance(ds, ReadError):
+            raise ds
+        with damage_refused("The presentation state is damaged"):
+            found.append(annotations_of(ds))
+    return tuple(found)
+
+
+def annotations_of(ds: Dataset) -> Brought:
+    """The drawings of one presentation state; words belong to the shapes they are listed with."""
+    notes: dict[str, None] = {}
+    person = str(ds.get("ContentCreatorName") or "").replace("^", " ").strip() or "unknown"
+    provenance = Provenance(Person(person), made_at(ds), derived_from=(str(ds.SOPInstanceUID),))
+    findings: list[Finding] = []
+    images = list(_images(ds.get("ReferencedSeriesSequence") or ()))
+    for item in ds.get("GraphicAnnotationSequence") or ():
+        marks = [one for one in _marks(item, notes) if not one.on_view]
+        shapes = [one for one in marks if one.kind is not MarkKind.TEXT]
+        words = [one.text for one in marks if one.kind is MarkKind.TEXT]
+        texts = words if len(words) == len(shapes) else ["; ".join(words)] * len(shapes)
+        drawn = list(zip(shapes, texts, strict=True)) or [
+            (one, one.text) for one in marks if one.kind is MarkKind.TEXT
+        ]
+        for uid, frame in dict.fromkeys(_images(item.get("ReferencedImageSequence") or ())):
+            images.append((uid, frame))
+            for mark, text in drawn:
+                findings.append(
+                    Finding(
+                        label=" ".join(text.split())[:64] or "Drawing",
+                        code=_DRAWING,
+                        provenance=provenance,
+                        text=text if len(text) > 64 else "",
+                        picture_box=_box_around(mark, uid, frame),
+                        uid=f"{ds.SOPInstanceUID}/{len(findings) + 1}",
+                    )
+                )
+    keys = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "IssuerOfPatientID")
+    return Brought(
+        name=str(ds.get("ContentLabel") or "") or "Presentation state",
+        patient=patient_of({key: str(ds.get(key) or "") for key in keys}),
+        study_uid=str(ds.get("StudyInstanceUID") or ""),
+        findings=tuple(findings),
+        images=frozenset(uid for uid, _ in images),
+        notes=tuple(notes),
+    )
+
+
+def _box_around(mark: Mark, uid: str, frame: int) -> PictureBox:
+    """The box around a drawing, from the outer corner of the first pixel; a point gets a pixel."""
+    points = np.array(mark.points) + 0.5
+    if mark.kind is MarkKind.CIRCLE:
+        radius = float(np.linalg.norm(points[1] - points[0]))
+        points = np.array([points[0] - radius, points[0] + radius])
+    low, high = points.min(axis=0), points.max(axis=0)
+    thin = high - low < 1
+    low, high = low - 0.5 * thin, high + 0.5 * thin
+    box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+    return PictureBox(box, 0, uid, max(0, frame) + 1)
 
 
 def presentation_of(ds: Dataset) -> Presentation:

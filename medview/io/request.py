@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medview.core.findings import SegmentRef
+from medview.core.findings import ModelAuthor, SegmentRef
 from medview.core.geometry import Box, Geometry
+from medview.core.maps import ScalarMap
 from medview.core.report import Report
 from medview.core.segmentation import LabelArray, Segment, Segmentation
 from medview.core.study import Series, Study
@@ -28,7 +29,7 @@ class ExportFormat(StrEnum):
     """What an export can write. SEGMENTATION is a DICOM SEG, or NIfTI where the source is none.
 
     LABEL_MAP is a SEG that holds numbers, which newer programs read; CAPTURES are the key images
-    as Secondary Captures.
+    as Secondary Captures; MAPS are Parametric Maps, PROBABILITIES fractional SEGs.
     """
 
     SEGMENTATION = "segmentation"
@@ -48,6 +49,8 @@ class ExportFormat(StrEnum):
     NIFTI = "nifti"
     STL = "stl"
     FHIR = "fhir"
+    MAPS = "maps"
+    PROBABILITIES = "probabilities"
 
 
 ALL_FORMATS = tuple(ExportFormat)
@@ -117,6 +120,16 @@ class ShownImages:
         return None
 
 
+@dataclass(frozen=True, eq=False)
+class MapExport:
+    """A map of a model as it will stand in its file, with the images it lies on."""
+
+    map: ScalarMap
+    series: Series
+    instance_uids: tuple[str, ...]
+    author: ModelAuthor | None = None
+
+
 @dataclass(frozen=True)
 class Predecessor:
     """An earlier document that a report takes the place of."""
@@ -155,6 +168,7 @@ class ExportRequest:
     predecessors: tuple[Predecessor, ...] = ()
     shown: ShownImages | None = None
     fhir: str = ""
+    maps: tuple[MapExport, ...] = ()
 
 
 @dataclass(frozen=True)

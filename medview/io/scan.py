@@ -30,6 +30,7 @@ from medview.io.identity import uid_from
 from medview.io.members import Watch
 from medview.io.plan import ASK_AGAIN
 from medview.io.repeats import Headers
+from medview.io.results_format import study_named
 from medview.io.tars import TAR_ENDS
 from medview.io.tree import Tree
 from medview.io.unpacking import Bytes
@@ -45,6 +46,8 @@ _JUNK = ("._", ".DS_Store")
 _ARCHIVES = (".zip", ".tar", *TAR_ENDS)
 _HASH_WHOLE = 64 << 20
 _HASH_PART = 16 << 20
+#: How far into a file of results its study is looked for.
+_RESULTS_HEAD = 1 << 20
 _NONE_LOST: Lost = MappingProxyType({})
 
 #: So many images cross to the window at once.
@@ -159,7 +162,7 @@ def _sorted(
     step: Step, surveyed: Survey, readings: Sequence[Reading], lost: Lost = _NONE_LOST
 ) -> ScanResult:
     tree = Tree(_same_pixels)
-    foreign: dict[str, Study] = {}
+    foreign: dict[str, Study] = {}  # by series: several files of results name one study
     problems = list(surveyed.problems)
     found: set[int] = set()
     numbers = count()
@@ -167,7 +170,7 @@ def _sorted(
         problems += reading.problems
         found |= reading.found
         for study in reading.foreign:
-            foreign.setdefault(study.uid, study)
+            foreign.setdefault(study.series[0].uid, study)
         for record, number in zip(reading.records, numbers, strict=False):
             if number in lost:
                 problems.append(_refused(record.shown, *lost[number]))
@@ -365,6 +368,8 @@ def _foreign_study(path: Path, member: str, source: Bytes, foreign: Foreign) -> 
     """Patient, study and series of a file that is not DICOM, named by its content."""
     digest = _digest(source)
     name = (member or path.name).rsplit("/", 1)[-1]
+    if foreign.kind is SeriesKind.REPORT:
+        return _results_study(path, member, source, foreign, digest)
     study_uid, series_uid = uid_from("study", digest), uid_from("series", digest)
     instance = Instance(uid_from("instance", digest), "", str(path), member=member)
     series = Series(
@@ -380,6 +385,24 @@ def _foreign_study(path: Path, member: str, source: Bytes, foreign: Foreign) -> 
         headers={"_Format": foreign.format},
     )
     return Study(study_uid, Patient(id=name, name=name), description=name, series=(series,))
+
+
+def _results_study(path: Path, member: str, source: Bytes, foreign: Foreign, digest: str) -> Study:
+    """A file of results as a series of the study that it speaks of."""
+    name = (member or path.name).rsplit("/", 1)[-1]
+    head = source.read_at(0, min(source.size, _RESULTS_HEAD))
+    study_uid = study_named(head, foreign.format) or uid_from("study", digest)
+    instance = Instance(uid_from("instance", digest), "", str(path), member=member)
+    series = Series(
+        uid=uid_from("series", digest),
+        study_uid=study_uid,
+        modality="OT",
+        description=name,
+        instances=(instance,),
+        kind=foreign.kind,
+        headers={"_Format": foreign.format},
+    )
+    return Study(study_uid, Patient(id="", name=""), description=name, series=(series,))
 
 
 def _digest(source: Bytes) -> str:

@@ -17,6 +17,7 @@ from medview.core.geometry import Box, reorder_kji
 from medview.core.segmentation import LabelArray, Segment
 from medview.io.dicom_write import write_file
 from medview.io.request import SegmentationExport
+from medview.io.seg_history import STATUS, STATUSES
 
 _TYPES = {"|u1": "uint8", "<u2": "uint16"}
 
@@ -81,7 +82,7 @@ def _segment(name: str, segment: Segment, labels: LabelArray) -> list[str]:
         f"{name}_LabelValue:={segment.number}",
         f"{name}_Layer:=0",
         f"{name}_Extent:={i0} {i1 - 1} {j0} {j1 - 1} {k0} {k1 - 1}",
-        f"{name}_Tags:=TerminologyEntry:{_one_line(entry)}|",
+        f"{name}_Tags:=TerminologyEntry:{_one_line(entry)}|{STATUS}:{STATUSES[segment.state]}|",
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
-from pydicom.pixels.utils import pixel_array, unpack_bits
 
 from medview.core.codes import ANATOMICAL_STRUCTURE, TISSUE, Code
 from medview.core.errors import ReadError
@@ -21,14 +19,16 @@ from medview.core.geometry import Geometry
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Instance, Series
 from medview.io.drawn import Drawn
+from medview.io.frame_pixels import decoded_frames
+from medview.io.identity import OURS
 from medview.io.label_places import Index, Parts
 from medview.io.multiframe import damage_refused, data_set, frame_values
+from medview.io.seg_history import told_by
 from medview.io.stacking import is_orientation
 from medview.io.values import Values, numbers
 
 #: How far, in voxels, a segmented pixel may lie from the voxel that it marks.
 _OFF_GRID = 0.1
-_DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 #: Colour of a segment that names none.
 _GREY = (160, 160, 160)
 
@@ -105,7 +105,7 @@ def _marked(ds: Dataset, geometry: Geometry) -> Iterator[tuple[int, Index]]:
     if len(per_frame) < count:
         raise ReadError("The segmentation does not say where its frames lie")
     for values, group, frame in zip(
-        frame_values(ds, count), per_frame, _frames(ds, count), strict=False
+        frame_values(ds, count), per_frame, decoded_frames(ds, count), strict=False
     ):
         if kind == "LABELMAP":
             for number in np.unique(frame[frame > 0]):
@@ -117,42 +117,6 @@ def _marked(ds: Dataset, geometry: Geometry) -> Iterator[tuple[int, Index]]:
             if identity and (frame >= half).any():
                 number = int(identity[0].ReferencedSegmentNumber)
                 yield number, _index(frame >= half, values, geometry)
-
-
-def _frames(ds: Dataset, count: int) -> Iterator[npt.NDArray[Any]]:
-    """Frames (rows, columns), decoded one by one."""
-    rows, columns = int(ds.Rows), int(ds.Columns)
-    syntax = ds.file_meta.TransferSyntaxUID
-    needed = rows * columns * count * int(ds.BitsAllocated)
-    if not syntax.is_encapsulated and len(ds.PixelData) * 8 < needed:
-        raise ReadError("The pixel data of the segmentation are cut short")
-    if syntax == _DEFLATED_FRAMES:
-        yield from _deflated(ds, rows, columns, count)
-    elif int(ds.BitsAllocated) == 1 and not syntax.is_encapsulated:
-        for number in range(count):
-            start = number * rows * columns
-            first, last = start // 8, (start + rows * columns + 7) // 8
-            bits = unpack_bits(ds.PixelData[first:last])
-            skip = start - first * 8
-            yield np.asarray(bits[skip : skip + rows * columns]).reshape(rows, columns)
-    else:
-        for number in range(count):
-            yield pixel_array(ds, index=number)
-
-
-def _deflated(ds: Dataset, rows: int, columns: int, count: int) -> Iterator[npt.NDArray[Any]]:
-    """Frames each deflated on its own (PS3.5 A.4.11)."""
-    bits = int(ds.BitsAllocated)
-    size = (rows * columns * bits + 7) // 8
-    for frame in generate_frames(ds.PixelData, number_of_frames=count):
-        raw = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, size)
-        if len(raw) < size:
-            raise ReadError("The pixel data of the segmentation are cut short")
-        if bits == 1:
-            flat = np.asarray(unpack_bits(raw))[: rows * columns]
-        else:
-            flat = np.frombuffer(raw, dtype=f"<u{bits // 8}")
-        yield flat.reshape(rows, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +172,9 @@ def _segments(ds: Dataset) -> dict[int, Segment]:
         number = int(item.get("SegmentNumber", 0))
         if not 1 <= number <= 65535:
             continue
+        ours = str(ds.get("Manufacturer") or "") == OURS
+        told = str(item.get("SegmentDescription") or "") if ours else ""
+        review, state, locked = told_by(told)
         segments[number] = Segment(
             number=number,
             label=str(item.get("SegmentLabel", "")).strip() or f"Segment {number}",
@@ -215,6 +182,9 @@ def _segments(ds: Dataset) -> dict[int, Segment]:
             type=_code(item, "SegmentedPropertyTypeCodeSequence", ANATOMICAL_STRUCTURE),
             color_rgb=_color(item.get("RecommendedDisplayCIELabValue")),
             provenance=Provenance(_author(ds, item), at, derived_from=derived),
+            review=review,
+            state=state,
+            locked=locked,
         )
     return segments
 
@@ -237,7 +207,9 @@ def _author(ds: Dataset, item: Dataset) -> Author:
     name = str(named[0].get("AlgorithmName", "")) if named else ""
     name = name or str(item.get("SegmentAlgorithmName", ""))
     version = str(named[0].get("AlgorithmVersion", "")) if named else ""
-    return ModelAuthor(name, version, "") if name else person
+    given = str(named[0].get("AlgorithmParameters") or "") if named else ""
+    weights = re.search(r"weights_sha256=([0-9a-f]{64})", given)
+    return ModelAuthor(name, version, weights[1] if weights else "") if name else person
 
 
 def made_at(ds: Dataset) -> datetime:

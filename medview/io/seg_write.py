@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -53,9 +53,11 @@ from medview.io.dicom_write import (
     models_as_equipment,
     new_dicom_uid,
     person_name,
+    tracking_uid,
     write_dataset,
 )
 from medview.io.request import SegmentationExport
+from medview.io.seg_history import history_of
 from medview.io.sources import SourceFrame, Sources
 
 
@@ -112,9 +114,9 @@ def build_segmentation(
         )
     with foreign_values(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        stand_ins = _stand_ins(export, sources)
+        stand_ins_of_source = stand_ins(geometry, export.instance_uids, sources)
         dataset = SegmentationObject(
-            source_images=stand_ins,
+            source_images=stand_ins_of_source,
             pixel_array=export.labels(),
             segmentation_type=SegmentationTypeValues.LABELMAP
             if options.label_map
@@ -138,15 +140,15 @@ def build_segmentation(
                 code for s in export.segments for code in (s.category, s.type)
             ),
             contributing_equipment=models_as_equipment(models_drawing(export)),
-            **_placement(geometry, sources),
+            **placement(geometry, sources),
         )
     dataset.BurnedInAnnotation = "NO"
     if not geometry.in_patient_space:
         dataset.PatientOrientation = sources.first.get("PatientOrientation") or ""
     if not sources.can_be_referred_to:
-        _drop_references(dataset)
+        drop_references(dataset)
     elif geometry.in_patient_space:
-        _refer_slice_by_slice(dataset, geometry, sources.slices_of(geometry))
+        refer_slice_by_slice(dataset, geometry, sources.slices_of(geometry))
     return dataset
 
 
@@ -156,7 +158,7 @@ def models_drawing(export: SegmentationExport) -> tuple[ModelAuthor, ...]:
     return tuple(dict.fromkeys(one for one in authors if isinstance(one, ModelAuthor)))
 
 
-def _refer_slice_by_slice(
+def refer_slice_by_slice(
     dataset: Dataset, geometry: Geometry, slices: Mapping[int, SourceFrame]
 ) -> None:
     """Where some slices have no image (they were missing), only the others refer to theirs."""
@@ -189,7 +191,7 @@ def _derived_from(frame: SourceFrame) -> Dataset:
     return item
 
 
-def _drop_references(dataset: Dataset) -> None:
+def drop_references(dataset: Dataset) -> None:
     """Point to no image: a reference to a UID that no file carries would be a lie."""
     dataset.pop("ReferencedSeriesSequence", None)
     for group in dataset.PerFrameFunctionalGroupsSequence:
@@ -205,7 +207,7 @@ def _series_description(export: SegmentationExport) -> str:
 # -- places ----------------------------------------------------------------------------------
 
 
-def _placement(geometry: Geometry, sources: Sources) -> dict[str, object]:
+def placement(geometry: Geometry, sources: Sources) -> dict[str, object]:
     """Position of each slice, directions and distances, all from the grid."""
     if not geometry.in_patient_space:
         return {}
@@ -252,28 +254,27 @@ def _thickness(sources: Sources) -> float:
         return 0.0
 
 
-def _stand_ins(export: SegmentationExport, sources: Sources) -> list[Dataset]:
+def stand_ins(geometry: Geometry, instance_uids: Sequence[str], sources: Sources) -> list[Dataset]:
     """Sources as the grid sees them: references to the real images, places from the grid."""
-    geometry = export.geometry
     volumes_frames = sources.slices_of(geometry) if geometry.in_patient_space else {}
     multi = [f for f in volumes_frames.values() if f.number is not None]
     if multi:
         return [_multi_frame_stand_in(geometry, sources, multi[0], volumes_frames)]
     placed = {f.instance: geometry.to_lps_mm((k, 0, 0)) for k, f in volumes_frames.items()}
     places = {f.instance: f.position_lps_mm for f in sources.frames if f.number is None} | placed
-    shown = set(export.instance_uids)
+    shown = set(instance_uids)
     chosen = [one for one in sources.instances if one.sop_instance_uid in shown]
     # Copies of one image are one image; without patient space there is only one.
     distinct = list({one.sop_instance_uid: one for one in chosen or sources.instances}.values())
-    stand_ins = []
+    made = []
     pattern = _pattern(geometry, sources)
     for instance in distinct if geometry.in_patient_space else distinct[:1]:
         stand_in = _stand_in(pattern, sources, instance)
         if geometry.in_patient_space:
             place = places.get(instance, geometry.to_lps_mm((0, 0, 0)))
             stand_in.ImagePositionPatient = [float(value) for value in place]
-        stand_ins.append(stand_in)
-    return stand_ins
+        made.append(stand_in)
+    return made
 
 
 def _pattern(geometry: Geometry, sources: Sources) -> Dataset:
@@ -358,22 +359,15 @@ def _description(segment: Segment, tracking: Mapping[int, SegmentTracking]) -> S
         segmented_property_type=concept(segment.type),
         algorithm_type=kind,
         algorithm_identification=None if kind == "MANUAL" else _algorithm(segment),
-        tracking_uid=dicom_uid_of(known.uid) if known is not None else None,
+        tracking_uid=tracking_uid(known.uid) if known is not None else None,
         tracking_id=known.identifier[:64] if known is not None else None,
         display_color=CIELabColor.from_rgb(*segment.color_rgb),
     )
     if known is not None and known.laterality is not None:
         side = concept(SIDES[known.laterality])
         item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
-    item.SegmentDescription = _history(segment)
+    item.SegmentDescription = history_of(segment)
     return item
-
-
-def _history(segment: Segment) -> str:
-    review = segment.review
-    if review.state.counts and review.at is not None:
-        return f"{review.state} by {review.by} on {review.at:%Y-%m-%d %H:%M} UTC"
-    return str(review.state)
 
 
 def _algorithm(segment: Segment) -> AlgorithmIdentificationSequence:

@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from highdicom.sr import (
     AlgorithmIdentification,
+    CodeContentItem,
     CodedConcept,
+    ContentItem,
     CoordinatesForMeasurement,
     CoordinatesForMeasurement3D,
     DeviceObserverIdentifyingAttributes,
@@ -21,6 +24,7 @@ from highdicom.sr import (
     ImageRegion,
     ImageRegion3D,
     MeasurementsAndQualitativeEvaluations,
+    NumContentItem,
     ObservationContext,
     ObserverContext,
     PersonObserverIdentifyingAttributes,
@@ -29,7 +33,6 @@ from highdicom.sr import (
     RelationshipTypeValues,
     SourceImageForRegion,
     SourceSeriesForSegmentation,
-    TextContentItem,
     TrackingIdentifier,
     VolumeSurface,
     VolumetricROIMeasurementsAndQualitativeEvaluations,
@@ -41,21 +44,43 @@ from pydicom.uid import SegmentationStorage
 
 from medview import __version__
 from medview.core.codes import PROBABILITY, UNIT_TEXT, Code
-from medview.core.findings import Finding, Measurement, ModelAuthor, PictureBox, Point
+from medview.core.findings import (
+    ClassProbability,
+    Finding,
+    Measurement,
+    ModelAuthor,
+    PictureBox,
+    Point,
+)
 from medview.core.study import Study
 from medview.io.dicom_write import (
     MANUFACTURER,
     MODEL_NAME,
     SIDES,
     concept,
+    date_time_zone,
     dicom_uid_of,
     person_name,
+    tracking_uid,
 )
 from medview.io.request import Predecessor
+from medview.io.sr_terms import (
+    CAUTION,
+    CLASS,
+    COMMENT,
+    DECISION,
+    OBSERVER,
+    REGION,
+    SCHEME,
+    SPREAD,
+    STATES,
+)
+from medview.io.sr_words import person_item, text_item
 
 #: What a private code of a measurement method begins with; its meaning says the method in words.
 METHOD_PREFIX = "M"
-METHOD_SCHEME = "99MEDVIEW"
+_CONTAINS = RelationshipTypeValues.CONTAINS
+_NO_UNIT = CodedConcept("1", "UCUM", "no units")
 
 
 @dataclass(frozen=True)
@@ -149,7 +174,7 @@ def groups_of(finding: Finding, options: SrOptions, source_series_uid: str) -> l
     TID 1501 otherwise. The first two allow numbers no points of their own: numbers that were
     measured with points follow in a group of TID 1501 with the same tracking identifier.
     """
-    shape = _segment(finding, options) or _shape(finding, options, source_series_uid)
+    shape, *others = _shapes(finding, options, source_series_uid) or [{}]
     frame = options.frames.get(finding.uid, "")
     every = measurements_of(finding)
     apart = {one.uid for one in every if shape and _coordinates(one, options, frame)}
@@ -161,13 +186,57 @@ def groups_of(finding: Finding, options: SrOptions, source_series_uid: str) -> l
         group = VolumetricROIMeasurementsAndQualitativeEvaluations(**shape, **common)
     else:
         group = MeasurementsAndQualitativeEvaluations(**common)
-    if finding.text.strip():
-        group[0].ContentSequence.append(comment(finding.text.strip()))
+    group[0].ContentSequence.extend(_said(finding))
+    group[0].ObservationDateTime = date_time_zone(finding.provenance.made_at)
     groups = [group]
-    if apart:
+    if apart or others:
         common["measurements"] = [_measurement(m, options, frame) for m in every if m.uid in apart]
-        groups.append(MeasurementsAndQualitativeEvaluations(**common))
+        more = MeasurementsAndQualitativeEvaluations(**common)
+        more[0].ContentSequence.extend(region for shape in others for region in _regions(shape))
+        groups.append(more)
     return groups
+
+
+def _said(finding: Finding) -> Iterator[ContentItem]:
+    """What else there is to say of a finding: words, other classes, cautions, the decision."""
+    if finding.text.strip():
+        yield text_item(COMMENT, finding.text.strip())
+    for one in finding.classes:
+        yield _class(one)
+    for words in finding.provenance.cautions:
+        yield text_item(CAUTION, words)
+    review = finding.review
+    decision = CodeContentItem(
+        concept(DECISION), concept(STATES[review.state]), relationship_type=_CONTAINS
+    )
+    about: list[ContentItem] = []
+    if review.at is not None:
+        decision.ObservationDateTime = date_time_zone(review.at)
+        about.append(person_item(OBSERVER, review.by, RelationshipTypeValues.HAS_OBS_CONTEXT))
+    if review.reason.strip():
+        about.append(text_item(COMMENT, review.reason, RelationshipTypeValues.HAS_PROPERTIES))
+    if about:
+        decision.ContentSequence = about
+    yield decision
+
+
+def _class(one: ClassProbability) -> NumContentItem:
+    """How probable one class is: the class is what the number is of."""
+    item = NumContentItem(
+        concept(PROBABILITY), one.probability, _NO_UNIT, relationship_type=_CONTAINS
+    )
+    modifier = RelationshipTypeValues.HAS_CONCEPT_MOD
+    item.ContentSequence = [
+        CodeContentItem(concept(CLASS), concept(one.code), relationship_type=modifier)
+    ]
+    properties = RelationshipTypeValues.HAS_PROPERTIES
+    if one.label != one.code.meaning:
+        item.ContentSequence.append(text_item(COMMENT, one.label, properties))
+    if one.spread is not None:
+        inferred = RelationshipTypeValues.INFERRED_FROM
+        spread = NumContentItem(concept(SPREAD), one.spread, _NO_UNIT, relationship_type=inferred)
+        item.ContentSequence.append(spread)
+    return item
 
 
 def _common(finding: Finding) -> dict[str, object]:
@@ -175,21 +244,12 @@ def _common(finding: Finding) -> dict[str, object]:
     author = finding.provenance.author
     return {
         "tracking_identifier": TrackingIdentifier(
-            uid=dicom_uid_of(finding.uid), identifier=finding.label
+            uid=tracking_uid(finding.uid), identifier=finding.label
         ),
         "finding_type": concept(finding.code),
         "finding_sites": _sites(finding),
         "algorithm_id": _algorithm(author) if isinstance(author, ModelAuthor) else None,
     }
-
-
-def comment(text: str) -> TextContentItem:
-    """Words of the reader."""
-    return TextContentItem(
-        name=codes.DCM.Comment,
-        value=text,
-        relationship_type=RelationshipTypeValues.CONTAINS,
-    )
 
 
 def _sites(finding: Finding) -> list[FindingSite]:
@@ -217,48 +277,61 @@ def _algorithm(author: ModelAuthor) -> AlgorithmIdentification:
 # -- places ----------------------------------------------------------------------------------
 
 
-def _segment(finding: Finding, options: SrOptions) -> dict[str, object]:
-    place = options.places.get(finding.uid)
-    if place is None:
-        return {}
-    segment = ReferencedSegment(
-        sop_class_uid=SegmentationStorage,
-        sop_instance_uid=place.sop_instance_uid,
-        segment_number=place.number,
-        source_series=SourceSeriesForSegmentation(place.source_series_uid),
-    )
-    return {"referenced_segment": segment}
-
-
-def _shape(finding: Finding, options: SrOptions, source_series_uid: str) -> dict[str, object]:
-    """Where a finding without a segment lies: its box on a picture, its box or point in space.
+def _shapes(finding: Finding, options: SrOptions, source_series_uid: str) -> list[dict[str, Any]]:
+    """All that shows where a finding lies: its segment, its box on a picture, in space, its point.
 
     A box in space is told by its two faces across the patient's long axis.
     """
+    frame = options.frames.get(finding.uid, "")
     box = finding.picture_box
+    found: list[dict[str, Any]] = []
+    place = options.places.get(finding.uid)
+    if place is not None:
+        segment = ReferencedSegment(
+            sop_class_uid=SegmentationStorage,
+            sop_instance_uid=place.sop_instance_uid,
+            segment_number=place.number,
+            source_series=SourceSeriesForSegmentation(place.source_series_uid),
+        )
+        found.append({"referenced_segment": segment})
     if box is not None and box.sop_instance_uid in options.images:
         top, left, bottom, right = box.box_px
         corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
         source = _image(box.sop_instance_uid, box, options)
         region = ImageRegion(GraphicTypeValues.POLYLINE, np.array(corners, float), source)
-        return {"referenced_region": region}
-    frame = options.frames.get(finding.uid, "")
+        found.append({"referenced_region": region})
     if frame and finding.box_lps_mm is not None:
-        (x0, y0, z0), (x1, y1, z1) = finding.box_lps_mm
-        faces = [
-            np.array([(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z), (x0, y0, z)], float)
-            for z in dict.fromkeys((z0, z1))
-        ]
-        polygon = GraphicTypeValues3D.POLYGON
-        if len(faces) == 1:
-            return {"referenced_region": ImageRegion3D(polygon, faces[0], frame)}
-        source_series = SourceSeriesForSegmentation(source_series_uid)
-        surface = VolumeSurface(polygon, faces, frame, source_series=source_series)
-        return {"referenced_volume_surface": surface}
+        found.append(_box(finding.box_lps_mm, frame, source_series_uid))
     if frame and finding.location_lps_mm is not None:
         point = np.array([finding.location_lps_mm], float)
-        return {"referenced_region": ImageRegion3D(GraphicTypeValues3D.POINT, point, frame)}
-    return {}
+        region3 = ImageRegion3D(GraphicTypeValues3D.POINT, point, frame)
+        found.append({"referenced_region": region3})
+    return found
+
+
+def _box(corners: tuple[Point, Point], frame: str, source_series_uid: str) -> dict[str, Any]:
+    (x0, y0, z0), (x1, y1, z1) = corners
+    faces = [
+        np.array([(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z), (x0, y0, z)], float)
+        for z in dict.fromkeys((z0, z1))
+    ]
+    polygon = GraphicTypeValues3D.POLYGON
+    if len(faces) == 1:
+        return {"referenced_region": ImageRegion3D(polygon, faces[0], frame)}
+    source_series = SourceSeriesForSegmentation(source_series_uid)
+    surface = VolumeSurface(polygon, faces, frame, source_series=source_series)
+    return {"referenced_volume_surface": surface}
+
+
+def _regions(shape: dict[str, Any]) -> Iterator[Dataset]:
+    """A further place of a finding as regions beside its numbers."""
+    for region in shape.values():
+        surfaces = region if isinstance(region, VolumeSurface) else (region,)
+        for one in surfaces:
+            if one.ValueType in ("SCOORD", "SCOORD3D"):
+                one.RelationshipType = RelationshipTypeValues.CONTAINS.value
+                one.ConceptNameCodeSequence = [concept(REGION)]
+                yield one
 
 
 def _image(uid: str, box: PictureBox | None, options: SrOptions) -> SourceImageForRegion:
@@ -299,7 +372,12 @@ def measurements_of(finding: Finding) -> tuple[Measurement, ...]:
         return finding.measurements
     method = "calibrated" if finding.calibrated else "not calibrated"
     probability = Measurement(
-        PROBABILITY, finding.probability, "1", method, finding.provenance, uid=finding.uid
+        PROBABILITY,
+        finding.probability,
+        "1",
+        method,
+        finding.provenance,
+        uid=dicom_uid_of(f"{finding.uid}/measurement"),
     )
     return (*finding.measurements, probability)
 
@@ -311,18 +389,21 @@ def _measurement(measurement: Measurement, options: SrOptions, frame: str) -> Me
         meaning = measurement.unit
     name = measurement.name or measurement.kind.meaning
     method = method_code(measurement.method)
-    return MeasurementItem(
+    item = MeasurementItem(
         name=concept(measurement.kind),
         value=float(f"{measurement.value:.10g}"),
         unit=CodedConcept(measurement.unit, "UCUM", meaning),
         tracking_identifier=TrackingIdentifier(
-            uid=dicom_uid_of(f"{measurement.uid}/measurement"
-                             if measurement.kind == PROBABILITY else measurement.uid),
+            uid=tracking_uid(measurement.uid),
             identifier=name,
         ),
         method=concept(method) if method is not None else None,
         referenced_coordinates=_coordinates(measurement, options, frame) or None,
     )  # fmt: skip
+    rounded = float(item[0].MeasuredValueSequence[0].NumericValue)
+    if rounded != measurement.value:
+        item[0].MeasuredValueSequence[0].FloatingPointValue = measurement.value
+    return item
 
 
 def method_code(method: str) -> Code | None:
@@ -330,7 +411,7 @@ def method_code(method: str) -> Code | None:
     words = " ".join(method.split())[:64]
     if not words:
         return None
-    return Code(f"{METHOD_PREFIX}{zlib.crc32(words.encode()):08X}", METHOD_SCHEME, words)
+    return Code(f"{METHOD_PREFIX}{zlib.crc32(words.encode()):08X}", SCHEME, words)
 
 
 def codes_of(findings: Sequence[Finding]) -> Iterator[Code]:
@@ -344,6 +425,8 @@ def codes_of(findings: Sequence[Finding]) -> Iterator[Code]:
             method = method_code(measurement.method)
             if method is not None:
                 yield method
+        yield from (one.code for one in finding.classes)
+    yield DECISION  # what is said beside findings is of the same private scheme
 
 
 #: Procedure Reported (CID 100 and its neighbours) by modality of the source.

@@ -13,11 +13,8 @@ from pathlib import Path
 
 from highdicom import ContentQualificationValues
 from highdicom.sr import (
-    CodedConcept,
     Comprehensive3DSR,
-    ContainerContentItem,
     MeasurementReport,
-    RelationshipTypeValues,
 )
 from pydicom import Dataset, dcmread
 from pydicom.uid import UID, Comprehensive3DSRStorage, SegmentationStorage
@@ -34,12 +31,12 @@ from medview.io.dicom_write import (
     UTF8,
     coding_schemes,
     concept,
-    dicom_uid_of,
     foreign_values,
     identity_of,
     models_as_equipment,
     new_dicom_uid,
     person_name,
+    tracking_uid,
     write_dataset,
 )
 from medview.io.request import Predecessor
@@ -48,12 +45,13 @@ from medview.io.sr_content import (
     ANY_PROCEDURE,
     SrOptions,
     codes_of,
-    comment,
     groups_of,
     measurements_of,
     observers,
     procedure_of,
 )
+from medview.io.sr_terms import CLASS
+from medview.io.sr_words import words_of
 
 
 def write_report(report: Report, sources: Sources, path: Path, options: SrOptions) -> str:
@@ -123,12 +121,10 @@ def _content(report: Report, sources: Sources, options: SrOptions) -> Dataset:
         ],
     )[0]
     if not report.findings:
-        said = ContainerContentItem(
-            name=CodedConcept("C0034375", "UMLS", "Qualitative Evaluations"),
-            relationship_type=RelationshipTypeValues.CONTAINS,
-        )
-        said.ContentSequence = [comment("No finding has been accepted by a reader.")]
-        root.ContentSequence[-1:] = [said]
+        del root.ContentSequence[-1]
+    words = words_of(report)
+    if words is not None:
+        root.ContentSequence.append(words)
     return root
 
 
@@ -200,7 +196,7 @@ def verify_report(report: Report, path: Path) -> None:
     with foreign_values():
         seen = told_in(dcmread(path))
     wanted: _Told = {
-        dicom_uid_of(finding.uid): [
+        tracking_uid(finding.uid): [
             (one.kind.value, one.value, one.unit) for one in measurements_of(finding)
         ]
         for finding in report.findings
@@ -231,7 +227,9 @@ def told_in(dataset: Dataset) -> _Told:
             if tracking is None:
                 continue
             told.setdefault(str(tracking.UID), []).extend(
-                _number(item) for item in group.ContentSequence if item.ValueType == "NUM"
+                _number(item)
+                for item in group.ContentSequence
+                if item.ValueType == "NUM" and not _named(item, CLASS.value)
             )
     return told
 

@@ -7,24 +7,20 @@ https://hl7.org/fhir/R4B/: plain JSON, a `collection` whose entries refer to eac
 from __future__ import annotations
 
 import base64
+import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from medview.core.codes import UNIT_TEXT, Code
+from medview.core.codes import FHIR_OTHERS, FHIR_SYSTEMS, UNIT_TEXT, Code
 from medview.core.findings import Finding, Laterality, Measurement, ModelAuthor
 from medview.core.report import Report, ReportStatus
 from medview.core.study import Patient, Series, Study
 
 Resource = dict[str, Any]
 
-_SYSTEMS: Mapping[str, str] = MappingProxyType({
-    "SCT": "http://snomed.info/sct", "LN": "http://loinc.org", "UCUM": "http://unitsofmeasure.org",
-    "DCM": "http://dicom.nema.org/resources/ontology/DCM", "RADLEX": "http://radlex.org",
-    "UMLS": "http://terminology.hl7.org/CodeSystem/umls", "FMA": "http://purl.org/sig/ont/fma",
-})  # fmt: skip
 _DICOM_UID = "urn:dicom:uid"
 _STATUS = MappingProxyType({
     ReportStatus.DRAFT: "partial", ReportStatus.PRELIMINARY: "preliminary",
@@ -59,6 +55,8 @@ def bundle_of(report: Report, study: Study, pdf: bytes = b"") -> Resource:
 
 
 def _urn(identifier: str) -> str:
+    if re.fullmatch(r"[0-2](\.(0|[1-9][0-9]*))+", identifier):  # came with a UID of DICOM
+        return f"urn:oid:{identifier}"
     try:
         return f"urn:uuid:{uuid.UUID(identifier)}"
     except ValueError:
@@ -146,6 +144,8 @@ def _observation(finding: Finding, report: Report, patient: str, imaging: str) -
         found["device"] = {"display": f"{author.model_id} {author.version}"}
     if finding.review.by:
         found["performer"] = [{"display": finding.review.by}]
+    if finding.review.at is not None:
+        found["issued"] = _instant(finding.review.at)
     site = finding.site or (finding.code if finding.laterality is not None else None)
     if site is not None:
         side = [_SIDES[finding.laterality]] if finding.laterality is not None else []
@@ -173,7 +173,7 @@ def _components(finding: Finding) -> Iterator[Resource]:
         yield {
             "code": _concept(Code("122157", "DCM", "Probability"), words),
             "valueQuantity": {"value": finding.probability, "unit": "1",
-                              "system": _SYSTEMS["UCUM"], "code": "1"},
+                              "system": FHIR_SYSTEMS["UCUM"], "code": "1"},
         }  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def _quantity(measurement: Measurement) -> Resource:
     return {
         "value": float(f"{measurement.value:.10g}"),
         "unit": UNIT_TEXT.get(measurement.unit) or measurement.unit,
-        "system": _SYSTEMS["UCUM"],
+        "system": FHIR_SYSTEMS["UCUM"],
         "code": measurement.unit,
     }
 
@@ -228,7 +228,7 @@ def _signed_at(report: Report) -> datetime | None:
 
 
 def _coding(code: Code, system: str = "") -> Resource:
-    system = system or _SYSTEMS.get(code.scheme, f"urn:medview:coding-scheme:{code.scheme}")
+    system = system or FHIR_SYSTEMS.get(code.scheme, f"{FHIR_OTHERS}{code.scheme}")
     return {"system": system, "code": code.value, "display": code.meaning}
 
 

@@ -14,6 +14,7 @@ from medview.core.findings import Finding, Measurement, ModelAuthor, PictureBox,
 from medview.core.jobs import InferenceResult, InputHash
 from medview.core.models import ModelCard
 from medview.core.plain import to_plain
+from medview.core.report import Report
 from medview.core.study import Series, Study
 from medview.core.timeline import Timeline
 
@@ -64,6 +65,7 @@ def result_json(
     *,
     places: SegmentPlaces,
     notes: Sequence[str] = (),
+    report: Report | None = None,
 ) -> dict[str, Any]:
     """The content of result.json (schema: resources/schemas/result.schema.json).
 
@@ -75,8 +77,46 @@ def result_json(
         "series_uid": series.uid,
         "models": [_run(run) for run in runs],
         "findings": [_finding(finding, places) for finding in findings],
+        "report": None if report is None else _report(report),
         "inputs": [],
         "notes": list(notes),
+    }
+
+
+def _report(report: Report) -> dict[str, Any]:
+    """Everything a report says, pictures apart: words, answers, the critical result, the prior."""
+    critical = report.critical
+    return {
+        "uid": report.uid,
+        "version": report.version,
+        "status": report.status.value,
+        "predecessor_uid": report.predecessor_uid or None,
+        "template": report.template or None,
+        "sections": [{"heading": one.heading, "text": one.text} for one in report.sections],
+        "ai_statement": report.ai_statement,
+        "answers": [
+            {
+                "field": one.field,
+                "title": one.title,
+                "value": one.value,
+                "meaning": one.meaning,
+                "code": _code(one.code),
+            }
+            for one in report.answers
+        ],
+        "critical": None
+        if critical is None
+        else {
+            "finding": critical.finding,
+            "informed": critical.informed,
+            "at": _time(critical.at),
+            "by": critical.by,
+            "how": critical.how,
+        },
+        "compared_with": report.prior_uid or None,
+        "signatures": [
+            {"by": one.by, "at": _time(one.at), "sha256": one.sha256} for one in report.signatures
+        ],
     }
 
 
@@ -120,6 +160,14 @@ def _finding(finding: Finding, places: SegmentPlaces) -> dict[str, Any]:
         "reason": review.reason or None,
         "text": finding.text,
         "model": author.model_id if isinstance(author, ModelAuthor) else None,
+        "made": {
+            "by": None if isinstance(author, ModelAuthor) else author.name,
+            "version": author.version if isinstance(author, ModelAuthor) else None,
+            "weights_sha256": author.weights_sha256 if isinstance(author, ModelAuthor) else None,
+            "at": finding.provenance.made_at.isoformat(),
+            "cautions": list(finding.provenance.cautions),
+        },
+        "location_lps_mm": list(finding.location_lps_mm) if finding.location_lps_mm else None,
         "box_lps_mm": [list(corner) for corner in box] if box is not None else None,
         "picture_box": _picture_box(finding.picture_box),
         "classes": [
@@ -154,6 +202,9 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
         "unit": measurement.unit,
         "method": measurement.method,
         "code": _code(measurement.kind),
+        "uid": measurement.uid,
+        "points": [list(point) for point in measurement.points_lps_mm],
+        "sop_instance_uid": measurement.sop_instance_uid or None,
     }
 
 

@@ -36,10 +36,12 @@ from medview.services import (
 )
 from medview.services.arrival_rules import RuleBook
 from medview.services.audit import Audit
+from medview.services.bringing_in import BringingIn
 from medview.services.cases import Cases
 from medview.services.commands import Registry, always
 from medview.services.corrections import Corrections
 from medview.services.detections import Detections
+from medview.services.documents import Documents
 from medview.services.durations import Durations
 from medview.services.effects import Effects
 from medview.services.export import Export
@@ -171,7 +173,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         terminology=load_terminology(paths.resources / "terminology" / "segments.toml"),
         loading=loading,
         watch=Watch(workspace, tasks),
-        objects=Objects(workspace, tasks, loading, viewing),
+        objects=_objects(workspace, tasks, loading, viewing, BringingIn(workspace, review, audit)),
         graphics=ImageGraphics(workspace, tasks),
         scales=Scales(workspace),
         jobs=jobs,
@@ -200,6 +202,14 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     return services
 
 
+def _objects(
+    workspace: Workspace, tasks: Tasks, loading: Loading, viewing: Viewing, results: BringingIn
+) -> Objects:
+    """What opens series that are no pictures."""
+    documents = Documents(workspace, tasks, loading, viewing, results)
+    return Objects(workspace, tasks, loading, viewing, documents)
+
+
 def _tie(services: Services, *, keeps_work: bool) -> None:
     """Let services know each other that cannot be given each other when they are made."""
     review, jobs, store = services.review, services.jobs, services.store
@@ -211,6 +221,8 @@ def _tie(services: Services, *, keeps_work: bool) -> None:
     services.tracking.hides = services.first_read.hides
     loading.on_chosen = viewing.hang
     loading.on_first_look = viewing.preview
+    loading.on_opened = services.objects.offer
+    services.objects.on_maps = jobs.outcomes.bring
     loading.read_first(viewing.plane_on_show)
     review.prior_of = services.priors.of
     review.original_of = services.detections.original_of

@@ -34,6 +34,10 @@ def _maps(services: Services) -> tuple[Command, ...]:
          "model, not evidence of disease."),
         (MapKind.UNCERTAINTY, "Uncertainty", "U",
          "Show where the model is unsure of its result, or hide it."),
+        (MapKind.PROBABILITY, "Probability", "",
+         "Show how probable each place is by a model, or by a map brought in; or hide it."),
+        (MapKind.QUANTITY, "Map of values", "",
+         "Show the values of a map that was brought in, or hide them."),
     )  # fmt: skip
     return tuple(
         Command(

@@ -12,6 +12,7 @@ from medview.core.views import LAYOUTS
 from medview.imaging.windowing import PRESETS, Preset, find_preset, key_windows
 from medview.services import commands_segment
 from medview.services.commands import Command, Registry
+from medview.services.objects import results_in
 from medview.services.toolbox import MouseButton, ToolKind
 from medview.services.viewing import Viewing, plane_of
 
@@ -72,6 +73,7 @@ def register(registry: Registry, services: Services) -> None:
         *_zooming(viewing),
         *_looks(services),
         *_series(services),
+        _results(services),
         *_layouts(viewing),
         *_tools(viewing),
     ):
@@ -368,6 +370,23 @@ def _series(services: Services) -> tuple[Command, ...]:
             "series.previous", "Previous series", step(-1), enabled=has_study, shortcut="PgUp",
             menu="View", help="The series before.",
         ),
+    )  # fmt: skip
+
+
+def _results(services: Services) -> Command:
+    viewing = services.viewing
+
+    def bring_in() -> None:
+        study = viewing.study
+        found = [] if study is None else results_in(study)
+        if not found:
+            raise CommandError("No results of others came with this study")
+        services.objects.bring_in(found)
+
+    return Command(
+        "study.bring_in", "Bring in results", bring_in, menu="File",
+        enabled=lambda: viewing.study is not None,
+        help="Bring in all segments, reports, key images and maps that came with the study.",
     )  # fmt: skip
 
 

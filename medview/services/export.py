@@ -44,6 +44,8 @@ _ILLUSTRATED = frozenset({
     ExportFormat.CAPTURES, ExportFormat.HTML,
 })  # fmt: skip
 
+_MAPPED = frozenset({ExportFormat.MAPS, ExportFormat.PROBABILITIES})
+
 
 def _nothing(_what: object) -> None:
     """Nobody waits."""
@@ -303,6 +305,7 @@ def _request(
         material.findings,
         places=places(exports),
         notes=[note for volume in material.volumes.values() for note in volume.notes],
+        report=material.report,
     )
     fhir = ""
     if ExportFormat.FHIR in order.formats:
@@ -325,4 +328,5 @@ def _request(
         predecessors=material.predecessors,
         shown=material.shown,
         fhir=fhir,
+        maps=material.maps if _MAPPED & set(order.formats) else (),
     )

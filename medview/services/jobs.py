@@ -332,7 +332,7 @@ class Jobs:
         for uid in [uid for uid, study in self._volumes.items() if study == event.uid]:
             del self._volumes[uid]
             self._client.forget(uid)
-        self.outcomes.keep_only(jobs)
+        self.outcomes.keep_only(jobs, self._workspace.volumes)
         self._reasons = {uid: words for uid, words in self._reasons.items() if uid in jobs}
 
 

@@ -15,7 +15,13 @@ from medview.core.segmentation import Segmentation
 from medview.core.study import Series
 from medview.core.volume import Volume, Window
 from medview.inference.catalog import Catalog
-from medview.io.request import ExportedFiles, ExportFormat, Predecessor, ShownImages
+from medview.io.request import (
+    ExportedFiles,
+    ExportFormat,
+    MapExport,
+    Predecessor,
+    ShownImages,
+)
 from medview.reporting.tables import ModelRun
 from medview.services.audit import Audit, AuditRow
 from medview.services.jobs import Jobs
@@ -23,7 +29,11 @@ from medview.services.workspace import Workspace
 
 #: What the trail calls an export.
 ACTION = "report.export"
-_SR = re.compile(r"\bsr:([0-9.]+)/([0-9.]+)")
+#: What the trail calls it when a document was brought in.
+IMPORTED = "report.import"
+#: Values of one map that cross to the import worker.
+_MOST_MAP_VALUES = 1 << 26
+_SR = re.compile(r"\bsr:([0-9.]+)/([0-9.]+)(?:/([0-9.]+))?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +53,7 @@ class Material:
     frames: dict[str, str]
     predecessors: tuple[Predecessor, ...]
     shown: ShownImages | None
+    maps: tuple[MapExport, ...] = ()
 
 
 class Leaving:
@@ -78,7 +89,20 @@ class Leaving:
             frames={one.uid: frame for one in findings if (frame := self._frame_of(one))},
             predecessors=predecessors_in(rows),
             shown=self.shown(series),
+            maps=tuple(self._maps(study_uid)),
         )
+
+    def _maps(self, study_uid: str) -> Iterator[MapExport]:
+        """The maps on images of a study; very large ones as means of blocks."""
+        workspace, outcomes = self._workspace, self._jobs.outcomes
+        for volume in workspace.volumes.values():
+            if workspace.study_of(volume.uid).uid != study_uid:
+                continue
+            for one in outcomes.maps_of(volume.uid):
+                author = outcomes.author_of(one)
+                series = workspace.series(volume.series_uid)
+                small = one.coarser(_MOST_MAP_VALUES)
+                yield MapExport(small, series, volume.instance_uids, author)
 
     def segmentations(self, study_uid: str) -> tuple[Segmentation, ...]:
         """The segmentations of a study."""
@@ -156,8 +180,8 @@ def note_of(files: ExportedFiles) -> str:
 
 
 def predecessors_in(rows: tuple[AuditRow, ...]) -> tuple[Predecessor, ...]:
-    """The SR that was exported last of a study: the next one takes its place."""
+    """The SR that was exported or brought in last of a study: the next one takes its place."""
     for row in reversed(rows):
-        if row.action == ACTION and (found := _SR.search(row.note)):
-            return (Predecessor(row.study_uid, found[2], found[1]),)
+        if row.action in (ACTION, IMPORTED) and (found := _SR.search(row.note)):
+            return (Predecessor(found[3] or row.study_uid, found[2], found[1]),)
     return ()

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from medview.core.arriving import Arriving
 from medview.core.errors import Cancelled, MedviewError
 from medview.core.events import Level, LoadingChanged, StudyClosed
-from medview.core.study import Problem, Series, Severity, Study
+from medview.core.study import Problem, Series, SeriesKind, Severity, Study
 from medview.core.views import HangingProtocol, match
 from medview.core.volume import Volume
 from medview.io.found import FirstLook, ScanResult
@@ -37,6 +37,19 @@ _FIRST_LOOK_S = 20.0
 
 def _nothing(_series: Series, _protocol: HangingProtocol | None) -> None:
     """Nobody shows what was chosen."""
+
+
+_STUDY_FIRST = "Open its images first, or the folder that holds both."
+
+
+def _is_results(study: Study) -> bool:
+    """Whether there is nothing in a study but files of results that are no DICOM."""
+    return all(one.kind is SeriesKind.REPORT and not one.is_dicom for one in study.series)
+
+
+def _not_taken(_studies: tuple[Study, ...], _has_pictures: bool) -> bool:
+    """Nobody takes what was opened."""
+    return False
 
 
 def _nothing_with(_what: object) -> None:
@@ -73,6 +86,8 @@ class Loading:
         self._told_at = 0.0
         self.on_first_look: Callable[[Arriving | None], object] = _nothing_with
         self.on_chosen: Callable[[Series, HangingProtocol | None], object] = _nothing
+        #: Given the studies, and whether there are pictures in them; True where it takes over.
+        self.on_opened: Callable[[tuple[Study, ...], bool], bool] = _not_taken
         self.thumbnails: Mapping[str, Picture | None] = MappingProxyType(self._thumbnails)
         workspace.events.study_closed.connect(self._on_study_closed)
 
@@ -112,7 +127,8 @@ class Loading:
         """
         sources = tuple(path.absolute() for path in paths)
 
-        def scanned(result: ScanResult) -> None:
+        def scanned(found: ScanResult) -> None:
+            result = self._without_lone_results(found)
             self._workspace.open_studies((), result.problems)
             open_next(result, iter(result.studies))
 
@@ -145,6 +161,21 @@ class Loading:
             on_progress=self._on_progress,
         )
         self._scans.append(scan)
+
+    def _without_lone_results(self, found: ScanResult) -> ScanResult:
+        """Files of results that are no DICOM say nothing without the study they speak of."""
+        known = self._workspace.studies.keys() | {
+            study.uid for study in found.studies if any(one.is_dicom for one in study.series)
+        }
+        lone = [study for study in found.studies if study.uid not in known and _is_results(study)]
+        problems = tuple(
+            Problem(one.path, "The study these results speak of is not open", hint=_STUDY_FIRST)
+            for study in lone
+            for series in study.series
+            for one in series.instances
+        )
+        studies = tuple(study for study in found.studies if study not in lone)
+        return ScanResult(studies, (*found.problems, *problems))
 
     def _on_progress(self) -> None:
         done, count = self.scanned or (0, 0)
@@ -188,7 +219,11 @@ class Loading:
             first = refused[0]
             text = f"{count} could not be read, first {first.path.name}: {first.reason}"
             self._workspace.notify(Level.WARNING, text, first.hint, "study.problems")
-        if not self._show_first(studies):
+        has_pictures = any(one.kind.is_shown for study in studies for one in study.series)
+        is_taken = self.on_opened(studies, has_pictures)
+        if is_taken and not has_pictures:
+            self.on_first_look(None)
+        elif not self._show_first(studies):
             self.on_first_look(None)
             self._workspace.notify(Level.WARNING, "There are no pictures in what was opened")
 

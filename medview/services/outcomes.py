@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
+from medview.core.findings import ModelAuthor
 from medview.core.jobs import InferenceResult
 from medview.core.maps import ScalarMap
 from medview.core.timeline import Timeline
@@ -17,13 +18,22 @@ class Outcomes:
     """Results of finished jobs by job UID, in the order they came, until their study is closed.
 
     Segmentations are the workspace's and not kept here. Findings are as the model gave them,
-    whatever became of them in the workspace. Nothing here is undone; the store keeps it, and maps
+    whatever became of them in the workspace. Maps that files brought stand beside them.
+    Nothing here is undone; the store keeps it, and maps
     as far as there is room for them.
     """
 
     def __init__(self, most_bytes: int = MOST_MAP_BYTES) -> None:
         self._most_bytes = most_bytes
         self._results: dict[str, InferenceResult] = {}
+        self._brought: dict[str, ScalarMap] = {}
+
+    def bring(self, maps: Sequence[ScalarMap]) -> None:
+        """Take in maps that files brought, until their images are closed; known ones anew."""
+        for one in maps:
+            self._brought[one.uid] = one
+        while self._brought and self._bytes() > self._most_bytes:
+            del self._brought[next(iter(self._brought))]
 
     def put(self, result: InferenceResult) -> None:
         """Keep what came of a job."""
@@ -54,7 +64,8 @@ class Outcomes:
 
     def maps_of(self, volume_uid: str) -> tuple[ScalarMap, ...]:
         """The maps on an image, the newest last."""
-        maps = (one for result in self._results.values() for one in result.maps)
+        given = (one for result in self._results.values() for one in result.maps)
+        maps = (*self._brought.values(), *given)
         return tuple(one for one in maps if one.volume_uid == volume_uid)
 
     def maps_beside(self, one: ScalarMap) -> tuple[ScalarMap, ...]:
@@ -84,10 +95,21 @@ class Outcomes:
         lines = (result.timeline for result in self._results.values())
         return tuple(line for line in lines if line is not None and line.clip_uid == clip_uid)
 
-    def keep_only(self, job_uids: Iterable[str]) -> None:
-        """Forget the rest."""
+    def author_of(self, one: ScalarMap) -> ModelAuthor | None:
+        """The model that gave a map; None for one that was brought in."""
+        for result in self._results.values():
+            if any(known.uid == one.uid for known in result.maps):
+                return result.author
+        return None
+
+    def keep_only(self, job_uids: Iterable[str], volume_uids: Collection[str]) -> None:
+        """Forget the rest: results of other jobs, and maps brought in on other images."""
+        self._brought = {
+            uid: one for uid, one in self._brought.items() if one.volume_uid in volume_uids
+        }
         known = set(job_uids)
         self._results = {uid: one for uid, one in self._results.items() if uid in known}
 
     def _bytes(self) -> int:
-        return sum(one.values.nbytes for result in self._results.values() for one in result.maps)
+        given = (one for result in self._results.values() for one in result.maps)
+        return sum(one.values.nbytes for one in (*given, *self._brought.values()))

@@ -8,8 +8,16 @@ from dataclasses import replace
 from medview.core.errors import ReportError
 from medview.core.findings import Finding, ReviewState, new_uid, utc_now
 from medview.core.models import ModelCard
-from medview.core.report import KeyImage, Report, ReportStatus, Section, Signature
+from medview.core.report import (
+    KeyImage,
+    Report,
+    ReportStatus,
+    Section,
+    Signature,
+    Subject,
+)
 from medview.core.study import Series
+from medview.io.brought import Words
 from medview.reporting.canonical import digest
 from medview.reporting.changes import Background
 from medview.reporting.check import contradictions
@@ -215,6 +223,35 @@ class ReportDesk:
                 return study.find_series(self._workspace.volumes[volume_uid].series_uid)
         loaded = [s for s in study.series if self._workspace.volumes_of(s.uid)]
         return loaded[0] if loaded else None
+
+    def taken_up(
+        self,
+        study_uid: str,
+        findings: Sequence[Finding],
+        words: Words,
+        pictures: Sequence[KeyImage] = (),
+    ) -> ChangeReport | None:
+        """The step that puts what a document says into the report; None if it changes nothing.
+
+        `findings` are new ones. Words and pictures become the draft of a study without a report;
+        in one that is begun the accepted findings enter, and a signed one stays as it is.
+        """
+        every = (*self._workspace.findings_of(study_uid), *findings)
+        report = self._workspace.report_of(study_uid)
+        if report is not None or (words.are_none and not pictures):
+            return self._redrafted(study_uid, every)
+        study = self._workspace.studies[study_uid]
+        begun = Report(
+            study_uid,
+            sections=words.sections,
+            answers=words.answers,
+            critical=words.critical,
+            template=words.template,
+            key_images=tuple(pictures),
+            subject=Subject(study.patient, study.date, study.description),
+        )
+        drafted = self._drafted(study_uid, every, begun)
+        return ChangeReport(study_uid, None, drafted, "Take up report")
 
     def _redrafted(self, study_uid: str, findings: Sequence[Finding]) -> ChangeReport | None:
         """The step that brings an open draft in line with findings; None if it is already."""

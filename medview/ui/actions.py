@@ -181,7 +181,7 @@ class Actions(QObject):
         on["view.overlays"] = self._services.graphics.overlays_shown
         on["ai.read_first"] = self._services.first_read.is_on
         kind = self._services.results.kind
-        on |= {f"ai.{one.value}": kind is one for one in (MapKind.UNCERTAINTY, MapKind.SALIENCY)}
+        on |= {f"ai.{one.value}": kind is one for one in MapKind}
         on["view.invert"] = viewing.volume is not None and viewing.inverted
         brush = viewing.toolbox.brush
         on |= {"brush.sphere": brush.sphere, "brush.erase_all": brush.erase_all}

@@ -21,6 +21,7 @@ _TITLES = {
     MapKind.PROBABILITY: "Probability",
     MapKind.UNCERTAINTY: "Uncertainty of the model",
     MapKind.SALIENCY: "Saliency",
+    MapKind.QUANTITY: "Values",
 }
 _CAPTION_LETTERS = 28
 _FRAME = QColor(226, 230, 234)

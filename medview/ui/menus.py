@@ -14,7 +14,7 @@ MENUS: tuple[tuple[str, Entries], ...] = (
         "File",
         (
             "study.open_folder", "study.open_files", "study.close", "", "study.restore",
-            "study.problems", "", "view.screenshot", "", "app.quit",
+            "study.problems", "study.bring_in", "", "view.screenshot", "", "app.quit",
         ),
     ),
     (
@@ -100,7 +100,8 @@ MENUS: tuple[tuple[str, Entries], ...] = (
     (
         "AI",
         (
-            "ai.run", "ai.cancel", "", "ai.uncertainty", "ai.saliency", "", "ai.read_first",
+            "ai.run", "ai.cancel", "", "ai.uncertainty", "ai.saliency", "ai.probability",
+            "ai.quantity", "", "ai.read_first",
             "ai.reveal", "", "ai.compare", "ai.compare_original", "ai.origin", "", "ai.card",
             "ai.rules", "ai.add_model", "ai.trust", "ai.remove_model", "",
             "case.next", "case.collect", "train.watch",

@@ -40,6 +40,8 @@ _GROUPS: Mapping[str, Mapping[ExportFormat, str]] = MappingProxyType({
         ExportFormat.KEY_OBJECTS: "Which images are key images: key object selection",
         ExportFormat.CAPTURES: "Key images as drawn: secondary captures",
         ExportFormat.LABEL_MAP: "Accepted segments as a label map: SEG of 2024, for newer programs",
+        ExportFormat.MAPS: "Maps of models: parametric maps",
+        ExportFormat.PROBABILITIES: "Maps of probabilities: fractional SEG",
         ExportFormat.STRUCTURES: "Accepted segments as contours: RT structure set",
     },
     "For people": {

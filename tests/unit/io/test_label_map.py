@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,18 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from medview.core.codes import Code
 from medview.core.errors import ReadError
 from medview.core.geometry import Geometry, lps_from_ras, reorder_kji
+from medview.core.segmentation import SegmentState
 from medview.io.label_map import read_label_map
+from medview.io.request import gather
+from medview.io.seg_nrrd_write import write_seg_nrrd
+from tests.helpers.dicom_phantoms import write_ct
+from tests.helpers.exports import random_labels, segment, segmentation_of, study_of, volume_of
+from tests.helpers.phantoms import Phantom
+
+LIVER = Code("10200004", "SCT", "Liver")
 
 RAS = np.array([[-1.5, 0, 0, 40], [0, 2.0, 0, -30], [0, 0, 3.0, -20], [0, 0, 0, 1]], np.float64)
 GRID = Geometry((6, 8, 10), reorder_kji(lps_from_ras(RAS)))
@@ -101,3 +111,21 @@ def test_totalsegmentators_map_lies_on_its_ct() -> None:
     hounsfield = np.asarray(ct.dataobj).transpose()
     assert 40 < np.median(hounsfield[found.labels == 15]) < 140
     assert np.median(hounsfield[found.labels == 16]) < -600  # a lobe of a lung
+
+
+def test_a_seg_nrrd_of_ours_comes_back_with_names_colours_terms_and_states(tmp_path: Path) -> None:
+    study = study_of(write_ct(tmp_path / "ct", Phantom(shape=(4, 10, 12))))
+    volume = volume_of(study.series[0], Phantom(shape=(4, 10, 12)).geometry)
+    drawn = [
+        replace(segment(1, "Left lobe"), state=SegmentState.FLAGGED),
+        replace(segment(2, "Right lobe; lower"), color_rgb=(17, 3, 250), type=LIVER),
+    ]
+    made = segmentation_of(volume, random_labels(volume.geometry.shape, 2), drawn)
+    (export,) = gather([made], {volume.uid: volume}, study)
+    path = tmp_path / "segmentation.seg.nrrd"
+    write_seg_nrrd(export, path)
+    back = read_label_map(path, volume.geometry, volume.uid)
+    assert np.array_equal(back.labels, made.labels)
+    for wanted, seen in zip(drawn, back.segments, strict=True):
+        for name in ("number", "label", "category", "type", "color_rgb", "state"):
+            assert getattr(seen, name) == getattr(wanted, name)

@@ -56,7 +56,7 @@ def test_what_belongs_to_closed_studies_is_forgotten() -> None:
     outcomes = Outcomes()
     outcomes.put(InferenceResult("a", maps=(drawn(),)))
     outcomes.put(InferenceResult("b"))
-    outcomes.keep_only({"b": 1})
+    outcomes.keep_only({"b": 1}, ())
     with pytest.raises(KeyError):
         outcomes.result("a")
     assert outcomes.result("b").job_uid == "b"

@@ -1,0 +1,39 @@
+"""What became of a segment, there and back as words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta, timezone
+
+import pytest
+
+from medview.core.findings import Review, ReviewState
+from medview.core.segmentation import SegmentState
+from medview.io.seg_history import history_of, told_by
+from tests.helpers.exports import AT, segment
+
+EAST = AT.astimezone(timezone(timedelta(hours=5)))
+
+
+@pytest.mark.parametrize("state", list(SegmentState))
+@pytest.mark.parametrize("locked", [False, True])
+@pytest.mark.parametrize(
+    "review",
+    [
+        Review(),
+        Review(ReviewState.ACCEPTED, "Dr Ada; by night", EAST),
+        Review(ReviewState.EDITED, "Müller on call", AT),
+    ],
+)
+def test_decision_state_and_lock_come_back(
+    state: SegmentState, locked: bool, review: Review
+) -> None:
+    one = replace(segment(1, "Lobe", review), state=state, locked=locked)
+    assert told_by(history_of(one)) == (review, state, locked)
+
+
+def test_words_of_others_say_nothing() -> None:
+    nothing = (Review(), SegmentState.NOT_STARTED, False)
+    assert told_by("work: whenever") == nothing
+    assert told_by("accepted by nobody on some day UTC") == nothing
+    assert told_by("") == nothing

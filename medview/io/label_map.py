@@ -72,7 +72,7 @@ def segments_told(path: Path) -> dict[int, Segment]:
         return {}  # read in full, it says what is wrong with it
     told = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
     nobody = Provenance(ModelAuthor(path.name, "unknown", ""), utc_now())
-    found = {}
+    found: dict[int, Segment] = {}
     for key, value in told.items():
         match = re.fullmatch(r"(Segment\d+)_LabelValue", key)
         if match is None or not value.strip().isdigit() or not 1 <= int(value) <= _MOST_LABELS:

@@ -127,6 +127,9 @@ class _Reader:
         """All of it."""
         words = Words()
         is_selection = str(self.ds.get("SOPClassUID") or "") == KeyObjectSelectionDocumentStorage
+        for study in self.ds.get("CurrentRequestedProcedureEvidenceSequence") or ():
+            for series_item in study.get("ReferencedSeriesSequence") or ():
+                self.places.note(series_item)
         for item in items_below(self.ds):
             self.places.note(item)
             concept = name_of(item)

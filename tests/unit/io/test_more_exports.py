@@ -20,6 +20,7 @@ from medview.core.codes import LENGTH
 from medview.core.errors import ExportError
 from medview.core.findings import Measurement, PictureBox
 from medview.core.graphics import MarkKind
+from medview.core.maps import MapKind, ScalarMap
 from medview.core.report import KeyImage
 from medview.core.study import Series, SeriesKind, Study
 from medview.core.volume import Window
@@ -27,12 +28,18 @@ from medview.imaging.outlines import encloses, keyholed, outlines
 from medview.imaging.surface import surface_of
 from medview.io.export import export
 from medview.io.presentation import presentation_of
-from medview.io.request import ExportedFiles, ExportFormat, ExportRequest, ShownImages
+from medview.io.request import (
+    ExportedFiles,
+    ExportFormat,
+    ExportRequest,
+    MapExport,
+    ShownImages,
+)
 from medview.io.rtss_read import drawn_on, read_structures
 from medview.io.seg_read import read_segmentations
 from medview.reporting.fhir import bundle_of
 from tests.helpers.dicom_phantoms import CtOptions, write_ct
-from tests.helpers.exports import BY_MODEL, finding, placed, study_of
+from tests.helpers.exports import BY_MODEL, MODEL, finding, placed, study_of
 from tests.helpers.phantoms import Phantom
 from tests.helpers.validators import dciodvfy, dicom_sr_validator, dsrdump
 from tests.unit.io.test_export_files import PHANTOM, request_of
@@ -354,3 +361,21 @@ def test_the_model_of_fhir_accepts_the_bundle(study: Study) -> None:
     made = bundle_of(full_request(Path("out"), study).report, study, b"%PDF-1.4")
     read = bundle.Bundle.model_validate(made)
     assert len(read.entry) == 7
+
+
+def test_maps_leave_as_parametric_maps_and_probabilities(study: Study, tmp_path: Path) -> None:
+    series = study.series[0]
+    geometry = PHANTOM.geometry
+    values = np.random.default_rng(2).random(geometry.shape).astype(np.float32)
+    chance = ScalarMap("volume-1", MapKind.PROBABILITY, geometry, values, (0, 1), "Liver")
+    doubt = replace(chance, kind=MapKind.UNCERTAINTY, uid="other")
+    request = full_request(tmp_path / "out", study, ExportFormat.MAPS, ExportFormat.PROBABILITIES)
+    maps = tuple(MapExport(one, series, ordered(study), MODEL) for one in (chance, doubt))
+    files = export(replace(request, maps=maps))
+    assert [one.path.name for one in files.files] == [
+        "map-01.dcm", "map-02.dcm", "probability-01.dcm"]  # fmt: skip
+    assert all(dciodvfy(one.path) == [] for one in files.files)
+    first, second = (dcmread(one.path) for one in files.files[:2])
+    assert first.SeriesInstanceUID == second.SeriesInstanceUID
+    equipment = [one.get("ManufacturerModelName") for one in first.ContributingEquipmentSequence]
+    assert MODEL.model_id in equipment

@@ -121,8 +121,9 @@ class Actions(QObject):
         if bar is None:
             return
         known = {command_id for _, entries in MENUS for command_id in listed(entries)}
+        keys: set[str] = set()
         for title, entries in MENUS:
-            menu = bar.addMenu(f"&{title}")
+            menu = bar.addMenu(_with_key(title, keys))
             if menu is None:
                 continue
             menu.setToolTipsVisible(True)
@@ -219,3 +220,12 @@ def _lives_by(widget: QWidget, key: int) -> bool:
 def _is_letter(key: int) -> bool:
     """Whether a key writes a letter, a digit or a sign."""
     return Qt.Key.Key_Space < key <= Qt.Key.Key_ydiaeresis
+
+
+def _with_key(title: str, taken: set[str]) -> str:
+    """A title of the menu bar with the first letter for Alt that no other has."""
+    for place, letter in enumerate(title.casefold()):
+        if letter not in taken:
+            taken.add(letter)
+            return f"{title[:place]}&{title[place:]}"
+    return title

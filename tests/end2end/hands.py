@@ -242,12 +242,12 @@ class Hands:
         return [*dialogs, self._window]
 
     def _front(self) -> QWindow:
-        """The window that has the keyboard."""
-        popup, modal = QApplication.activePopupWidget(), QApplication.activeModalWidget()
-        top = popup or modal or QApplication.activeWindow() or self._window
+        """The window that has the keyboard; what pops up gets its keys from there."""
+        top = QApplication.activeModalWidget() or QApplication.activeWindow() or self._window
         handle = top.windowHandle()
         assert handle is not None
-        if popup is None and QGuiApplication.focusWindow() is not handle:
+        pops_up = QApplication.activePopupWidget() is not None
+        if not pops_up and QGuiApplication.focusWindow() is not handle:
             # What a window manager does when a window opens or closes.
             top.activateWindow()
             self.wait(lambda: QGuiApplication.focusWindow() is handle, "the keyboard", 5)

@@ -473,3 +473,11 @@ def test_notices_lie_one_above_the_other_with_all_their_words(desk: Desk) -> Non
     desk.turn()
     assert len(desk.window.toasts.findChildren(Toast)) == 3
     assert len(desk.services.workspace.notices) >= 6
+
+
+def test_every_menu_of_the_bar_has_a_key_of_its_own(desk: Desk) -> None:
+    bar = desk.window.menuBar()
+    assert bar is not None
+    keys = [action.text().partition("&")[2][:1].casefold() for action in bar.actions()]
+    assert all(keys)
+    assert len(set(keys)) == len(keys), keys

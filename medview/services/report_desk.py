@@ -221,7 +221,7 @@ class ReportDesk:
             if ref is not None and ref.segmentation_uid in self._workspace.segmentations:
                 volume_uid = self._workspace.segmentations[ref.segmentation_uid].volume_uid
                 return study.find_series(self._workspace.volumes[volume_uid].series_uid)
-        loaded = [s for s in study.series if self._workspace.volumes_of(s.uid)]
+        loaded = [s for s in study.series if self._workspace.is_loaded(s.uid)]
         return loaded[0] if loaded else None
 
     def taken_up(

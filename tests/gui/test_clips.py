@@ -235,3 +235,14 @@ def test_dragging_windows_a_grey_clip(empty_desk: Desk) -> None:
         QApplication.sendEvent(viewport, event)
     assert empty_desk.services.viewing.window.width > window.width
     assert view.plane is Plane.AXIAL
+
+
+def test_the_report_of_a_clip_is_one_of_ultrasound(empty_desk: Desk) -> None:
+    show(empty_desk, clip())
+    empty_desk.run("report.begin")
+    [study] = empty_desk.services.workspace.studies.values()
+    assert empty_desk.services.review.template_of(study.uid).id == "ultrasound_clip"
+    report = empty_desk.services.workspace.report_of(study.uid)
+    assert report is not None
+    technique = next(one.text for one in report.sections if one.heading == "Technique")
+    assert technique.startswith("Ultrasound")

@@ -198,6 +198,7 @@ def test_lists_and_buttons_keep_their_keys(desk: Desk) -> None:
 def test_palette_finds_and_runs(desk: Desk) -> None:
     desk.run("app.palette")
     palette = desk.dialog(PaletteDialog)
+    assert palette.focusWidget() is palette._line, "what pops up hears the keys by this alone"
     QTest.keyClicks(palette._line, "invert")
     QTest.keyClick(palette._line, Qt.Key.Key_Return)
     desk.turn()

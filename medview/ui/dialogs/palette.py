@@ -40,6 +40,8 @@ class PaletteDialog(QDialog):
             corner = parent.mapToGlobal(parent.rect().topLeft())
             self.move(corner.x() + (parent.width() - self.width()) // 2, corner.y() + 60)
         self._fill("")
+        # What pops up is never the active window: it has to say who hears the keys.
+        self._line.setFocus()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Arrows move in the list, Enter runs."""

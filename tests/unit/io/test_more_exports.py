@@ -27,7 +27,7 @@ from medview.core.volume import Window
 from medview.imaging.outlines import encloses, keyholed, outlines
 from medview.imaging.surface import surface_of
 from medview.io.export import export
-from medview.io.presentation import presentation_of
+from medview.io.presentation import annotations_of, presentation_of
 from medview.io.request import (
     ExportedFiles,
     ExportFormat,
@@ -37,6 +37,7 @@ from medview.io.request import (
 )
 from medview.io.rtss_read import drawn_on, read_structures
 from medview.io.seg_read import read_segmentations
+from medview.io.sr_read import brought_by
 from medview.reporting.fhir import bundle_of
 from tests.helpers.dicom_phantoms import CtOptions, write_ct
 from tests.helpers.exports import BY_MODEL, MODEL, finding, placed, study_of
@@ -379,3 +380,27 @@ def test_maps_leave_as_parametric_maps_and_probabilities(study: Study, tmp_path:
     assert first.SeriesInstanceUID == second.SeriesInstanceUID
     equipment = [one.get("ManufacturerModelName") for one in first.ContributingEquipmentSequence]
     assert MODEL.model_id in equipment
+
+
+def test_key_objects_come_back_as_key_images(study: Study, tmp_path: Path) -> None:
+    (file,) = exported(tmp_path, study, ExportFormat.KEY_OBJECTS).files
+    back = brought_by(dcmread(file.path))
+    named = {
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for item in dcmread(file.path).ContentSequence
+        if item.ValueType == "IMAGE"
+    }
+    assert {one.sop_instance_uid for one in back.pictures} == named
+    assert ordered(study)[3] in named
+    assert "A slice" in back.pictures[0].caption
+    assert not back.findings
+    assert back.document is None  # no report takes the place of a selection
+
+
+def test_drawings_of_ours_come_back_as_boxes(study: Study, tmp_path: Path) -> None:
+    (file,) = exported(tmp_path, study, ExportFormat.PRESENTATION).files
+    back = annotations_of(dcmread(file.path))
+    (node,) = (one for one in back.findings if one.label == "Node")
+    assert node.picture_box is not None
+    assert node.picture_box.box_px == pytest.approx((1.0, 2.0, 4.0, 5.0))
+    assert node.picture_box.sop_instance_uid == ordered(study)[1]

@@ -26,6 +26,7 @@ from medview.services import (
     commands_draw,
     commands_edit,
     commands_effects,
+    commands_prompt,
     commands_report,
     commands_results,
     commands_track,
@@ -58,6 +59,7 @@ from medview.services.map_files import MapFiles
 from medview.services.objects import Objects
 from medview.services.originals import Originals
 from medview.services.priors import Priors
+from medview.services.prompting import Prompting
 from medview.services.ranking import Ranking
 from medview.services.report_output import ReportOutput
 from medview.services.report_parts import ReportParts
@@ -94,6 +96,7 @@ class Services:
     priors: Priors
     viewing: Viewing
     effects: Effects
+    prompting: Prompting
     terminology: Terminology
     statistics: SegmentStatistics
     loading: Loading
@@ -154,6 +157,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     loading = Loading(workspace, tasks, load_protocols(paths.resources / "hanging"), paths.cache)
     jobs = _jobs(paths, workspace, models, review, settings)
     viewing = Viewing(workspace, settings)
+    effects = Effects(viewing, tasks)
     thresholds = Thresholds(workspace, jobs.outcomes, audit)
     first_read = FirstRead(workspace, settings, audit)
     results = ResultOverlay(viewing, jobs.outcomes, thresholds, first_read)
@@ -168,7 +172,8 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         report_output=ReportOutput(workspace, review, models.cards, tasks, paths.resources),
         priors=Priors(workspace, store),
         viewing=viewing,
-        effects=Effects(viewing, tasks),
+        effects=effects,
+        prompting=Prompting(viewing, effects, tasks),
         statistics=SegmentStatistics(workspace, tasks),
         terminology=load_terminology(paths.resources / "terminology" / "segments.toml"),
         loading=loading,
@@ -197,9 +202,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         export=Export(workspace, review, leaving, tasks, audit, paths.resources),
         commands=Registry(settings),
     )
-    _tie(services, keeps_work=keeps_work)
-    _register(services)
-    return services
+    return _tied(services, keeps_work=keeps_work)
 
 
 def _objects(
@@ -210,7 +213,7 @@ def _objects(
     return Objects(workspace, tasks, loading, viewing, documents)
 
 
-def _tie(services: Services, *, keeps_work: bool) -> None:
+def _tied(services: Services, *, keeps_work: bool) -> Services:
     """Let services know each other that cannot be given each other when they are made."""
     review, jobs, store = services.review, services.jobs, services.store
     workspace, tasks = services.workspace, services.tasks
@@ -232,6 +235,8 @@ def _tie(services: Services, *, keeps_work: bool) -> None:
         jobs.arrivals.waits = lambda: store.is_bringing_back
         store.on_back = jobs.wake
     services.shelf.on_change = lambda: workspace.emit(ModelsChanged())
+    _register(services)
+    return services
 
 
 def _templates(paths: Paths, workspace: Workspace) -> tuple[Template, ...]:
@@ -289,7 +294,7 @@ def _register(services: Services) -> None:
         commands_report,
         commands_two,
     )
-    segments = (commands_effects, commands_combine, commands_draw)
+    segments = (commands_effects, commands_combine, commands_draw, commands_prompt)
     for room in (*rooms, *segments, commands_ai, commands_results, commands_training):
         room.register(registry, services)
     tasks, jobs, loading, store = services.tasks, services.jobs, services.loading, services.store

@@ -49,6 +49,20 @@ _TOOLS = (
         "Point at a border: what the line of equal values encloses is filled.",
     ),
     (
+        ToolKind.INCLUDE,
+        "Point at it",
+        "P",
+        "Click or scribble on what the segment is: its outline is proposed. Enter accepts. With "
+        "Ctrl it is what the segment is not.",
+    ),
+    (
+        ToolKind.EXCLUDE,
+        "Point beside it",
+        "Shift+P",
+        "Click or scribble on what does not belong to the outline that is proposed.",
+    ),
+    (ToolKind.FRAME, "Box around it", "Alt+P", "Drag a box around what the segment is."),
+    (
         ToolKind.BOX,
         "Boxes",
         "Shift+D",

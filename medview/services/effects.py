@@ -23,7 +23,7 @@ from medview.core.views import Plane
 from medview.imaging.edit import Mask, Patch, has_values, segment_box
 from medview.services.changing import apply_changes, become, ground_of, put
 from medview.services.painting import add_segment
-from medview.services.previews import LabelsPreview, Preview, RangePreview
+from medview.services.previews import LabelsPreview, PatchPreview, Preview, RangePreview
 from medview.services.rules import Ground
 from medview.services.tasks import Task, Tasks
 from medview.services.viewing import Viewing
@@ -147,6 +147,12 @@ class Effects:
 
         self._task = self._tasks.run(wish, ground, on_done=show, on_error=self._failed)
 
+    def offer(self, ref: SegmentRef, title: str, patch: Patch, ground: Ground) -> Preview:
+        """Show a segment as the mask of a patch that was worked out on a ground elsewhere."""
+        preview = PatchPreview.of(ground, ref, patch)
+        self._show(preview, title, ground)
+        return preview
+
     def accept(self) -> None:
         """Do what the preview shows. CommandError if none waits."""
         preview = self.preview
@@ -163,6 +169,8 @@ class Effects:
                 return Patch(box, has_values(ground.volume, box, low, high))
 
             self.work(ref, f"{title}: {label}", everywhere)
+        elif isinstance(preview, PatchPreview):
+            become(self._viewing, preview.ref, preview.patch, title)
         elif isinstance(preview, LabelsPreview):
             one = self._viewing.workspace.segmentations[preview.segmentation_uid]
             change = LabelEdit.between(one, preview.box, preview.labels, title)

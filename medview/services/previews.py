@@ -110,6 +110,20 @@ class LabelsPreview:
         return result
 
 
+@dataclass(frozen=True, eq=False)
+class PatchPreview(LabelsPreview):
+    """A segment as it would be within a box: the mask of a patch, under the rules."""
+
+    ref: SegmentRef
+    patch: Patch
+
+    @staticmethod
+    def of(ground: Ground, ref: SegmentRef, patch: Patch) -> PatchPreview:
+        """What the rules leave of a patch."""
+        after, _ = ground.after(ref, patch)
+        return PatchPreview(ref.segmentation_uid, patch.box, after, ref, patch)
+
+
 def _pixels(frame: PlaneFrame, box: Box) -> tuple[slice, slice]:
     """Where a box lies in a slice of the frame."""
     down, right = frame.down_axis, frame.right_axis

@@ -34,6 +34,13 @@ class ToolKind(StrEnum):
     WIRE = "wire"
     SCISSORS = "scissors"
     TRACE = "trace"
+    INCLUDE = "include"
+    EXCLUDE = "exclude"
+    FRAME = "frame"
+
+
+#: Tools whose marks are answered by an outline.
+PROMPT_TOOLS = (ToolKind.INCLUDE, ToolKind.EXCLUDE, ToolKind.FRAME)
 
 
 class Cut(StrEnum):
@@ -74,6 +81,7 @@ class Toolbox:
         self._brush = BrushOptions(settings.number("segment.brush_radius_mm"))
         self._rules = EditRules()
         self._cut = Cut.ERASE
+        self._prompts_solid = False
         self._tools = {
             MouseButton.LEFT: ToolKind.WINDOW,
             MouseButton.MIDDLE: ToolKind.PAN,
@@ -111,6 +119,17 @@ class Toolbox:
         """Choose what scissors do."""
         if cut is not self._cut:
             self._cut = cut
+            self._changed()
+
+    @property
+    def prompts_solid(self) -> bool:
+        """Whether what marks mean is carried on through the slices beside theirs."""
+        return self._prompts_solid
+
+    def set_prompts_solid(self, *, solid: bool) -> None:
+        """Answer marks in all slices, or in their own alone."""
+        if solid is not self._prompts_solid:
+            self._prompts_solid = solid
             self._changed()
 
     @property

@@ -22,9 +22,10 @@ from medview.core.events import Level, SegmentationChanged
 from medview.core.views import Plane
 from medview.imaging.rendering import Pens, compiled_pens
 from medview.services.bundle import Services
-from medview.services.toolbox import MouseButton, ToolKind
+from medview.services.toolbox import PROMPT_TOOLS, MouseButton, Toolbox, ToolKind
 from medview.ui.carry import Cargo, Carrier
 from medview.ui.outline_painting import paint_outline
+from medview.ui.prompt_painting import paint_marks
 from medview.ui.result_painting import ResultPainter
 from medview.ui.slice_dressing import dressing_of
 from medview.ui.slice_overlay import Dresser, paint_message
@@ -35,6 +36,7 @@ from medview.ui.tools.brush_tool import BrushTool
 from medview.ui.tools.crosshair_tool import CrosshairTool
 from medview.ui.tools.outline_tool import OutlineTool
 from medview.ui.tools.pan_tool import PanTool
+from medview.ui.tools.prompt_tool import PromptTool
 from medview.ui.tools.tool import Pointer, Tool
 from medview.ui.tools.trace_tool import TraceTool
 from medview.ui.tools.track_tool import TrackTool
@@ -194,6 +196,7 @@ class SliceView(QWidget):
             ToolKind.TRACK: TrackTool(viewing, self._services.tracking, commands),
             ToolKind.TRACE: TraceTool(viewing, commands),
             **{kind: OutlineTool(viewing, commands, kind) for kind in _OUTLINES},
+            **{kind: PromptTool(viewing, commands, kind) for kind in PROMPT_TOOLS},
         }
 
     # Staying up to date
@@ -318,10 +321,7 @@ class SliceView(QWidget):
         if event.modifiers() & Qt.KeyboardModifier.AltModifier:
             self._carrier = Carrier(self, Cargo(), self.grab())
             return
-        kind = self._viewing.toolbox.tool(_BUTTONS[event.button()])
-        shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-        if shift and event.button() is Qt.MouseButton.LeftButton:
-            kind = ToolKind.PAN
+        kind = _kind_of(self._viewing.toolbox, event)
         self._held = event.button(), self._tools[kind]
         tool = self._tools[kind]
         self._act(lambda: tool.press(pointer))
@@ -400,6 +400,8 @@ class SliceView(QWidget):
         key = event.key() if event is not None else None
         if key == Qt.Key.Key_Escape and self._held is not None:
             self._drop_tool()
+        elif key == Qt.Key.Key_Escape and self._services.prompting.marks:
+            self._act(self._services.prompting.drop)
         elif key == Qt.Key.Key_Escape and self._services.effects.preview is not None:
             self._act(self._services.effects.drop)
         elif key in _ENTER and self._services.effects.preview is not None:
@@ -450,6 +452,17 @@ class SliceView(QWidget):
             self._canvas.viewport().unsetCursor()
 
 
+def _kind_of(toolbox: Toolbox, event: QMouseEvent) -> ToolKind:
+    """The tool of a button, as the keys held down change it."""
+    kind, keys = toolbox.tool(_BUTTONS[event.button()]), event.modifiers()
+    left = event.button() is Qt.MouseButton.LeftButton
+    if left and keys & Qt.KeyboardModifier.ShiftModifier:
+        return ToolKind.PAN
+    if kind is ToolKind.INCLUDE and keys & Qt.KeyboardModifier.ControlModifier:
+        return ToolKind.EXCLUDE
+    return kind
+
+
 def _message(services: Services) -> tuple[str, ...]:
     """What is said where there is no picture."""
     uid = services.viewing.series_uid
@@ -477,6 +490,8 @@ def _paint_drawn(
     paint_tracks(painter, services, port, drawn)
     if isinstance(tool, OutlineTool):
         paint_outline(painter, port, tool.outline)
+    mark = tool.drawn if isinstance(tool, PromptTool) else None
+    paint_marks(painter, port, (*services.prompting.marks, *([mark] if mark else ())))
 
 
 def _same_grid(one: Viewport, other: Viewport | None) -> bool:

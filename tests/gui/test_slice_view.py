@@ -29,6 +29,7 @@ from medview.services.effects import Effects
 from medview.services.first_read import FirstRead
 from medview.services.graphics import ImageGraphics
 from medview.services.outcomes import Outcomes
+from medview.services.prompting import Prompting
 from medview.services.result_overlay import ResultOverlay
 from medview.services.settings import Settings
 from medview.services.store import Store
@@ -94,7 +95,7 @@ class Desk:
             fraction=lambda _uid: None, scanned=None, load_series=lambda _uid: None
         )
         self.asked: list[Any] = []
-        self.tasks = SimpleNamespace(run=lambda _function, on_done: self.asked.append(on_done))
+        self.tasks = SimpleNamespace(run=self._ask)
         tasks: Any = self.tasks
         self.graphics = ImageGraphics(self.workspace, tasks)
         jobs: Any = SimpleNamespace(outcomes=Outcomes())
@@ -104,10 +105,16 @@ class Desk:
         self.first_read = FirstRead(self.workspace, self.settings, audit)
         self.results = ResultOverlay(self.viewing, jobs.outcomes, thresholds, self.first_read)
         self.effects = Effects(self.viewing, tasks)
+        self.prompting = Prompting(self.viewing, self.effects, tasks)
         services: Any = self
         commands_view.register(self.commands, services)
         for room in (commands_effects, commands_draw):
             room.register(self.commands, services)
+
+    def _ask(self, _function: Any, *_given: Any, on_done: Any = None, **_more: Any) -> None:
+        """Keep what is to be done with an answer; nothing is worked out."""
+        if on_done is not None:
+            self.asked.append(on_done)
 
 
 @pytest.fixture

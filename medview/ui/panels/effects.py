@@ -39,7 +39,12 @@ _TOOLS = (
     ToolKind.WIRE,
     ToolKind.SCISSORS,
     ToolKind.TRACE,
+    ToolKind.INCLUDE,
+    ToolKind.EXCLUDE,
+    ToolKind.FRAME,
 )
+#: What can be switched on and off beside the tools, and its icon.
+_SWITCHES = {"brush.sphere": "sphere", "brush.edges": "edges", "segment.prompt_solid": "solid"}
 _WHERE = {
     Where.EVERYWHERE: "Everywhere",
     Where.INSIDE: "Inside",
@@ -214,10 +219,10 @@ class EffectsPanel(QWidget):
         row = QHBoxLayout()
         row.setSpacing(2)
         commands = self._services.commands
-        for name in (*(f"tool.{kind.value}" for kind in _TOOLS), "brush.sphere", "brush.edges"):
+        for name in (*(f"tool.{kind.value}" for kind in _TOOLS), *_SWITCHES):
             command = commands.get(name)
             button = QToolButton(self)
-            icon = {"brush.sphere": "sphere", "brush.edges": "edges"}.get(name, name[5:])
+            icon = _SWITCHES.get(name, name[5:])
             button.setIcon(icons.icon(self._services.paths.resources, icon))
             key = commands.shortcut_of(name)
             button.setToolTip(
@@ -376,6 +381,7 @@ class EffectsPanel(QWidget):
             self._tools[f"tool.{tool.value}"].setChecked(toolbox.tool() is tool)
         self._tools["brush.sphere"].setChecked(toolbox.brush.sphere)
         self._tools["brush.edges"].setChecked(toolbox.brush.follows_edges)
+        self._tools["segment.prompt_solid"].setChecked(toolbox.prompts_solid)
         self._where.setCurrentIndex(self._where.findData(rules.where))
         segmentations = viewing.overlay.segmentations
         self._among.show_segments(segmentations, rules_on(rules, segmentations).segments)

@@ -1,0 +1,348 @@
+"""Answering prompts in a slice: clicks, scribbles and a box become the mask of what is meant.
+
+What is asked about a slice is looked at through a square window of `SIDE` cells. An `Answerer`
+says of each cell how likely it belongs to the object; where the window lies and how large it is
+follows from the prompts and from what was answered before.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from medview.imaging.edit import Mask
+from medview.imaging.intensity import percentile_zscore
+
+Floats = npt.NDArray[np.float32]
+#: Places (down, across) in pixels of the slice, one after the other: one for a click.
+Path = npt.NDArray[np.float64]
+#: A box in a slice: first and last pixel down, first and last pixel across.
+SliceBox = tuple[float, float, float, float]
+
+#: Cells of a window along each side.
+SIDE = 128
+#: A mark is drawn this thick into a window, in cells.
+MARK_CELLS = 3.0
+#: The smallest window, in pixels of the slice; every next one is larger by the factor.
+_SMALLEST_PX = 24.0
+_WIDER = 1.6
+#: A window leaves this room around what it is about.
+_ROOM = 1.5
+#: What is smaller than this share of a window, with the room, is believed last.
+_SPECK = 0.4
+#: What is answered reaches the rim of a window if so many of the rim's cells are in it.
+_AT_RIM = 0.02
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a reader marked in one slice: what belongs, what does not, and a box around it."""
+
+    adds: tuple[Path, ...] = ()
+    takes: tuple[Path, ...] = ()
+    box: SliceBox | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All that was marked."""
+        return self.adds + self.takes
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice that is asked about: its values, and the size of a pixel down and across in mm."""
+
+    values: Floats
+    pixel_mm: tuple[float, float]
+
+    @property
+    def sides_mm(self) -> npt.NDArray[np.float64]:
+        """How long and wide it is."""
+        return np.asarray(self.values.shape) * self.pixel_mm
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square over a slice: its middle in pixels, and its side in mm."""
+
+    middle: tuple[float, float]
+    side_mm: float
+
+    def steps(self, pixel_mm: tuple[float, float]) -> npt.NDArray[np.float64]:
+        """Pixels of the slice from one cell to the next, down and across."""
+        return self.side_mm / SIDE / np.asarray(pixel_mm)
+
+    def to_cells(self, places: Path, pixel_mm: tuple[float, float]) -> Path:
+        """Places of the slice in cells."""
+        return np.asarray((places - self.middle) / self.steps(pixel_mm) + (SIDE - 1) / 2)
+
+    def covers(self, sides_mm: npt.NDArray[np.float64]) -> bool:
+        """Whether it is as large as a slice."""
+        return bool(self.side_mm >= sides_mm.max())
+
+
+@dataclass(frozen=True)
+class View:
+    """What is seen through a window, all (SIDE, SIDE): grey values and what was marked.
+
+    `before` is what was answered before, from 0 to 1, `box` what lies within the reader's box.
+    """
+
+    image: Floats
+    adds: Mask
+    takes: Mask
+    before: Floats
+    box: Mask
+
+
+class Answerer(Protocol):
+    """Says of every cell of a view how likely it belongs to what is meant."""
+
+    def __call__(self, view: View) -> Floats:
+        """Probabilities, (SIDE, SIDE)."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A slice, what is marked there, and the mask that it corrects."""
+
+    where: Slice
+    hints: Hints
+    before: Mask | None = field(default=None)
+
+
+def view_of(question: Question, window: Window) -> View:
+    """What of a question is seen through a window; the slice's edge goes on beyond it."""
+    where, hints = question.where, question.hints
+    before = np.zeros((SIDE, SIDE), dtype=np.float32)
+    if question.before is not None:
+        before = sampled(question.before.astype(np.float32), where.pixel_mm, window, "constant")
+    image = percentile_zscore(sampled(where.values, where.pixel_mm, window, "nearest"))
+    return View(
+        image,
+        _drawn(hints.adds, where.pixel_mm, window),
+        _drawn(hints.takes, where.pixel_mm, window),
+        before,
+        _boxed(hints.box, where.pixel_mm, window),
+    )
+
+
+def answered(question: Question, answer: Answerer) -> Mask:
+    """The mask of what the hints mean, on the slice's own pixels.
+
+    Windows of growing size are tried until the object lies within one; of a box one window is
+    enough. What was found is looked at once more through a window that fits it.
+    """
+    where, small = question.where, list[Mask]()
+    found: Mask = np.zeros(where.values.shape, dtype=np.bool_)
+    for window in _windows(question):
+        found, inside = _through(question, window, answer)
+        fitting = _around(where, _extent(found, question.hints), _ROOM)
+        if not inside or fitting is None:
+            continue
+        if fitting.side_mm < _SPECK * window.side_mm:  # grain looks like an object from near by
+            small.append(found)
+            continue
+        if fitting.side_mm < window.side_mm / 1.3:
+            once = Question(where, question.hints, found)
+            found, _ = _through(once, fitting, answer)
+        return found
+    return small[0] if small else found
+
+
+def next_slice(question: Question, answer: Answerer) -> Mask:
+    """The mask in a slice of which the neighbour's mask, `question.before`, is known.
+
+    Marks of that slice count as in every other. Nothing where the object has ended.
+    """
+    where, before = question.where, question.before
+    if before is None or not before.any():
+        return np.zeros(where.values.shape, dtype=np.bool_)
+    window = _around(where, _extent(before, question.hints), _ROOM)
+    if window is None:
+        return np.zeros(where.values.shape, dtype=np.bool_)
+    return _through(question, window, answer)[0]
+
+
+def _through(question: Question, window: Window, answer: Answerer) -> tuple[Mask, bool]:
+    """What is answered through a window, and whether all of it lies inside."""
+    where, before = question.where, question.before
+    likely = answer(view_of(question, window))
+    found = np.zeros(where.values.shape, dtype=np.bool_) if before is None else before.copy()
+    rows, columns = _pixels(where, window)
+    part = _spread(likely, where.pixel_mm, window, rows, columns) >= 0.5
+    found[rows, columns] = part
+    found = _joined(found, question)
+    rim = np.concatenate([likely[0], likely[-1], likely[:, 0], likely[:, -1]]) >= 0.5
+    beyond = np.concatenate(_outside(where, window))
+    touches = (rim & ~beyond).mean() > _AT_RIM
+    return found, bool(found.any() and not touches)
+
+
+def _outside(where: Slice, window: Window) -> list[Mask]:
+    """Which cells of the rim lie beyond the slice: above, below, left, right."""
+    steps = window.steps(where.pixel_mm)
+    cells = np.arange(SIDE) - (SIDE - 1) / 2
+    down, across = window.middle[0] + cells * steps[0], window.middle[1] + cells * steps[1]
+    off_down = (down < 0) | (down > where.values.shape[0] - 1)
+    off_across = (across < 0) | (across > where.values.shape[1] - 1)
+    return [
+        off_across | off_down[0], off_across | off_down[-1],
+        off_down | off_across[0], off_down | off_across[-1],
+    ]  # fmt: skip
+
+
+def _windows(question: Question) -> Iterator[Window]:
+    """The windows to look through, one after the other until the object lies inside."""
+    where, hints = question.where, question.hints
+    box, largest = hints.box, float(where.sides_mm.max()) * 1.05
+    if box is not None:
+        fitting = _around(where, box, _ROOM)
+        if fitting is not None:
+            yield fitting
+        return
+    before = question.before if question.before is not None and question.before.any() else None
+    fitting = _around(where, _extent(before, hints), _ROOM)
+    if fitting is None:
+        return
+    side = max(fitting.side_mm, _SMALLEST_PX * min(where.pixel_mm))
+    while side < largest:
+        yield Window(fitting.middle, side)
+        side *= _WIDER
+    yield Window(fitting.middle, max(side, largest))
+
+
+def _extent(mask: Mask | None, hints: Hints) -> SliceBox | None:
+    """The box around a mask and all marks; None where there is nothing."""
+    corners = [*hints.paths]
+    if mask is not None and mask.any():
+        down, across = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        corners.append(np.array([[down[0], across[0]], [down[-1], across[-1]]], dtype=float))
+    if not corners:
+        return None
+    places = np.concatenate(corners)
+    (top, left), (bottom, right) = places.min(axis=0), places.max(axis=0)
+    return float(top), float(bottom), float(left), float(right)
+
+
+def _around(where: Slice, box: SliceBox | None, room: float) -> Window | None:
+    """A window with some room around a box."""
+    if box is None:
+        return None
+    top, bottom, left, right = box
+    down, across = where.pixel_mm
+    side = room * max((bottom - top + 1) * down, (right - left + 1) * across)
+    side = max(side, _SMALLEST_PX / 2 * min(where.pixel_mm))
+    return Window(((top + bottom) / 2, (left + right) / 2), side)
+
+
+def sampled(
+    values: npt.NDArray[Any], pixel_mm: tuple[float, float], window: Window, edge: str
+) -> Floats:
+    """Values at the cells of a window, smoothed where cells are larger than pixels."""
+    steps = window.steps(pixel_mm)
+    low = np.asarray(window.middle) - (SIDE - 1) / 2 * steps
+    high = np.asarray(window.middle) + (SIDE - 1) / 2 * steps
+    reach = np.ceil(2 * np.maximum(steps, 1)).astype(int)
+    start = np.clip(np.floor(low).astype(int) - reach, 0, np.array(values.shape) - 1)
+    stop = np.clip(np.ceil(high).astype(int) + reach + 1, start + 1, values.shape)
+    piece = np.asarray(values[start[0] : stop[0], start[1] : stop[1]], dtype=np.float32)
+    if steps.max() > 1:
+        piece = ndimage.gaussian_filter(piece, 0.45 * np.sqrt(np.maximum(steps**2 - 1, 0)))
+    cells: Floats = ndimage.affine_transform(
+        piece, steps, low - start, output_shape=(SIDE, SIDE), order=1, mode=edge
+    )
+    return cells
+
+
+def _pixels(where: Slice, window: Window) -> tuple[slice, slice]:
+    """The pixels of a slice within a window."""
+    steps = window.steps(where.pixel_mm)
+    low = np.asarray(window.middle) - SIDE / 2 * steps
+    high = np.asarray(window.middle) + SIDE / 2 * steps
+    start = np.clip(np.ceil(low).astype(int), 0, where.values.shape)
+    stop = np.clip(np.floor(high).astype(int) + 1, start, where.values.shape)
+    return slice(int(start[0]), int(stop[0])), slice(int(start[1]), int(stop[1]))
+
+
+def _spread(
+    likely: Floats, pixel_mm: tuple[float, float], window: Window, rows: slice, columns: slice
+) -> Floats:
+    """What the cells of a window say of pixels of the slice."""
+    steps = window.steps(pixel_mm)
+    first = (np.array([rows.start, columns.start]) - window.middle) / steps + (SIDE - 1) / 2
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    if 0 in shape:
+        return np.zeros(shape, dtype=np.float32)
+    pixels: Floats = ndimage.affine_transform(
+        likely, 1 / steps, first, output_shape=shape, order=1, mode="nearest"
+    )
+    return pixels
+
+
+def _drawn(paths: tuple[Path, ...], pixel_mm: tuple[float, float], window: Window) -> Mask:
+    """Marks as cells: all within `MARK_CELLS` of a path."""
+    cells = tuple(window.to_cells(path, pixel_mm) for path in paths)
+    under = _touched(cells, (SIDE, SIDE))
+    if not under.any():
+        return under
+    return np.asarray(ndimage.distance_transform_edt(~under) <= MARK_CELLS)
+
+
+def _dense(path: Path) -> Path:
+    """A path with places no more than a cell apart."""
+    if len(path) < 2:
+        return path
+    pieces = [path[:1]]
+    for start, stop in itertools.pairwise(path):
+        count = max(1, int(np.ceil(np.abs(stop - start).max())))
+        shares = np.arange(1, count + 1)[:, None] / count
+        pieces.append(start + shares * (stop - start))
+    return np.concatenate(pieces)
+
+
+def _boxed(box: SliceBox | None, pixel_mm: tuple[float, float], window: Window) -> Mask:
+    """The cells within a box; none without one."""
+    if box is None:
+        return np.zeros((SIDE, SIDE), dtype=np.bool_)
+    top, bottom, left, right = box
+    corners = np.array([[top - 0.5, left - 0.5], [bottom + 0.5, right + 0.5]])
+    low, high = window.to_cells(corners, pixel_mm)
+    cells = np.arange(SIDE)
+    rows, columns = (
+        (cells >= low[0]) & (cells <= high[0]),
+        (cells >= low[1]) & (cells <= high[1]),
+    )
+    return np.asarray(rows[:, None] & columns)
+
+
+def _joined(found: Mask, question: Question) -> Mask:
+    """The parts of an answer that were marked or were there before; marks themselves always."""
+    adds = _touched(question.hints.adds, found.shape)
+    takes = _touched(question.hints.takes, found.shape)
+    found = (found | adds) & ~takes
+    parts, count = ndimage.label(found)
+    if count < 2 or (not adds.any() and question.before is None):
+        return found
+    kept = np.zeros(count + 1, dtype=np.bool_)
+    kept[np.unique(parts[adds])] = True
+    if question.before is not None:
+        kept[np.unique(parts[question.before & found])] = True
+    kept[0] = False
+    return np.asarray(kept[parts])
+
+
+def _touched(paths: tuple[Path, ...], shape: tuple[int, ...]) -> Mask:
+    """The pixels under marks."""
+    mask = np.zeros(shape, dtype=np.bool_)
+    for path in paths:
+        places = np.floor(_dense(path) + 0.5).astype(int)
+        inside = ((places >= 0) & (places < shape)).all(axis=1)
+        mask[tuple(places[inside].T)] = True
+    return mask

@@ -1,0 +1,49 @@
+"""How many clicks an outline takes: ours beside two peers that are given clicks alike.
+
+Run with `pytest -s tests/benchmarks/test_clicks.py`; the figures go into the help page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.clicks import (
+    Case,
+    clicked,
+    clicks_needed,
+    confidence_connected,
+    hippocampi,
+    lungs,
+    ours,
+    random_walker,
+)
+
+pytest.importorskip("skimage")
+
+
+@pytest.mark.parametrize("cases", [hippocampi, lungs])
+def test_it_takes_fewer_clicks_than_with_its_peers(
+    shared: Path, cases: Callable[[Path], Iterator[Case]]
+) -> None:
+    """The first two cases were looked at while the method was made, and do not count."""
+    chosen = list(islice(cases(shared / "train"), 2, 42))
+    assert len(chosen) >= 20
+    median = {}
+    for method in (ours, confidence_connected, random_walker):
+        reached = [clicked(case, method) for case in chosen]
+        clicks = [clicks_needed(one) for one in reached]
+        good = np.mean([one[-1] >= 0.9 for one in reached])
+        after = [np.mean([one[min(n, len(one)) - 1] for one in reached]) for n in (1, 3, 5)]
+        median[method.__name__] = float(np.median(clicks))
+        print(  # noqa: T201
+            f"{cases.__name__}, {len(chosen)} cases, {method.__name__}: median clicks to Dice 0.9 "
+            f"{median[method.__name__]:g} (21: never), reached by {good:.0%}, "
+            f"Dice after 1, 3, 5 clicks {after[0]:.2f}, {after[1]:.2f}, {after[2]:.2f}",
+            flush=True,
+        )
+    assert median["ours"] <= min(median["confidence_connected"], median["random_walker"])

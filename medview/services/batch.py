@@ -287,24 +287,19 @@ def _gather_reports(batch: Batch, versions: tuple[Report, ...], saved: set[str])
 def _gather_steps(
     batch: Batch, study_uid: str, entries: Sequence[Edit], saved: dict[int, Edit]
 ) -> None:
-    """The newest steps behind the last that cannot be kept; those that are written stay."""
-    wanted: list[tuple[Edit, bytes | None]] = []
+    """The newest steps; those that are written stay."""
+    wanted = entries[-KEPT_STEPS:]
     known = {id(edit): place for place, edit in saved.items()}
-    for edit in reversed(entries[-KEPT_STEPS:]):
-        packed = None if id(edit) in known else pack_step(edit)
-        if packed is None and id(edit) not in known:
-            break
-        wanted.append((edit, packed))
-    still = {known[id(edit)] for edit, packed in wanted if packed is None}
+    still = {known[id(edit)] for edit in wanted if id(edit) in known}
     batch.gone_steps += [(study_uid, place) for place in saved.keys() - still]
     place = max(saved, default=0)
     for gone in saved.keys() - still:
         del saved[gone]
-    for edit, packed in reversed(wanted):
-        if packed is not None:
+    for edit in wanted:
+        if id(edit) not in known:
             place += 1
             saved[place] = edit
-            batch.steps.append((study_uid, place, packed))
+            batch.steps.append((study_uid, place, pack_step(edit)))
 
 
 def _study_row(workspace: Workspace, uid: str) -> tuple[str, str, str, str]:

@@ -115,8 +115,8 @@ class _Reading:
         findings = tuple(self._objects(Finding, "finding", study_uid, "place, rowid"))
         tracks = tuple(self._objects(ClipTrack, "track", study_uid))
         reports = self._reports(study_uid)
-        steps = self._steps(study_uid)
         labels = [labels for _, labels in segmentations]
+        steps = self._steps(study_uid, {one.uid: one for one in labels})
         together = hold_together(steps, labels, findings, reports, study_uid, tracks)
         if self._losses or not together:
             steps = ()
@@ -211,7 +211,7 @@ class _Reading:
             reports.append(kept.whole(pictures))
         return tuple(reports)
 
-    def _steps(self, study_uid: str) -> tuple[Edit, ...]:
+    def _steps(self, study_uid: str, segmentations: Mapping[str, Segmentation]) -> tuple[Edit, ...]:
         """The steps that were kept; none of them if one is damaged, as each stands on the last."""
         packed = self._rows(
             "SELECT content FROM step WHERE study_uid = ? ORDER BY place", study_uid
@@ -222,7 +222,9 @@ class _Reading:
             else {}
         )
         try:
-            return tuple(unpack_step(_bytes(row[0]), study_uid, pictures) for row in packed)
+            return tuple(
+                unpack_step(_bytes(row[0]), study_uid, pictures, segmentations) for row in packed
+            )
         except StoreError:
             return ()
 

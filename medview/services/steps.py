@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medview.core.errors import StoreError
 from medview.core.findings import Finding
@@ -15,6 +15,7 @@ from medview.core.report import Report
 from medview.core.segmentation import LabelEdit, Segment, Segmentation
 from medview.core.timeline import ClipTrack
 from medview.services.edits import (
+    AddSegmentation,
     ChangeFindings,
     ChangeReport,
     ChangeSegments,
@@ -42,6 +43,18 @@ class KeptPaint:
     dtype: str
     before: bytes
     after: bytes
+    title: str
+
+
+@dataclass(frozen=True)
+class KeptComing:
+    """A segmentation that came, and its segments then.
+
+    It is there as long as the step is: its labels are those of the work, taken back.
+    """
+
+    coming_uid: str
+    segments: tuple[Segment, ...]
     title: str
 
 
@@ -80,7 +93,7 @@ class KeptReports:
     title: str
 
 
-KeptPart = KeptPaint | KeptSegments | KeptFindings | KeptTracks | KeptReports
+KeptPart = KeptPaint | KeptComing | KeptSegments | KeptFindings | KeptTracks | KeptReports
 
 
 @dataclass(frozen=True)
@@ -92,22 +105,27 @@ class KeptStep:
     parts: tuple[KeptPart, ...]
 
 
-def pack_step(edit: Edit) -> bytes | None:
-    """One entry as bytes; None for one that cannot be kept: a segmentation that came."""
-    parts = [_kept(leaf) for leaf in leaves(edit)]
-    if any(part is None for part in parts):
-        return None
-    step = KeptStep(edit.title, edit.stroke, tuple(part for part in parts if part is not None))
+def pack_step(edit: Edit) -> bytes:
+    """One entry as bytes."""
+    step = KeptStep(edit.title, edit.stroke, tuple(_kept(leaf) for leaf in leaves(edit)))
     return zlib.compress(to_text(step).encode("utf-8"), 1)
 
 
-def unpack_step(packed: bytes, study_uid: str, pictures: Mapping[str, bytes]) -> Edit:
-    """The entry again; StoreError if it is damaged."""
+def unpack_step(
+    packed: bytes,
+    study_uid: str,
+    pictures: Mapping[str, bytes],
+    segmentations: Mapping[str, Segmentation],
+) -> Edit:
+    """The entry again; StoreError if it is damaged, or speaks of a segmentation that is not kept.
+
+    `segmentations` are those of the work as it is, by UID: what came shares their labels.
+    """
     try:
         step = from_plain(KeptStep, json.loads(zlib.decompress(packed)))
-    except (zlib.error, ValueError) as error:
+        parts = tuple(_edit(part, study_uid, pictures, segmentations) for part in step.parts)
+    except (zlib.error, ValueError, KeyError) as error:
         raise StoreError("A saved step cannot be read", detail=type(error).__name__) from error
-    parts = tuple(_edit(part, study_uid, pictures) for part in step.parts)
     return Compound(study_uid, step.title, parts, step.stroke)
 
 
@@ -141,52 +159,49 @@ def hold_together(
     return True
 
 
-def _kept(leaf: Edit) -> KeptPart | None:
-    if isinstance(leaf, PaintEdit):
-        change = leaf.change
-        return KeptPaint(
-            change.segmentation_uid,
-            change.box,
-            change.dtype,
-            change.before,
-            change.after,
-            change.title,
-        )
-    if isinstance(leaf, ChangeSegments):
-        return KeptSegments(leaf.segmentation_uid, leaf.before, leaf.after, leaf.title)
-    if isinstance(leaf, ChangeFindings):
-        return KeptFindings(leaf.steps, leaf.title)
-    if isinstance(leaf, ChangeTracks):
-        return KeptTracks(leaf.steps, leaf.title)
-    if isinstance(leaf, ChangeReport):
-        before = None if leaf.before is None else KeptReport.of(leaf.before)[0]
-        return KeptReports(before, KeptReport.of(leaf.after)[0], leaf.title)
-    return None
+def _kept(leaf: Edit) -> KeptPart:
+    match leaf:
+        case PaintEdit(change=change):
+            return KeptPaint(
+                change.segmentation_uid,
+                change.box,
+                change.dtype,
+                change.before,
+                change.after,
+                change.title,
+            )
+        case AddSegmentation(segmentation=came):
+            return KeptComing(came.uid, came.segments, leaf.title)
+        case ChangeSegments():
+            return KeptSegments(leaf.segmentation_uid, leaf.before, leaf.after, leaf.title)
+        case ChangeFindings():
+            return KeptFindings(leaf.steps, leaf.title)
+        case ChangeTracks():
+            return KeptTracks(leaf.steps, leaf.title)
+        case ChangeReport():
+            before = None if leaf.before is None else KeptReport.of(leaf.before)[0]
+            return KeptReports(before, KeptReport.of(leaf.after)[0], leaf.title)
+    raise TypeError(f"{type(leaf).__name__} has no form to be kept in")
 
 
 def _edit(
     part: KeptPart,
     study_uid: str,
     pictures: Mapping[str, bytes],
+    segmentations: Mapping[str, Segmentation],
 ) -> Edit:
-    if isinstance(part, KeptPaint):
-        return PaintEdit(
-            study_uid,
-            LabelEdit(
-                part.segmentation_uid, part.box, part.dtype, part.before, part.after, part.title
-            ),
-        )
-    if isinstance(part, KeptSegments):
-        return ChangeSegments(
-            study_uid,
-            part.segmentation_uid,
-            part.segments_before,
-            part.segments_after,
-            part.title,
-        )
-    if isinstance(part, KeptFindings):
-        return ChangeFindings(study_uid, part.steps, part.title)
-    if isinstance(part, KeptTracks):
-        return ChangeTracks(study_uid, part.track_steps, part.title)
-    before = None if part.report_before is None else part.report_before.whole(pictures)
-    return ChangeReport(study_uid, before, part.report_after.whole(pictures), part.title)
+    match part:
+        case KeptPaint(uid, box, dtype, old, new, title):
+            return PaintEdit(study_uid, LabelEdit(uid, box, dtype, old, new, title))
+        case KeptComing(uid, segments, title):
+            came = replace(segmentations[uid], segments=segments)
+            return AddSegmentation(study_uid, came, title)
+        case KeptSegments(uid, earlier, later, title):
+            return ChangeSegments(study_uid, uid, earlier, later, title)
+        case KeptFindings(findings, title):
+            return ChangeFindings(study_uid, findings, title)
+        case KeptTracks(tracks, title):
+            return ChangeTracks(study_uid, tracks, title)
+        case KeptReports(before, after, title):
+            first = None if before is None else before.whole(pictures)
+            return ChangeReport(study_uid, first, after.whole(pictures), title)

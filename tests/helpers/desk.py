@@ -123,9 +123,11 @@ def propose(work: Workspace, review: ReviewDesk) -> tuple[str, ...]:
     return review.propose(result(work), job(work))
 
 
-def dab(work: Workspace, box: Box, number: int, *, stroke: str = "") -> PaintEdit | None:
-    """A box of one segment in the first segmentation; None if it is there already."""
-    first = next(iter(work.segmentations.values()))
+def dab(
+    work: Workspace, box: Box, number: int, *, stroke: str = "", segmentation_uid: str = ""
+) -> PaintEdit | None:
+    """A box of one segment, in the first segmentation if none is named; None if it is there."""
+    first = work.segmentations[segmentation_uid or next(iter(work.segmentations))]
     after = np.full(box.shape, number, first.labels.dtype)
     change = LabelEdit.between(first, box, after, f"Paint: {number}")
     study_uid = work.study_of(first.uid).uid

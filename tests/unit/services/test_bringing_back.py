@@ -16,7 +16,9 @@ from medview.core.geometry import Box
 from medview.core.jobs import InferenceResult, InputHash, JobState
 from medview.core.maps import MapKind, ScalarMap
 from medview.core.report import KeyImage
+from medview.core.segmentation import Segmentation
 from medview.core.volume import Volume
+from medview.services.edits import AddSegmentation, ChangeSegments, Compound
 from medview.services.kept_results import ModelOutput
 from medview.services.loading import Loading
 from medview.services.map_files import MapFiles
@@ -100,16 +102,38 @@ def again(
     return work, review, store, shelf
 
 
-def paint(work: Workspace, box: Box, number: int, stroke: str = "") -> None:
-    edit = desk.dab(work, box, number, stroke=stroke)
+def paint(
+    work: Workspace, box: Box, number: int, stroke: str = "", segmentation_uid: str = ""
+) -> None:
+    edit = desk.dab(work, box, number, stroke=stroke, segmentation_uid=segmentation_uid)
     assert edit is not None
     work.apply(edit)
 
 
+def moved(work: Workspace, box: Box) -> None:
+    """What segment 2 has in a box moves into a segmentation of its own, as one step."""
+    first = next(iter(work.segmentations.values()))
+    labels = np.zeros_like(first.labels)
+    labels[box.slices] = np.where(first.labels[box.slices] == 2, 2, 0)
+    there = Segmentation(first.volume_uid, first.geometry, labels, (first.find_segment(2),), "Own")
+    gone = desk.dab(work, box, 0)
+    assert gone is not None
+    rest = tuple(one for one in first.segments if one.number != 2)
+    parts = (
+        AddSegmentation(STUDY, there, "Move"),
+        gone,
+        ChangeSegments(STUDY, first.uid, first.segments, rest, "Move"),
+    )
+    work.apply(Compound(STUDY, "Move", parts))
+
+
 def worked(work: Workspace, review: ReviewDesk) -> list[str]:
-    """A bit of everything; the states of the work behind the proposal, after each step."""
-    uids = desk.propose(work, review)
+    """A bit of everything; the states of the work before it and after each step."""
     states = [desk.fingerprint(work)]
+    uids = desk.propose(work, review)
+    states.append(desk.fingerprint(work))
+    own = replace(desk.segmentation(work, (4,)), title="Mine")
+    own.labels[...] = 0
     image = KeyImage(VOLUME_UID, "axial", (1.0, 2.0, 3.0), "Here", b"png")
     for row in range(3):
         paint(work, Box((3, row, 0), (4, row + 2, 6)), 1, stroke="one")
@@ -119,7 +143,10 @@ def worked(work: Workspace, review: ReviewDesk) -> list[str]:
         lambda: paint(work, Box((1, 0, 0), (2, 4, 4)), 2),
         lambda: review.set_section(STUDY, "Advice", "None."),
         lambda: review.add_key_image(STUDY, image),
+        lambda: work.apply(AddSegmentation(STUDY, own, "New")),
+        lambda: paint(work, Box((4, 2, 2), (5, 6, 9)), 4, segmentation_uid=own.uid),
         lambda: review.reject(uids[1], "vessel"),
+        lambda: moved(work, Box((2, 0, 0), (3, 5, 12))),
     ):
         step()
         states.append(desk.fingerprint(work))

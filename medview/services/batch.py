@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, fields, replace
+from typing import Any
+
+import numpy.typing as npt
 
 from medview.core.findings import Finding, utc_now
 from medview.core.jobs import InferenceJob
@@ -57,13 +60,26 @@ class Dirty:
 class SliceJob:
     """Slices of one segmentation to write; with `numbers` None all of them.
 
-    The labels are the live array: what is painted while they are written makes the same slices
-    dirty again, so the next save puts it right.
+    The labels are the live array at `revision`, by slice, or with None a copy of what is written.
     """
 
     uid: str
-    labels: LabelArray
+    labels: LabelArray | Mapping[int, npt.NDArray[Any]]
     numbers: tuple[int, ...] | None
+    revision: int | None
+
+    def packed(self) -> list[tuple[int, bytes]]:
+        """The slices compressed, by number."""
+        numbers = range(len(self.labels)) if self.numbers is None else self.numbers
+        return [(number, pack_slice(self.labels[number])) for number in numbers]
+
+    def copied(self) -> SliceJob:
+        """With a copy of its slices as they are now, if it has none yet."""
+        if self.revision is None:
+            return self
+        numbers = range(len(self.labels)) if self.numbers is None else self.numbers
+        planes = {number: self.labels[number].copy() for number in numbers}
+        return replace(self, labels=planes, revision=None)
 
 
 @dataclass
@@ -92,19 +108,10 @@ class Batch:
     closed: list[tuple[str]] = field(default_factory=list)
     is_written: bool = False
 
-    def write(self, connection: sqlite3.Connection) -> None:
-        """Write everything or nothing; sqlite3.Error if it cannot be written."""
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            self._write_rows(connection)
-            connection.execute("COMMIT")
-        except sqlite3.Error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        self.is_written = True
-
-    def _write_rows(self, connection: sqlite3.Connection) -> None:
+    def write_rows(
+        self, connection: sqlite3.Connection, slices: Sequence[list[tuple[int, bytes]]]
+    ) -> None:
+        """Write everything, `slices` being those of the jobs, inside the open transaction."""
         many = connection.executemany
         many("DELETE FROM segmentation WHERE uid = ?", self.gone_segmentations)
         many("DELETE FROM segmentation_slice WHERE segmentation_uid = ?", self.gone_segmentations)
@@ -115,8 +122,8 @@ class Batch:
         many("DELETE FROM report WHERE uid = ?", self.gone_reports)
         many("INSERT OR REPLACE INTO study VALUES (?, ?, ?, ?, 1)", self.studies)
         many(_upsert("segmentation"), self.heads)
-        for job in self.slices:
-            _write_slices(connection, job)
+        for job, packed in zip(self.slices, slices, strict=True):
+            _write_slices(connection, job, packed)
         many(
             "INSERT INTO finding VALUES (?, ?, ?, ?) ON CONFLICT (uid) DO UPDATE SET"
             " place = excluded.place, content = excluded.content",
@@ -150,6 +157,36 @@ class Batch:
         if self.audit:
             head = self.audit[-1]
             write_meta(connection, {"audit_head": f"{head.number}:{head.sha256}"})
+
+
+def write(
+    batches: Sequence[Batch],
+    connection: sqlite3.Connection,
+    revision_of: Callable[[str], int | None],
+) -> bool:
+    """Write all batches, the oldest first, or nothing; sqlite3.Error if that cannot be done.
+
+    False, and nothing is written, where labels moved on while they were read: what was read then
+    belongs to no moment, and would stand beside findings and steps of another.
+    """
+    waiting = [batch for batch in batches if not batch.is_written]
+    slices = [[job.packed() for job in batch.slices] for batch in waiting]
+    latest = {job.uid: job.revision for batch in waiting for job in batch.slices}
+    for uid, revision in latest.items():
+        if revision is not None and revision_of(uid) not in (revision, None):
+            return False
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for batch, packed in zip(waiting, slices, strict=True):
+            batch.write_rows(connection, packed)
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    for batch in waiting:
+        batch.is_written = True
+    return True
 
 
 @dataclass
@@ -255,7 +292,7 @@ def _gather_segmentation(
     head = KeptSegmentation.of(segmentation, series_uid)
     batch.heads.append((uid, study_uid, to_text(head)))
     numbers = None if touched is None else tuple(sorted(touched))
-    batch.slices.append(SliceJob(uid, segmentation.labels, numbers))
+    batch.slices.append(SliceJob(uid, segmentation.labels, numbers, segmentation.revision))
 
 
 def _gather_tracks(
@@ -309,13 +346,13 @@ def _study_row(workspace: Workspace, uid: str) -> tuple[str, str, str, str]:
     return uid, " · ".join(word for word in words if word), sources, utc_now().isoformat()
 
 
-def _write_slices(connection: sqlite3.Connection, job: SliceJob) -> None:
-    numbers = range(job.labels.shape[0]) if job.numbers is None else job.numbers
+def _write_slices(
+    connection: sqlite3.Connection, job: SliceJob, slices: Sequence[tuple[int, bytes]]
+) -> None:
     if job.numbers is None:
         query = "DELETE FROM segmentation_slice WHERE segmentation_uid = ?"
         connection.execute(query, (job.uid,))
-    for number in numbers:
-        packed = pack_slice(job.labels[number])
+    for number, packed in slices:
         if packed:
             query = "INSERT OR REPLACE INTO segmentation_slice VALUES (?, ?, ?)"
             connection.execute(query, (job.uid, number, packed))

@@ -23,7 +23,7 @@ from medview.core.events import (
 )
 from medview.core.report import Report
 from medview.services.audit import NO_HASH, AuditRow
-from medview.services.batch import Batch, Dirty, Saved, gather
+from medview.services.batch import Batch, Dirty, Saved, gather, write
 from medview.services.bringing_back import BringingBack
 from medview.services.journal import KeptReport, from_text
 from medview.services.kept import Unfinished, read_unfinished
@@ -66,7 +66,7 @@ class Store:
         self._delay_s = delay_s
         self._dirty = Dirty()
         self._batches: deque[Batch] = deque()
-        self._writing: Batch | None = None
+        self._writing: tuple[Batch, ...] = ()
         self._is_due = False
         self._has_failed = False
         self._saved = Saved()
@@ -190,7 +190,7 @@ class Store:
             with self._one_writer:
                 on_disk = [AuditRow(*row) for row in fetch(self._connection, query)]  # type: ignore[arg-type]
         last = on_disk[-1].number if on_disk else 0
-        pending = [row for batch in (self._writing, *self._batches) if batch for row in batch.audit]
+        pending = [row for batch in (*self._writing, *self._batches) for row in batch.audit]
         pending += self._unsaved_audit if self._connection is None else self._dirty.audit
         return (*on_disk, *(row for row in pending if row.number > last))
 
@@ -215,10 +215,8 @@ class Store:
         if self._connection is None:
             return
         self._take()
-        with self._one_writer:
-            pending = [batch for batch in (self._writing, *self._batches) if batch is not None]
-        for batch in pending:
-            self._write(batch)
+        # Nothing moves on meanwhile: this is the owner's thread.
+        self._write((*self._writing, *self._batches))
         self._batches.clear()
 
     def close(self) -> None:
@@ -233,7 +231,9 @@ class Store:
             self.save_now()
             open_studies = self._workspace.studies if self._workspace is not None else ()
             with self._one_writer:
-                Batch(closed=[(uid,) for uid in open_studies]).write(connection)
+                write(
+                    [Batch(closed=[(uid,) for uid in open_studies])], connection, self._revision_of
+                )
                 write_meta(connection, {"clean": "1"})
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
@@ -303,40 +303,56 @@ class Store:
         self._batches.append(batch)
 
     def _write_next(self) -> None:
-        """Give the oldest batch to the task pool, unless one is being written."""
-        if self._tasks is None or self._writing is not None or not self._batches:
+        """Give what waits to the task pool as one transaction, unless one is being written."""
+        if self._tasks is None or self._writing or not self._batches:
             return
-        self._writing = self._batches.popleft()
+        self._writing = tuple(self._batches)
+        self._batches.clear()
         self._tasks.run(
             self._write, self._writing, on_done=self._on_written, on_error=self._on_failed
         )
 
-    def _write(self, batch: Batch) -> None:
-        """On any thread, one at a time."""
+    def _write(self, batches: tuple[Batch, ...]) -> bool:
+        """On any thread, one at a time; False where labels moved on meanwhile."""
         with self._one_writer:
-            if self._connection is None or batch.is_written:
-                return
+            if self._connection is None:
+                return True
             try:
-                batch.write(self._connection)
+                return write(batches, self._connection, self._revision_of)
             except sqlite3.Error as error:
                 raise self._save_error(error) from error
 
-    def _on_written(self, _nothing: None) -> None:
-        self._writing = None
+    def _revision_of(self, uid: str) -> int | None:
+        known = None if self._workspace is None else self._workspace.segmentations.get(uid)
+        return None if known is None else known.revision
+
+    def _on_written(self, done: bool) -> None:
+        batches, self._writing = self._writing, ()
+        if not done:
+            self._copy_and_write(batches)
+            return
         if self._has_failed and self._workspace is not None:
             self._has_failed = False
             self._workspace.notify(Level.INFO, "Your work is saved again")
         self._write_next()
 
+    def _copy_and_write(self, batches: tuple[Batch, ...]) -> None:
+        """Somebody paints on and on: all that is due at this moment, its labels copied."""
+        self._batches.extendleft(reversed(batches))
+        self._take()
+        for batch in self._batches:
+            batch.slices = [job.copied() for job in batch.slices]
+        self._write_next()
+
     def _on_failed(self, error: MedviewError) -> None:
-        """Keep the batch and try again: memory is freed, a disk is emptied."""
-        if self._workspace is None or self._tasks is None or self._writing is None:
+        """Keep the batches and try again: memory is freed, a disk is emptied."""
+        if self._workspace is None or self._tasks is None or not self._writing:
             return
         if not self._has_failed:
             self._has_failed = True
             self._workspace.notify(Level.ERROR, error.user_text, error.hint)
-        self._batches.appendleft(self._writing)
-        self._writing = None
+        self._batches.extendleft(reversed(self._writing))
+        self._writing = ()
         self._tasks.after(_RETRY_S, self._write_next)
 
     def _save_error(self, error: sqlite3.Error) -> StoreError:

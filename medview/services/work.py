@@ -77,8 +77,9 @@ class Work:
             old, new = new, old
         if not np.array_equal(target, old):
             raise ValueError(f"The labels are not those that “{edit.title}” was made for")
-        target[...] = new
+        # The revision first: whoever reads the labels beside this thread can tell that they move.
         self._segmentations[segmentation.uid] = self._next(segmentation)
+        target[...] = new
         self._changes.append(SegmentationChanged(segmentation.uid, edit.box))
 
     def put_segmentation(self, segmentation: Segmentation) -> None:

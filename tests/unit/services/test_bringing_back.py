@@ -18,7 +18,15 @@ from medview.core.maps import MapKind, ScalarMap
 from medview.core.report import KeyImage
 from medview.core.segmentation import Segmentation
 from medview.core.volume import Volume
-from medview.services.edits import AddSegmentation, ChangeSegments, Compound
+from medview.services.edits import (
+    AddSegmentation,
+    ChangeFindings,
+    ChangeSegments,
+    Compound,
+    FindingStep,
+)
+from medview.services.journal import pack_slice
+from medview.services.kept import read_kept
 from medview.services.kept_results import ModelOutput
 from medview.services.loading import Loading
 from medview.services.map_files import MapFiles
@@ -26,6 +34,7 @@ from medview.services.originals import Originals
 from medview.services.outcomes import Outcomes
 from medview.services.review import ReviewDesk
 from medview.services.staleness import stale_reason
+from medview.services.steps import KEPT_STEPS
 from medview.services.store import Store
 from medview.services.tasks import Tasks
 from medview.services.thresholds import Thresholds
@@ -187,6 +196,47 @@ def test_all_work_and_the_way_back_survive_a_kill(tmp_path: Path, tasks: Tasks) 
     settle(tasks, store)
     assert desk.fingerprint(work) == last
     assert work.history.undo_title == "Paint: 1"
+    store.close()
+
+
+def test_what_is_on_disk_belongs_to_one_moment(
+    tmp_path: Path, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Painting goes on while labels are read for the disk: still no two moments are mixed."""
+
+    def slow(labels: np.ndarray) -> bytes:
+        time.sleep(0.004)
+        return pack_slice(labels)
+
+    monkeypatch.setattr("medview.services.batch.pack_slice", slow)
+    work, review, store = begin(tmp_path, tasks)
+    assert store._connection is not None
+    store._connection.execute("PRAGMA wal_autocheckpoint = 0")  # copies are taken in mid-save
+    desk.propose(work, review)
+    settle(tasks, store)
+    moments = {desk.fingerprint(work): len(work.history.entries(STUDY))}
+    chance = np.random.default_rng(5)
+    seen = set[int]()
+    for _ in range(60):
+        j, i = (int(chance.integers(0, n)) for n in (8, 10))
+        change = desk.dab(work, Box((0, j, i), (6, j + 2, i + 2)), int(chance.integers(0, 3)))
+        if change is not None:
+            work.apply(change)
+        moments[desk.fingerprint(work)] = len(work.history.entries(STUDY))
+        for _ in range(int(chance.integers(1, 4))):
+            tasks.wait(0.002)
+            tasks.pump()
+        kept = read_kept(torn(tmp_path), STUDY)
+        back = Workspace()
+        back.open_studies([desk.study()])
+        for _, labels in kept.segmentations:
+            back.apply(AddSegmentation(STUDY, labels, "Back"))
+        steps = tuple(FindingStep(None, finding) for finding in kept.findings)
+        back.apply(ChangeFindings(STUDY, steps, "Back"))
+        assert min(moments[desk.fingerprint(back)], KEPT_STEPS) == len(kept.steps)
+        seen.add(len(kept.steps))
+    assert len(seen) > 10
+    settle(tasks, store)
     store.close()
 
 

@@ -1,0 +1,192 @@
+"""SIGKILL at random moments of real work in the real window, again and again: what is lost.
+
+    xvfb-run -a python -m tests.end2end.kills --count 1000 --log kills.jsonl
+
+Every window restores what the one before it left, tells it, takes steps back and does them again,
+and edits on until it is killed too. An edit counts as acknowledged when the program says that
+nothing waits to be saved. The log has one line a kill, and a script that is started again goes on
+where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from medview.core.paths import Paths
+from tests.end2end.window import Driven, window
+from tests.helpers.dicom_phantoms import write_ct
+from tests.helpers.phantoms import Phantom
+
+PHANTOM = Phantom(shape=(20, 56, 60), spacing_mm=(2, 1, 1), radius_mm=13)
+#: So many windows work on one profile, one after the other.
+_A_CHAIN = 12
+#: A window is killed so many seconds after its first edit at the latest.
+_LONGEST_S = 10.0
+#: Of so many kills one comes while the program starts and brings work back.
+_EARLY = 10
+
+EDITOR = """
+from tests.end2end.random_edits import Editor, state_of
+count = 0
+def on_state(state, stack):
+    global count
+    count += 1
+    say(state=state, stack=stack)
+editor = Editor(workspace, commands, {seed}, on_state)
+workspace.reader = "Dr Ada"
+if {restores}:
+    commands.run("study.restore")
+    commands.wait_idle(300)
+here = state_of(workspace)
+kept = len(workspace.history.entries(study().uid))
+stacks = [one for state, one in json.loads(Path({stacks!r}).read_text()) if state == here]
+editor.begin(next((one for one in reversed(stacks) if len(one) == kept), []))
+say(back=here, stack=editor.stack, kept=kept)
+undone = editor.undo_all({undo})
+say(undone=undone, faults=editor.faults)
+if {proposes}:
+    commands.run("ai.run", model="threshold_body")
+    commands.wait_idle(300)
+while not editor.faults:
+    editor.step()
+    pause = time.monotonic() + editor.pick((0.0, 0.01, 0.1, 0.8))
+    while time.monotonic() < pause:
+        app.processEvents()
+        time.sleep(0.002)
+    if commands.is_idle():
+        say(acked=count)
+say(faults=editor.faults)
+time.sleep(1e6)
+"""
+
+
+@dataclass
+class Kill:
+    """What one kill came to: how many edits were done, saved before it, and back after it.
+
+    `verdict` is "kept", "lost" (an acknowledged edit is gone), "mixed" (a state that never was),
+    "no way back" (undo would lead elsewhere), or "early" where the window had not begun to edit.
+    """
+
+    chain: int
+    edits: int
+    acked: int
+    back: int
+    verdict: str
+    fault: str = ""
+
+
+def judge(said: list[dict[str, Any]], back: list[dict[str, Any]], chain: int) -> Kill:
+    """Hold what came back, as the next window says, against what a killed window had said."""
+    states = [(one.get("state") or one["back"], one["stack"]) for one in said if "stack" in one]
+    acked = max((one["acked"] for one in said if "acked" in one), default=0)
+    here = next(one for one in back if "back" in one)
+    same = [n for n, (state, _) in enumerate(states) if state == here["back"]]
+    exact = [n for n in same if n >= acked and len(states[n][1]) == here["kept"]]
+    faults = [fault for one in (*said, *back) for fault in one.get("faults", ())]
+    verdict = "kept"
+    if not same:
+        verdict = "mixed"
+    elif same[-1] < acked:
+        verdict = "lost"
+    elif not exact or faults:
+        verdict = "no way back"
+    place = (exact or same or [-1])[-1]
+    return Kill(chain, len(states) - 1, acked, place, verdict, "; ".join(faults))
+
+
+class Chain:
+    """Windows on one profile, each killed, each told from what the one before had said."""
+
+    def __init__(self, folder: Path, ct: Path, number: int, chance: random.Random) -> None:
+        self._folder = folder
+        self._ct = ct
+        self._number = number
+        self._chance = chance
+        self._profile = folder / "profile"
+        self._profile.mkdir()
+        readers = "two" if number % 3 == 2 else "one"
+        text = f'[loading]\nworkers = 1\n[reading]\nreaders = "{readers}"\nblind = false\n'
+        paths = Paths.in_profile(folder, self._profile)
+        paths.create()
+        paths.settings_file.write_text(text)
+        self._said: list[dict[str, Any]] = []
+
+    def kill(self) -> Kill | None:
+        """One more window; what became of the work of the one before, None for the first."""
+        restores = bool(self._said)
+        stacks = self._folder / "stacks.json"
+        known = [
+            (one.get("state") or one["back"], one["stack"]) for one in self._said if "stack" in one
+        ]
+        stacks.write_text(json.dumps(known))
+        script = EDITOR.format(
+            seed=self._chance.randrange(1 << 30),
+            restores=restores,
+            stacks=str(stacks),
+            undo=self._chance.choice((3, 10, 50)),
+            proposes=not restores and self._number % 4 == 0,
+        )
+        paths = () if restores else (self._ct,)
+        with window(script, *paths, profile=self._profile, folder=self._folder) as driven:
+            if restores and not self._chance.randrange(_EARLY):
+                time.sleep(self._chance.uniform(0.5, 12))
+                driven.kill()
+                return Kill(self._number, 0, 0, 0, "early")
+            driven.wait_for(lambda said: any("undone" in one for one in said), 900)
+            told = judge(self._said, driven.said(), self._number) if restores else None
+            self._edited(driven)
+        return told
+
+    def _edited(self, driven: Driven) -> None:
+        driven.wait_for(lambda said: any("acked" in one for one in said), 900)
+        time.sleep(self._chance.uniform(0, _LONGEST_S))
+        driven.kill()
+        self._said = driven.said()
+
+
+def run_chain(log: Path, chance: random.Random, most: int) -> int:
+    """A chain of windows; how many kills were judged."""
+    done = 0
+    number = chance.randrange(1 << 20)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ct = folder / "ct"
+        write_ct(ct, PHANTOM)
+        chain = Chain(folder, ct, number, chance)
+        while done < most:
+            told = chain.kill()
+            if told is not None:
+                done += 1
+                with log.open("a") as file:
+                    file.write(json.dumps(asdict(told)) + "\n")
+    return done
+
+
+def main() -> None:
+    """Kill until there are enough lines in the log, then tell."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--log", type=Path, default=Path("kills.jsonl"))
+    given = parser.parse_args()
+    done = len(given.log.read_text().splitlines()) if given.log.exists() else 0
+    chance = random.Random(time.time_ns())  # noqa: S311
+    while done < given.count:
+        done += run_chain(given.log, chance, min(_A_CHAIN, given.count - done))
+    rows = [json.loads(line) for line in given.log.read_text().splitlines()]
+    told = Counter(row["verdict"] for row in rows)
+    acked = sum(row["acked"] for row in rows)
+    sys.stdout.write(f"{len(rows)} kills, {acked} acknowledged edits: {dict(told)}\n")
+
+
+if __name__ == "__main__":
+    main()

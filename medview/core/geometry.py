@@ -166,15 +166,17 @@ class Box:
     @staticmethod
     def of(mask: npt.NDArray[np.bool_]) -> Box | None:
         """The box around the True voxels of a 3D mask; None for an empty one."""
-        ends = [(slice(None),) * axis + (end,) for axis in range(3) for end in (0, -1)]
-        if mask.size and all(mask[end].any() for end in ends):
-            return Box.whole((mask.shape[0], mask.shape[1], mask.shape[2]))
+        if not mask.size:
+            return None
+        # Reductions over whole slices: those along the last axis alone take ten times as long.
+        slices = mask.reshape(len(mask), -1).any(axis=1)
+        flat = np.bitwise_or.reduce(mask, axis=0)
         bounds = []
-        for axis in range(3):
-            hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-            if hit.size == 0:
+        for line in (slices, flat.any(axis=1), flat.any(axis=0)):
+            first = int(line.argmax())
+            if not line[first]:
                 return None
-            bounds.append((int(hit[0]), int(hit[-1]) + 1))
+            bounds.append((first, line.size - int(line[::-1].argmax())))
         (k0, k1), (j0, j1), (i0, i1) = bounds
         return Box((k0, j0, i0), (k1, j1, i1))
 

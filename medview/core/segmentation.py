@@ -130,13 +130,14 @@ class LabelEdit:
     ) -> LabelEdit | None:
         """The edit that turns the labels in `box` into `after`; None if nothing changes.
 
-        The box is shrunk to the voxels that differ. `after` has the shape of the box.
+        The box is shrunk to the slices that differ, a large one to the voxels that do. `after`
+        has the shape of the box.
         """
         labels = segmentation.labels
-        old = labels[box.slices]
-        if after.shape != old.shape:
-            raise GeometryError(f"New labels {after.shape} do not fit the box {old.shape}")
-        changed = Box.of(old != after)
+        if after.shape != box.shape:
+            raise GeometryError(f"New labels {after.shape} do not fit the box {box.shape}")
+        old = np.ascontiguousarray(labels[box.slices])  # read once from where it lies apart
+        changed = _touched(old != after)
         if changed is None:
             return None
         new = np.ascontiguousarray(after[changed.slices], dtype=labels.dtype)
@@ -147,8 +148,8 @@ class LabelEdit:
             segmentation_uid=segmentation.uid,
             box=inner,
             dtype=labels.dtype.str,
-            before=packed(labels[inner.slices]),
-            after=packed(new),
+            before=packed(old[changed.slices]),
+            after=packed(new, at_once=True),
             title=title,
         )
 
@@ -161,36 +162,111 @@ class LabelEdit:
         return unpacked(self.after, self.dtype, self.box.shape)
 
 
-#: How labels of two numbers begin; zlib's own streams begin with 0x78 (RFC 1950).
-_TWO = b"\x02"
+#: How packed labels begin: bits compressed, runs, bits. zlib's streams begin with 0x78 (RFC 1950).
+_TWO, _RUNS, _BITS = b"\x02", b"\x03", b"\x04"
+#: Boxes of more voxels than this are worth a closer look, and never kept as plain bits.
+_MOST_BITS = 1 << 20
+#: Labels with runs longer than this on average are kept as runs.
+_LONG_RUN = 8
 
 
-def packed(labels: npt.NDArray[Any]) -> bytes:
-    """Labels compressed: by zlib, where only two numbers occur a bit for each voxel.
+def packed(labels: npt.NDArray[Any], *, at_once: bool = False) -> bytes:
+    """Labels compressed: as runs in C order where they hold long ones, as drawn labels do.
 
-    Most edits hold two numbers or one; a bit a voxel is eight times less for zlib to look at.
+    Others are compressed by zlib; where only two numbers occur, a bit for each voxel. `at_once`
+    leaves the bits as they are: longer than runs, and there and back in a fifth of the time.
     """
-    low, high = int(labels.min()), int(labels.max())
+    flat = np.ascontiguousarray(labels).reshape(-1)
+    if not flat.any():
+        numbers = bytes(flat.dtype.itemsize)
+        return (
+            _RUNS + b"\x08" + (1).to_bytes(8, "little") + flat.size.to_bytes(8, "little") + numbers
+        )
+    two = _bits_of_two(flat) if at_once and flat.size <= _MOST_BITS else b""
+    if two:
+        return _BITS + two
+    ends = np.flatnonzero(flat[1:] != flat[:-1])
+    if ends.size * _LONG_RUN <= flat.size:
+        return _packed_runs(flat, ends)
+    two = _bits_of_two(flat)
+    if two:
+        return _TWO + two[:4] + zlib.compress(two[4:], 1)
+    return zlib.compress(flat.tobytes(), 1)
+
+
+def _touched(changed: npt.NDArray[np.bool_]) -> Box | None:
+    """The box of what changed; None for nothing. In small ones whole slices, which lie together."""
+    if changed.size > _MOST_BITS:
+        return Box.of(changed)
+    slices = changed.reshape(len(changed), -1).any(axis=1)
+    first, last = int(slices.argmax()), len(slices) - int(slices[::-1].argmax())
+    return Box((first, 0, 0), (last, *changed.shape[1:])) if slices[first] else None
+
+
+def _bits_of_two(flat: npt.NDArray[Any]) -> bytes:
+    """Two numbers and, for each voxel, whether it has the higher; "" where there are others."""
+    low, high = int(flat.min()), int(flat.max())
+    upper = flat == high
+    if low == high or np.count_nonzero(flat == low) + np.count_nonzero(upper) != flat.size:
+        return b""
     numbers = low.to_bytes(2, "little") + high.to_bytes(2, "little")
-    if low == high:
-        return _TWO + numbers
-    upper = labels == high
-    if np.count_nonzero(labels == low) + np.count_nonzero(upper) == labels.size:
-        return _TWO + numbers + zlib.compress(np.packbits(upper).tobytes(), 1)
-    return zlib.compress(np.ascontiguousarray(labels).tobytes(), 1)
+    return numbers + np.packbits(upper).tobytes()
+
+
+def _packed_runs(flat: npt.NDArray[Any], ends: npt.NDArray[np.intp]) -> bytes:
+    """How long each run is, then its number; of numbers that take turns the first two."""
+    lengths = np.empty(ends.size + 1, dtype=np.int64)
+    lengths[0] = flat.size if ends.size == 0 else ends[0] + 1
+    np.subtract(ends[1:], ends[:-1], out=lengths[1:-1])
+    lengths[-1] = flat.size - 1 - ends[-1] if ends.size else flat.size
+    numbers = np.append(flat[ends], flat[-1])
+    if (numbers[2:] == numbers[:-2]).all():
+        numbers = numbers[:2]
+    longest = int(lengths.max())
+    size = 1 if longest < 1 << 8 else 2 if longest < 1 << 16 else 4 if longest < 1 << 32 else 8
+    head = _RUNS + bytes([size]) + lengths.size.to_bytes(8, "little")
+    return head + lengths.astype(f"<u{size}").tobytes() + numbers.tobytes()
 
 
 def unpacked(data: bytes, dtype: str, shape: tuple[int, int, int]) -> LabelArray:
     """The labels again, read-only where they were packed whole."""
-    if data[:1] == _TWO:
+    if data[:1] == _RUNS:
+        return _unpacked_runs(data, dtype).reshape(shape)
+    if data[:1] in (_TWO, _BITS):
         low, high = (int.from_bytes(data[n : n + 2], "little") for n in (1, 3))
-        if low == high:
+        if low == high:  # so written before there were runs
             return np.full(shape, low, dtype=dtype)
-        bits = np.frombuffer(zlib.decompress(data[5:]), dtype=np.uint8)
-        upper = np.unpackbits(bits, count=math.prod(shape)).reshape(shape)
-        kind = np.dtype(dtype).type
-        labels: LabelArray = upper * kind(high - low)
-        labels += kind(low)
-        return labels
+        whole = data if data[:1] == _BITS else data[:5] + zlib.decompress(data[5:])
+        bits = np.frombuffer(whole, dtype=np.uint8, offset=5)
+        upper = np.unpackbits(bits, count=math.prod(shape))
+        return _of_two(upper, low, high, dtype).reshape(shape)
     flat: npt.NDArray[Any] = np.frombuffer(zlib.decompress(data), dtype=dtype)
     return flat.reshape(shape)
+
+
+def _unpacked_runs(data: bytes, dtype: str) -> npt.NDArray[Any]:
+    size, count = data[1], int.from_bytes(data[2:10], "little")
+    lengths = np.frombuffer(data, dtype=f"<u{size}", count=count, offset=10)
+    numbers = np.frombuffer(data, dtype=dtype, offset=10 + size * count)
+    if count == 1:
+        return np.full(int(lengths[0]), numbers[0])
+    if numbers.size == count:
+        return np.repeat(numbers, lengths)
+    # Numbers that take turns: every other run is of the second, and parity tells which.
+    ends = np.add.accumulate(lengths, dtype=np.intp)
+    turns = np.zeros(int(ends[-1]), dtype=np.uint8)
+    turns[ends[:-1]] = 1
+    np.add.accumulate(turns, out=turns)
+    turns &= 1
+    first, second = numbers.tolist()
+    return _of_two(turns, first, second, dtype)
+
+
+def _of_two(upper: npt.NDArray[np.uint8], first: int, second: int, dtype: str) -> npt.NDArray[Any]:
+    """The first number where `upper` is 0, the second where it is 1; `upper` may become that."""
+    if np.dtype(dtype).itemsize > 1:
+        return np.array([first, second], dtype=dtype)[upper]
+    upper *= np.uint8(first ^ second)
+    if first:
+        upper ^= np.uint8(first)
+    return upper

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numba
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from medview.imaging.distances import squared_mm
 
@@ -38,9 +38,11 @@ def filled_between(mask: Mask, axis: int, pixel_mm: tuple[float, float]) -> Mask
         for n in range(low + 1, high):
             part = (n - low) / (high - low)
             centre = start + part * (stop - start)
-            here = (1 - part) * _moved(first, centre - start)
-            here += part * _moved(second, centre - stop)
-            result[n] = here > 0
+            ways = [
+                tuple(_places(size, by) for size, by in zip(first.shape, apart, strict=True))
+                for apart in (centre - start, centre - stop)
+            ]
+            _fill(first, second, *ways, np.float32(part), result[n])
         known.pop(low, None)
     return np.ascontiguousarray(np.moveaxis(result, 0, axis))
 
@@ -54,9 +56,32 @@ def _signed_mm(outline: Mask, pixel_mm: tuple[float, float]) -> Float:
     return signed
 
 
-def _moved(signed: Float, by_pixels: npt.NDArray[np.float64]) -> Float:
-    """Distances with their outline moved; what comes in from beyond is as at the edge."""
-    if np.abs(by_pixels).max() < 1e-6:
-        return signed
-    moved: Float = ndimage.shift(signed, by_pixels, order=1, mode="nearest")
-    return moved
+def _places(count: int, by: float) -> Float:
+    """Where the pixels of a line come from that is moved by some pixels: at the edge from beyond.
+
+    For each the pixel before, the one after, and how far it is from the former.
+    """
+    at = np.clip(np.arange(count) - by, 0, count - 1)
+    before = np.floor(at)
+    return np.stack([before, np.minimum(before + 1, count - 1), at - before]).astype(np.float32)
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill(first, second, of_first, of_second, part, out):  # type: ignore[no-untyped-def]
+    """Where the mean of two moved maps, the second counting `part`, is above 0."""
+    for j in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            one = _linear(first, of_first, j, i)
+            two = _linear(second, of_second, j, i)
+            out[j, i] = (1 - part) * one + part * two > 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _linear(values, places, j, i):  # type: ignore[no-untyped-def]
+    rows, columns = places
+    top, bottom = int(rows[0, j]), int(rows[1, j])
+    left, right = int(columns[0, i]), int(columns[1, i])
+    along = columns[2, i]
+    upper = values[top, left] + along * (values[top, right] - values[top, left])
+    lower = values[bottom, left] + along * (values[bottom, right] - values[bottom, left])
+    return upper + rows[2, j] * (lower - upper)

@@ -182,6 +182,7 @@ class Opinion:
     location_lps_mm: Point | None = None
     box_lps_mm: tuple[Point, Point] | None = None
     picture_box: PictureBox | None = None
+    key_boxes: tuple[PictureBox, ...] = field(default=(), metadata=LATE)
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,9 @@ class Finding:
     `probability` is 0-1 and says how sure its author is; `calibrated` whether that number was
     checked against outcomes. `classes` has it beside those of the other classes its author
     weighed. `box_lps_mm` are two opposite corners; `picture_box` is the box on the picture it was
-    found on, which pictures without a place in the patient have alone. `opinions` are those of
-    several readers, each apart, where it is read so.
+    found on, which pictures without a place in the patient have alone; on a clip `key_boxes` are
+    those on further frames, between which it runs evenly. `opinions` are those of several readers,
+    each apart, where it is read so.
     """
 
     label: str
@@ -212,10 +214,13 @@ class Finding:
     review: Review = field(default_factory=Review)
     uid: str = field(default_factory=new_uid)
     opinions: tuple[Opinion, ...] = field(default=(), metadata=LATE)
+    key_boxes: tuple[PictureBox, ...] = field(default=(), metadata=LATE)
 
     def __post_init__(self) -> None:
         if self.probability is not None and not 0 <= self.probability <= 1:
             raise ValueError(f"A probability lies between 0 and 1, not {self.probability}")
+        if self.key_boxes and self.picture_box is None:
+            raise ValueError("Key frames belong to a box on a picture")
 
     def opinion_of(self, reader: str) -> Opinion | None:
         """What one of several readers made of it; None for nothing yet."""

@@ -41,6 +41,63 @@ def picture_index_box(picture: PictureBox) -> IndexBox:
     return np.array([at, top, left]), np.array([at + 1, bottom, right])
 
 
+def key_boxes(finding: Finding) -> tuple[PictureBox, ...]:
+    """The boxes that were placed on frames of a clip, in order; none without a box on a picture."""
+    first = () if finding.picture_box is None else (finding.picture_box,)
+    return tuple(sorted((*first, *finding.key_boxes), key=lambda box: box.slice_index))
+
+
+def box_on(finding: Finding, frame: int) -> PictureBox | None:
+    """The box of a finding on a frame: as placed there, or evenly between two that were placed.
+
+    None before the first and after the last of them: nobody has said where it is.
+    """
+    keys = key_boxes(finding)
+    before = [box for box in keys if box.slice_index <= frame]
+    after = [box for box in keys if box.slice_index >= frame]
+    if not before or not after:
+        return None
+    start, stop = before[-1], after[0]
+    if start.slice_index == stop.slice_index:
+        return start
+    part = (frame - start.slice_index) / (stop.slice_index - start.slice_index)
+    pairs = zip(start.box_px, stop.box_px, strict=True)
+    top, left, bottom, right = (a + part * (b - a) for a, b in pairs)
+    return moved_to(replace(start, box_px=(top, left, bottom, right)), frame)
+
+
+def moved_to(box: PictureBox, frame: int) -> PictureBox:
+    """A box on another frame of the same object."""
+    number = box.frame_number + frame - box.slice_index
+    return replace(box, slice_index=frame, frame_number=number)
+
+
+def with_key_box(finding: Finding, box: PictureBox) -> Finding:
+    """The finding with a box placed on a frame, in place of one that was placed there."""
+    return _with_keys(finding, (*_apart_from(finding, box.slice_index), box))
+
+
+def without_key_box(finding: Finding, frame: int) -> Finding:
+    """The finding without the box placed on a frame; ValueError for none, and for the only one."""
+    rest = _apart_from(finding, frame)
+    if not rest or len(rest) == len(key_boxes(finding)):
+        raise ValueError("No key frame that can go")
+    return _with_keys(finding, rest)
+
+
+def _apart_from(finding: Finding, frame: int) -> tuple[PictureBox, ...]:
+    return tuple(box for box in key_boxes(finding) if box.slice_index != frame)
+
+
+def _with_keys(finding: Finding, boxes: Sequence[PictureBox]) -> Finding:
+    """What was the first box stays it, where it is still among them."""
+    first = finding.picture_box
+    at = -1 if first is None else first.slice_index
+    own = next((box for box in boxes if box.slice_index == at), boxes[0])
+    rest = sorted((box for box in boxes if box is not own), key=lambda box: box.slice_index)
+    return replace(finding, picture_box=own, key_boxes=tuple(rest))
+
+
 def patient_box(box: IndexBox, geometry: Geometry) -> tuple[Point, Point]:
     """Two opposite corners in LPS mm of the smallest box in the patient that holds an index box."""
     corners = np.array(

@@ -92,12 +92,12 @@ def drawings(shown: ShownImages, findings: Sequence[Finding]) -> list[_On]:
 
 
 def _marks(shown: ShownImages, finding: Finding) -> Iterator[tuple[int, Mark]]:
-    box = finding.picture_box
-    if box is not None:
-        number = shown.slice_of(box.sop_instance_uid, box.frame_number)
-        if number is not None:
-            top, left, bottom, right = (value - 0.5 for value in box.box_px)
-            yield from _rectangle(number, (top, left), (bottom, right), finding.label)
+    if finding.picture_box is not None:
+        for box in (finding.picture_box, *finding.key_boxes):
+            number = shown.slice_of(box.sop_instance_uid, box.frame_number)
+            if number is not None:
+                top, left, bottom, right = (value - 0.5 for value in box.box_px)
+                yield from _rectangle(number, (top, left), (bottom, right), finding.label)
     elif finding.box_lps_mm is not None and finding.segment_ref is None:
         yield from _box(shown.geometry, finding.box_lps_mm, finding.label)
     elif finding.location_lps_mm is not None and finding.segment_ref is None:

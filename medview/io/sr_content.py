@@ -295,11 +295,12 @@ def _shapes(finding: Finding, options: SrOptions, source_series_uid: str) -> lis
         )
         found.append({"referenced_segment": segment})
     if box is not None and box.sop_instance_uid in options.images:
-        top, left, bottom, right = box.box_px
-        corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
-        source = _image(box.sop_instance_uid, box, options)
-        region = ImageRegion(GraphicTypeValues.POLYLINE, np.array(corners, float), source)
-        found.append({"referenced_region": region})
+        found.append({"referenced_region": _region(box, options)})
+    found += [
+        {"referenced_region": _region(key, options)}
+        for key in finding.key_boxes
+        if key.sop_instance_uid in options.images
+    ]
     if frame and finding.box_lps_mm is not None:
         found.append(_box(finding.box_lps_mm, frame, source_series_uid))
     if frame and finding.location_lps_mm is not None:
@@ -332,6 +333,14 @@ def _regions(shape: dict[str, Any]) -> Iterator[Dataset]:
                 one.RelationshipType = RelationshipTypeValues.CONTAINS.value
                 one.ConceptNameCodeSequence = [concept(REGION)]
                 yield one
+
+
+def _region(box: PictureBox, options: SrOptions) -> ImageRegion:
+    """A box on its picture, as a closed line."""
+    top, left, bottom, right = box.box_px
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    source = _image(box.sop_instance_uid, box, options)
+    return ImageRegion(GraphicTypeValues.POLYLINE, np.array(corners, float), source)
 
 
 def _image(uid: str, box: PictureBox | None, options: SrOptions) -> SourceImageForRegion:

@@ -47,8 +47,8 @@ class Places:
         for item in items:
             kind = str(item.get("ValueType") or "")
             self._segment(finding.uid, item)
-            if kind == "SCOORD" and finding.picture_box is None:
-                finding = replace(finding, picture_box=_picture_box(item))
+            if kind == "SCOORD":
+                finding = _with_box(finding, _picture_box(item))
             elif kind == "SCOORD3D":
                 points = _triples(item)
                 if str(item.get("GraphicType") or "") == "POINT" and len(points):
@@ -96,6 +96,17 @@ def _numbers(item: Dataset) -> npt.NDArray[np.float64]:
 
 def _triples(item: Dataset) -> npt.NDArray[np.float64]:
     return _numbers(item).reshape(-1, 3)
+
+
+def _with_box(finding: Finding, box: PictureBox | None) -> Finding:
+    """The finding with a box on its picture; those on further frames of a clip are key frames."""
+    first = finding.picture_box
+    if first is None or box is None:
+        return replace(finding, picture_box=first or box)
+    taken = {one.frame_number for one in (first, *finding.key_boxes)}
+    if box.sop_instance_uid != first.sop_instance_uid or box.frame_number in taken:
+        return finding
+    return replace(finding, key_boxes=(*finding.key_boxes, box))
 
 
 def _picture_box(item: Dataset) -> PictureBox | None:

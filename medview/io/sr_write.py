@@ -160,8 +160,9 @@ def _evidence(
 
 
 def _images_of(finding: Finding) -> Iterator[str]:
-    if finding.picture_box is not None:
-        yield finding.picture_box.sop_instance_uid
+    for box in (finding.picture_box, *finding.key_boxes):
+        if box is not None:
+            yield box.sop_instance_uid
     for measurement in finding.measurements:
         yield measurement.sop_instance_uid
 

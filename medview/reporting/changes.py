@@ -39,6 +39,8 @@ def what_changed(before: Finding | None, after: Finding) -> Iterator[str]:
         yield f"side {was} to {now}"
     if (before.box_lps_mm, before.picture_box) != (after.box_lps_mm, after.picture_box):
         yield "box moved or resized"
+    if before.key_boxes != after.key_boxes:
+        yield f"box placed on {len(after.key_boxes) + 1} frames"
     old = {m.uid: m for m in before.measurements}
     for measured in after.measurements:
         known = old.get(measured.uid)

@@ -170,6 +170,7 @@ def _finding(finding: Finding, places: SegmentPlaces) -> dict[str, Any]:
         "location_lps_mm": list(finding.location_lps_mm) if finding.location_lps_mm else None,
         "box_lps_mm": [list(corner) for corner in box] if box is not None else None,
         "picture_box": _picture_box(finding.picture_box),
+        "key_boxes": [_picture_box(box) for box in finding.key_boxes],
         "classes": [
             {
                 "label": one.label,
@@ -231,6 +232,7 @@ _COLUMNS = (
     "unit",
     "method",
     "text",
+    "key_frames",
 )
 
 
@@ -261,9 +263,11 @@ def _row(study: Study, finding: Finding, measurement: Measurement | None) -> lis
         _time(review.at) or "",
     ]
     numbers = ["" if finding.probability is None else repr(finding.probability)]
-    rest = ["", "", "", finding.text]
+    frames = sorted(box.frame_number for box in (finding.picture_box, *finding.key_boxes) if box)
+    keys = " ".join(map(str, frames)) if finding.key_boxes else ""
+    rest = ["", "", "", finding.text, keys]
     if measurement is not None:
-        rest = [repr(measurement.value), measurement.unit, measurement.method, finding.text]
+        rest = [repr(measurement.value), measurement.unit, measurement.method, finding.text, keys]
     name = measurement_name(measurement) if measurement is not None else ""
     value, *tail = rest
     return [*map(_inert, text), *numbers, _inert(name), value, *map(_inert, tail)]

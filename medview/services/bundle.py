@@ -61,6 +61,7 @@ from medview.services.originals import Originals
 from medview.services.priors import Priors
 from medview.services.prompting import Prompting
 from medview.services.ranking import Ranking
+from medview.services.remembered import Remembered
 from medview.services.report_output import ReportOutput
 from medview.services.report_parts import ReportParts
 from medview.services.result_overlay import ResultOverlay
@@ -158,7 +159,8 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     jobs = _jobs(paths, workspace, models, review, settings)
     viewing = Viewing(workspace, settings)
     effects = Effects(viewing, tasks)
-    thresholds = Thresholds(workspace, jobs.outcomes, audit)
+    lines = Remembered(paths.data / "thresholds.json")
+    thresholds = Thresholds(workspace, jobs.outcomes, audit, lines)
     first_read = FirstRead(workspace, settings, audit)
     results = ResultOverlay(viewing, jobs.outcomes, thresholds, first_read)
     leaving = Leaving(workspace, jobs, models, audit, viewing.grey_of)
@@ -221,6 +223,7 @@ def _tied(services: Services, *, keeps_work: bool) -> Services:
     first_read, two = services.first_read, services.two_readers
     first_read.lens = two.lens
     viewing.overlay.conceals = lambda one: first_read.conceals(one) or two.conceals(one)
+    jobs.usual = services.thresholds.usual
     services.tracking.hides = services.first_read.hides
     loading.on_chosen = viewing.hang
     loading.on_first_look = viewing.preview

@@ -18,22 +18,35 @@ if TYPE_CHECKING:
 
 def register(registry: Registry, services: Services) -> None:
     """Add the commands."""
+    for command in (*_boxes(services), *_key_frames(services)):
+        registry.add(command)
+
+
+def _seen(services: Services) -> None:
+    """CommandError where findings are still hidden from who reads first."""
+    if services.viewing.study is not None:
+        services.first_read.require_seen(services.viewing.study.uid)
+
+
+def _chosen(services: Services, uid: str) -> str:
+    """The finding named, else the one at hand."""
+    uid = uid or services.results.finding_uid
+    if uid not in services.workspace.findings:
+        raise CommandError("No finding is chosen", "Choose one in the list of findings.")
+    _seen(services)
+    return uid
+
+
+def _boxes(services: Services) -> tuple[Command, ...]:
     viewing, detections = services.viewing, services.detections
 
     def shows_image() -> bool:
         return viewing.picture is not None and viewing.study is not None
 
-    def seen() -> None:
-        if viewing.study is not None:
-            services.first_read.require_seen(viewing.study.uid)
-
     def reshape(
         uid: str = "", low: Sequence[float] = (), high: Sequence[float] = (), by: str = ""
     ) -> None:
-        if uid not in services.workspace.findings:
-            raise CommandError("No finding is chosen", "Choose one in the list of findings.")
-        seen()
-        detections.reshape(uid, _box(low, high), by)
+        detections.reshape(_chosen(services, uid), _box(low, high), by)
 
     def add(
         low: Sequence[float] = (), high: Sequence[float] = (), label: str = "", by: str = ""
@@ -45,12 +58,12 @@ def register(registry: Registry, services: Services) -> None:
     def merge(uids: Sequence[str] = (), by: str = "") -> str:
         if any(uid not in services.workspace.findings for uid in uids):
             raise CommandError("There is no such finding", "Choose some in the list of findings.")
-        seen()
+        _seen(services)
         uid = detections.merge(uids, by)
         services.results.take_up(uid)
         return uid
 
-    for command in (
+    return (
         Command(
             "finding.reshape", "Change the box of a finding", reshape, enabled=shows_image,
             help="Give a finding's box other corners, low and high (slice, row, column), in voxels "
@@ -66,8 +79,34 @@ def register(registry: Registry, services: Services) -> None:
             help="Make one box of the chosen ones (Shift and Ctrl choose several); they count as "
             "rejected, and say what they went into.",
         ),
-    ):  # fmt: skip
-        registry.add(command)
+    )  # fmt: skip
+
+
+def _key_frames(services: Services) -> tuple[Command, ...]:
+    detections = services.detections
+
+    def put(uid: str = "", by: str = "") -> None:
+        detections.put_key_frame(_chosen(services, uid), by)
+
+    def drop(uid: str = "", by: str = "") -> None:
+        detections.drop_key_frame(_chosen(services, uid), by)
+
+    def shows_clip() -> bool:
+        return services.viewing.clip is not None
+
+    return (
+        Command(
+            "finding.key_frame", "Key frame of the box", put, enabled=shows_clip,
+            shortcut="Alt+K", menu="Report",
+            help="Place the box of the chosen finding on the frame on show; between such key "
+            "frames it runs evenly. Dragging it there does the same.",
+        ),
+        Command(
+            "finding.drop_key_frame", "Drop key frame of the box", drop, enabled=shows_clip,
+            shortcut="Alt+Shift+K", menu="Report",
+            help="The frame on show is no key frame of the chosen finding's box any more.",
+        ),
+    )  # fmt: skip
 
 
 def _box(low: Sequence[float], high: Sequence[float]) -> IndexBox:

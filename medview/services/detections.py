@@ -28,11 +28,16 @@ from medview.core.models import ModelCard
 from medview.core.volume import Volume
 from medview.imaging.boxes import (
     IndexBox,
+    box_on,
     index_box,
     joined_box,
+    key_boxes,
+    moved_to,
     overlap_of,
     patient_box,
     with_index_box,
+    with_key_box,
+    without_key_box,
 )
 from medview.services.corrections import Correction
 from medview.services.edits import FindingStep
@@ -96,12 +101,56 @@ class Detections:
         old = self._review.finding_of(uid)
         volume = self._viewing.require_picture()
         new = self._fitted(old, _inside(box, volume), volume, name)
+        frame = round(float(np.minimum(*box)[0]))
+        if self._viewing.clip is not None and _is_elsewhere(old, frame):
+            self._put_key(old, _picture_box(_inside(box, volume), volume), name)
+            return
         if new == old:
             return
         verb = "Move box" if _same_size(old, new, volume) else "Resize box"
         review = Review(ReviewState.EDITED, name, utc_now())
         step = FindingStep(old, new.reviewed(review))
         self._review.decide([step], f"{verb}: {old.label}", "finding.reshape")
+
+    def put_key_frame(self, uid: str, by: str = "") -> None:
+        """Place a finding's box on the frame on show, where it runs or as on the nearest key frame.
+
+        CommandError where no clip is shown, or the finding has no box on it.
+        """
+        name, frame = self._review.name_of(by), self._frame
+        old = self._review.finding_of(uid)
+        keys = key_boxes(old)
+        if not keys or old.box_lps_mm is not None:
+            raise CommandError("The finding has no box on this clip")
+        nearest = min(keys, key=lambda box: abs(box.slice_index - frame))
+        self._put_key(old, box_on(old, frame) or moved_to(nearest, frame), name)
+
+    def drop_key_frame(self, uid: str, by: str = "") -> None:
+        """Take away the box placed on the frame on show; CommandError for none, or the only one."""
+        name, old = self._review.name_of(by), self._review.finding_of(uid)
+        try:
+            new = without_key_box(old, self._frame)
+        except ValueError as error:
+            raise CommandError(
+                "This frame is no key frame of the finding, or its only one", "Go to one that is."
+            ) from error
+        self._decide_keys(old, new, f"Drop key frame: {old.label}", name)
+
+    def _put_key(self, old: Finding, box: PictureBox, name: str) -> None:
+        title = f"Key frame {box.slice_index + 1}: {old.label}"
+        self._decide_keys(old, with_key_box(old, box), title, name)
+
+    def _decide_keys(self, old: Finding, new: Finding, title: str, name: str) -> None:
+        if new != old:
+            review = Review(ReviewState.EDITED, name, utc_now())
+            self._review.decide([FindingStep(old, new.reviewed(review))], title, "finding.reshape")
+
+    @property
+    def _frame(self) -> int:
+        """The frame of the clip on show."""
+        if self._viewing.clip is None:
+            raise CommandError("No clip is shown", "Key frames are for clips.")
+        return self._viewing.cine.state.frame
 
     def add(self, box: IndexBox, label: str = "", by: str = "") -> str:
         """Add a finding of the reader's own, a box in voxels of the image on show; its UID.
@@ -220,20 +269,32 @@ def _same_size(old: Finding, new: Finding, volume: Volume) -> bool:
 def _placed(finding: Finding, box: IndexBox, volume: Volume) -> Finding:
     """A finding put into a box: in the patient for volumes, on its picture for single ones."""
     low, high = box
-    at = int(low[0])
     picture = None
     if high[0] - low[0] <= 1 + 1e-9 or not volume.geometry.in_patient_space:
-        uids = volume.instance_uids
-        edges = (float(low[1]), float(low[2]), float(high[1]), float(high[2]))
-        one_file = len(uids) == 1
-        uid = uids[0] if one_file else uids[at] if at < len(uids) else ""
-        picture = PictureBox(edges, at, uid, at + 1 if one_file else 1)
+        picture = _picture_box(box, volume)
     corners = patient_box(box, volume.geometry) if volume.geometry.in_patient_space else None
     place = None
     if corners is not None:
         x, y, z = (float(value) for value in np.mean(corners, axis=0))
         place = (x, y, z)
     return replace(finding, picture_box=picture, box_lps_mm=corners, location_lps_mm=place)
+
+
+def _picture_box(box: IndexBox, volume: Volume) -> PictureBox:
+    """A box on the picture that its first slice is."""
+    low, high = box
+    at = int(low[0])
+    uids = volume.instance_uids
+    edges = (float(low[1]), float(low[2]), float(high[1]), float(high[2]))
+    one_file = len(uids) == 1
+    uid = uids[0] if one_file else uids[at] if at < len(uids) else ""
+    return PictureBox(edges, at, uid, at + 1 if one_file else 1)
+
+
+def _is_elsewhere(finding: Finding, frame: int) -> bool:
+    """Whether a box is placed on another frame than the first one of a finding, or one of many."""
+    own = finding.picture_box
+    return own is not None and (bool(finding.key_boxes) or own.slice_index != frame)
 
 
 def _measured(measurement: Measurement, finding: Finding, name: str) -> Measurement:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import statistics
-from contextlib import suppress
 from pathlib import Path
 
-_log = logging.getLogger(__name__)
+from medview.services.remembered import Remembered
 
 #: Runs of one model on one device that are remembered.
 _MOST = 12
@@ -26,18 +23,13 @@ class Durations:
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        self._file = file
-        self._runs: dict[str, list[float]] = _read(file)
+        self._runs = Remembered(file)
 
     def learn(self, model: ModelVersion, device: str, voxels: int, seconds: float) -> None:
         """Remember a run that ended well."""
-        runs = [*self._runs.pop(_key(model, device), []), seconds / max(1.0, voxels / 1e6)]
-        self._runs[_key(model, device)] = runs[-_MOST:]  # the device used last stands last
-        if self._file is not None:
-            with suppress(OSError):  # only an estimate is lost
-                fresh = self._file.with_suffix(".new")
-                fresh.write_text(json.dumps(self._runs), encoding="utf-8")
-                fresh.replace(self._file)
+        key = _key(model, device)
+        runs = [*self._of(key), seconds / max(1.0, voxels / 1e6)]
+        self._runs.put(key, runs[-_MOST:])  # the device used last stands last
 
     def expected_s(self, model: ModelVersion, device: str, voxels: int) -> float | None:
         """Seconds a run should take; None for a model that has not run here yet.
@@ -46,9 +38,16 @@ class Durations:
         """
         keys = [_key(model, device)]
         if device == "auto":
-            keys = [key for key in self._runs if key.startswith(_key(model, ""))][-1:]
-        runs = [pace for key in keys for pace in self._runs.get(key, [])]
+            keys = [key for key in self._runs.names() if key.startswith(_key(model, ""))][-1:]
+        runs = [pace for key in keys for pace in self._of(key)]
         return statistics.median(runs) * max(1.0, voxels / 1e6) if runs else None
+
+    def _of(self, key: str) -> list[float]:
+        """What is remembered under a key; nothing where that makes no sense."""
+        try:
+            return [float(pace) for pace in self._runs.get(key) or ()]
+        except (TypeError, ValueError):
+            return []
 
 
 def seconds_left(
@@ -64,15 +63,3 @@ def seconds_left(
 
 def _key(model: ModelVersion, device: str) -> str:
     return f"{model[0]} {model[1]} {device}"
-
-
-def _read(file: Path | None) -> dict[str, list[float]]:
-    """What is remembered; nothing where the file is missing or makes no sense."""
-    if file is None or not file.is_file():
-        return {}
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        return {str(key): [float(pace) for pace in runs] for key, runs in data.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        _log.warning("durations of earlier runs cannot be read and start anew")
-        return {}

@@ -69,6 +69,7 @@ class Jobs:
         self._settings = settings or Settings(None)
         self.queue = Waiting()
         self._durations = durations or Durations()
+        self.usual: Callable[[ModelCard], Mapping[str, Any]] = lambda _card: {}
         self.rules = rules or RuleBook()
         self.arrivals = Arrivals(workspace, self._settings, self.rules, self.wake)
         self._running_since = 0.0
@@ -143,8 +144,9 @@ class Jobs:
     ) -> str:
         """Queue a run and give the job's UID. Without `device` the settings choose.
 
-        `parameters` are plain values for the engine, see InferenceJob; `rule` says why it starts by
-        itself, and it then waits behind what readers ask for. ModelError with the reasons
+        `parameters` are plain values for the engine, see InferenceJob; without a threshold among
+        them it is the one the reader set last for this model. `rule` says why it starts by itself,
+        and it then waits behind what readers ask for. ModelError with the reasons
         if the model is not for this image; with `override` only where it could not even look at
         it. What was overridden is marked in the result.
         """
@@ -160,7 +162,7 @@ class Jobs:
             study_uid=self._workspace.study_of(image_uid).uid,
             device=device or self._settings.text("ai.device"),
             override_scope=override,
-            parameters=dict(parameters or {}),
+            parameters={**self.usual(card), **(parameters or {})},
             priority=Priority.ARRIVAL if rule else Priority.READER,
             rule=rule,
         )

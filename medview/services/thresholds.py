@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from medview.core.errors import CommandError
 from medview.core.events import StudyClosed, ViewChanged
 from medview.core.findings import Finding, ReviewState
 from medview.core.jobs import InferenceResult
+from medview.core.models import ModelCard
 from medview.services.audit import Audit
 from medview.services.edits import ChangeFindings, FindingStep
 from medview.services.outcomes import Outcomes
+from medview.services.remembered import Remembered
 from medview.services.report_desk import UNNAMED
 from medview.services.workspace import Workspace
 
@@ -30,10 +32,18 @@ class Thresholds:
     What is less probable than the line and not yet decided leaves the workspace; what is more
     probable comes in as a proposal. A decided finding stays where it is, and so does one that
     speaks of a segment, whose voxels were not drawn by this line. While a slider is dragged,
-    `preview` holds the line that is only looked at.
+    `preview` holds the line that is only looked at. The line set last for a model is remembered
+    in `usual`: its next run begins there.
     """
 
-    def __init__(self, workspace: Workspace, outcomes: Outcomes, audit: Audit) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        outcomes: Outcomes,
+        audit: Audit,
+        usual: Remembered | None = None,
+    ) -> None:
+        self._usual = usual or Remembered()
         self._workspace = workspace
         self._outcomes = outcomes
         self._audit = audit
@@ -101,9 +111,17 @@ class Thresholds:
                 model=f"{job.model_id} {job.version}",
                 note=f"{line:.2f}: {come} proposed, {len(steps) - come} withdrawn",
             )
+        self._usual.put(_key(job.model_id, job.version), line)
         self._workspace.put_job(replace(job, line=line))
         self._workspace.emit(ViewChanged())
         return self.count(job_uid, line)
+
+    def usual(self, card: ModelCard) -> Mapping[str, float]:
+        """The parameter that lets a run begin at the line the reader set last for this model."""
+        line = self._usual.get(_key(card.id, card.version))
+        return (
+            {"threshold": float(line)} if isinstance(line, float | int) and 0 <= line <= 1 else {}
+        )
 
     def looked_at(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """The findings as they would be at the lines that are only looked at."""
@@ -147,6 +165,11 @@ class Thresholds:
     def _forget(self, _event: StudyClosed) -> None:
         for uid in self._preview.keys() - self._workspace.jobs.keys():
             del self._preview[uid]
+
+
+def _key(model_id: str, version: str) -> str:
+    """What the line of a model is remembered under: another version says other probabilities."""
+    return f"{model_id} {version}"
 
 
 def _can_move(finding: Finding) -> bool:

@@ -9,7 +9,7 @@ from PyQt6.QtCore import QPointF, QRectF, Qt
 from PyQt6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPolygonF
 
 from medview.core.findings import Finding, ReviewState
-from medview.imaging.boxes import IndexBox, index_box, picture_index_box
+from medview.imaging.boxes import IndexBox, box_on, index_box, picture_index_box
 from medview.ui import theme
 from medview.ui.text import score, shown
 from medview.ui.viewport import Viewport
@@ -116,6 +116,9 @@ def slab_box(finding: Finding, port: Viewport) -> IndexBox | None:
     patient that is thinner than a slice is in the slice it lies in.
     """
     normal, picture = port.frame.normal, finding.picture_box
+    if finding.key_boxes and normal == 0:
+        running = box_on(finding, port.number)
+        return None if running is None else picture_index_box(running)
     box = index_box(finding, port.frame.geometry)
     if box is None or (finding.box_lps_mm is None and normal != 0):
         return None

@@ -53,9 +53,9 @@ class ResultPainter:
         if finding is None or picture is None or not self._services.viewing.overlay.shown:
             return
         original = self._services.detections.original_of(finding)
-        moved = original is not None and (original.box_lps_mm, original.picture_box) != (
-            finding.box_lps_mm,
-            finding.picture_box,
+        moved = original is not None and (
+            (original.box_lps_mm, original.picture_box, original.key_boxes)
+            != (finding.box_lps_mm, finding.picture_box, finding.key_boxes)
         )
         if original is not None and moved and self._services.results.lies_on(finding, picture):
             paint_original(painter, original, port)

@@ -31,6 +31,8 @@ PHANTOM = Phantom(shape=(20, 56, 60), spacing_mm=(2, 1, 1), radius_mm=13)
 _A_CHAIN = 12
 #: A window is killed so many seconds after its first edit at the latest.
 _LONGEST_S = 10.0
+#: A window on a busy machine may take this long to bring work back.
+_PATIENCE_S = 3600.0
 #: Of so many kills one comes while the program starts and brings work back.
 _EARLY = 10
 
@@ -142,13 +144,13 @@ class Chain:
                 time.sleep(self._chance.uniform(0.5, 12))
                 driven.kill()
                 return Kill(self._number, 0, 0, 0, "early")
-            driven.wait_for(lambda said: any("undone" in one for one in said), 900)
+            driven.wait_for(lambda said: any("undone" in one for one in said), _PATIENCE_S)
             told = judge(self._said, driven.said(), self._number) if restores else None
             self._edited(driven)
         return told
 
     def _edited(self, driven: Driven) -> None:
-        driven.wait_for(lambda said: any("acked" in one for one in said), 900)
+        driven.wait_for(lambda said: any("acked" in one for one in said), _PATIENCE_S)
         time.sleep(self._chance.uniform(0, _LONGEST_S))
         driven.kill()
         self._said = driven.said()

@@ -28,7 +28,7 @@ def say(**what):
         os.fsync(file.fileno())
 def study():
     return next(iter(workspace.studies.values()))
-commands.wait_idle(120)
+commands.wait_idle(600)
 """
 
 

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from medview.core.codes import Code
 from medview.core.findings import Finding, Person, PictureBox, Provenance, utc_now
 from medview.core.geometry import Geometry
-from medview.imaging.boxes import index_box, joined_box, overlap_of, patient_box, with_index_box
+from medview.imaging.boxes import (
+    box_on,
+    index_box,
+    joined_box,
+    key_boxes,
+    overlap_of,
+    patient_box,
+    with_index_box,
+    with_key_box,
+    without_key_box,
+)
 from tests.helpers.phantoms import PLANES, Phantom, oblique
 
 CODE = Code("1", "99TEST", "thing")
@@ -83,3 +93,40 @@ def test_boxes_are_joined_and_compared() -> None:
     assert overlap_of(one, one) == 1
     assert overlap_of(one, other) == 0
     assert overlap_of(first, one) is None
+
+
+# Key frames
+
+
+def test_between_key_frames_a_box_runs_evenly_and_beyond_them_it_is_nowhere() -> None:
+    one = finding(picture_box=PictureBox((10.0, 20.0, 30.0, 50.0), 4, "1.2", 5))
+    one = with_key_box(one, PictureBox((18.0, 12.0, 34.0, 66.0), 8, "1.2", 9))
+    middle = box_on(one, 5)
+    assert middle is not None
+    # A quarter of the way: 10 + 8/4, 20 - 8/4, 30 + 4/4, 50 + 16/4.
+    assert middle == PictureBox((12.0, 18.0, 31.0, 54.0), 5, "1.2", 6)
+    assert [box_on(one, frame) is None for frame in (3, 4, 8, 9)] == [True, False, False, True]
+
+
+@given(data=st.data())
+def test_key_frames_stand_where_they_were_put(data: st.DataObject) -> None:
+    frames = data.draw(st.lists(st.integers(0, 40), min_size=1, max_size=8))
+    one = finding(picture_box=PictureBox((0.0, 0.0, 1.0, 1.0), frames[0], "1.2", frames[0] + 1))
+    placed: dict[int, PictureBox] = {frames[0]: one.picture_box}
+    for frame in frames:
+        top, left = (data.draw(st.floats(0, 50)) for _ in range(2))
+        placed[frame] = PictureBox((top, left, top + 3, left + 4), frame, "1.2", frame + 1)
+        one = with_key_box(one, placed[frame])
+    assert {box.slice_index: box for box in key_boxes(one)} == placed
+    assert one.picture_box == placed[frames[0]], "what was the first box stays it"
+    for frame in range(42):
+        box = box_on(one, frame)
+        assert (box is not None) == (min(placed) <= frame <= max(placed))
+        if box is not None:
+            top, left, bottom, right = box.box_px
+            assert frame in placed or (bottom - top, right - left) == pytest.approx((3, 4))
+    for frame in sorted(placed)[1:]:
+        one = without_key_box(one, frame)
+    with pytest.raises(ValueError, match="key frame"):
+        without_key_box(one, min(placed))
+    assert key_boxes(one) == (placed[min(placed)],)

@@ -180,6 +180,22 @@ def test_a_box_on_a_picture_is_a_region_of_that_image(sources: Sources, tmp_path
     assert source.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == image
 
 
+def test_each_key_frame_of_a_box_is_a_region_of_the_same_thing(
+    sources: Sources, tmp_path: Path
+) -> None:
+    images = [one.sop_instance_uid for one in sources.instances[:2]]
+    first = replace(ON_IMAGE, sop_instance_uid=images[0], slice_index=0)
+    later = replace(first, sop_instance_uid=images[1], slice_index=1, box_px=(2.0, 3.0, 6.0, 8.0))
+    one = finding("Valve", picture_box=first, key_boxes=(later,))
+    options = SrOptions(AT, images=places_of(sources))
+    dataset = written(report_of(one), sources, tmp_path / "sr.dcm", options)
+    groups = content_of(dataset).get_planar_roi_measurement_groups()
+    assert [group.roi.value.tolist()[0] for group in groups] == [[2, 1], [3, 2]]
+    assert len({group.tracking_uid for group in groups}) == 1
+    named = [g.roi.ContentSequence[0].ReferencedSOPSequence[0] for g in groups]
+    assert [item.ReferencedSOPInstanceUID for item in named] == images
+
+
 def test_a_box_in_space_is_two_faces_in_its_frame_of_reference(
     sources: Sources, tmp_path: Path
 ) -> None:

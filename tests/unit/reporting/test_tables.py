@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ import jsonschema
 import pytest
 
 from medview.core.codes import Code
-from medview.core.findings import Laterality, Person, Provenance, Review, SegmentRef, utc_now
+from medview.core.findings import (
+    Laterality,
+    Person,
+    PictureBox,
+    Provenance,
+    Review,
+    SegmentRef,
+    utc_now,
+)
 from medview.core.jobs import InferenceResult
 from medview.core.models import InputSpec, ModelCard, OutputSpec, Scope, Task
 from medview.core.study import Patient, Series, Study
@@ -122,6 +131,17 @@ def test_csv_has_a_row_for_each_measurement() -> None:
     assert rows[0]["laterality"] == "left"
     assert rows[1]["text"] == 'a "b", c'
     assert rows[1]["value"] == ""
+
+
+def test_key_frames_stand_in_the_table_and_in_the_result(validate: Any) -> None:
+    first = PictureBox((1.0, 2.0, 5.0, 7.0), 4, "1.2.3", 5)
+    later = (replace(first, slice_index=9, frame_number=10),)
+    one = replace(finding("Valve"), picture_box=first, key_boxes=later)
+    (row,) = rows_of(findings_csv(STUDY, [one]))
+    assert row["key_frames"] == "5 10"
+    told = result_json(STUDY, SERIES, [], [one], places={})
+    validate(told)
+    assert [box["frame_number"] for box in told["findings"][0]["key_boxes"]] == [10]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

@@ -330,6 +330,14 @@ def test_options_choose_device_and_cores(tmp_path: Path) -> None:
     assert (stage.puppet.submitted[0].device, stage.puppet.submitted[0].threads) == ("cpu", 3)
 
 
+def test_a_run_begins_at_the_threshold_that_is_usual_for_its_model(stage: Stage) -> None:
+    stage.jobs.usual = lambda card: {"threshold": 0.3} if card.id == "fake" else {}
+    stage.run()
+    assert stage.puppet.submitted[0].parameters["threshold"] == 0.3
+    uid = stage.jobs.run("fake", VOLUME_UID, parameters={"threshold": 0.8})
+    assert stage.work.jobs[uid].parameters["threshold"] == 0.8
+
+
 def test_models_run_on_what_is_opened_only_if_asked_for(tmp_path: Path) -> None:
     settings = Settings(None)
     stage = Stage(tmp_path, settings)

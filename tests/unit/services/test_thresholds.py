@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,6 +14,7 @@ from medview.core.findings import Finding, SegmentRef
 from medview.core.jobs import InferenceResult, JobState
 from medview.services.audit import Audit
 from medview.services.outcomes import Outcomes
+from medview.services.remembered import Remembered
 from medview.services.review import ReviewDesk
 from medview.services.thresholds import Count, Thresholds
 from medview.services.workspace import Workspace
@@ -66,6 +70,29 @@ def test_lowered_it_proposes_candidates_and_raised_it_withdraws(stage: Stage) ->
     assert stage.there() == {SURE}
     notes = [row.note for row in stage.audit.rows() if row.action == "ai.threshold"]
     assert notes == ["0.25: 1 proposed, 0 withdrawn", "0.70: 0 proposed, 2 withdrawn"]
+
+
+def test_the_line_set_last_is_remembered_for_the_model_in_this_version(
+    stage: Stage, tmp_path: Path
+) -> None:
+    file = tmp_path / "thresholds.json"
+    thresholds = Thresholds(stage.work, stage.outcomes, stage.audit, Remembered(file))
+    thresholds.preview("job", 0.4)
+
+    def later() -> Thresholds:
+        return Thresholds(stage.work, stage.outcomes, stage.audit, Remembered(file))
+
+    card: Any = SimpleNamespace(id="finder", version="1.0")
+    assert later().usual(card) == {}
+    for line in (0.25, 0.7):
+        thresholds.set("job", line)
+    assert later().usual(card) == {"threshold": 0.7}
+    card.version = "1.1"
+    assert later().usual(card) == {}
+    card.version = "1.0"
+    for nonsense in ('{"finder 1.0": 7}', '{"finder 1.0": "high"}'):
+        file.write_text(nonsense)
+        assert later().usual(card) == {}
 
 
 def test_it_can_be_undone_and_the_line_follows(stage: Stage) -> None:

@@ -172,7 +172,7 @@ class Box:
         slices = mask.reshape(len(mask), -1).any(axis=1)
         flat = np.bitwise_or.reduce(mask, axis=0)
         bounds = []
-        for line in (slices, flat.any(axis=1), flat.any(axis=0)):
+        for line in map(np.asarray, (slices, flat.any(axis=1), flat.any(axis=0))):
             first = int(line.argmax())
             if not line[first]:
                 return None

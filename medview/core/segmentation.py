@@ -198,7 +198,7 @@ def _touched(changed: npt.NDArray[np.bool_]) -> Box | None:
     """The box of what changed; None for nothing. In small ones whole slices, which lie together."""
     if changed.size > _MOST_BITS:
         return Box.of(changed)
-    slices = changed.reshape(len(changed), -1).any(axis=1)
+    slices = np.asarray(changed.reshape(len(changed), -1).any(axis=1))
     first, last = int(slices.argmax()), len(slices) - int(slices[::-1].argmax())
     return Box((first, 0, 0), (last, *changed.shape[1:])) if slices[first] else None
 

@@ -96,7 +96,11 @@ def read_unfinished(connection: sqlite3.Connection) -> tuple[Unfinished, ...]:
 
 
 def _paths(sources: str) -> tuple[Path, ...]:
-    return tuple(Path(path) for path in json.loads(sources))
+    """Where a study was opened from; nothing where that row is damaged."""
+    try:
+        return tuple(Path(path) for path in json.loads(sources))
+    except (ValueError, TypeError):
+        return ()
 
 
 class _Reading:

@@ -163,7 +163,8 @@ class Store:
             return ()
         query = (
             "SELECT content FROM report"
-            " WHERE json_extract(content, '$.report.subject.patient.id') = ? ORDER BY version"
+            " WHERE CASE WHEN json_valid(content)"
+            " THEN json_extract(content, '$.report.subject.patient.id') = ? END ORDER BY version"
         )
         with self._one_writer:
             rows = fetch(self._connection, query, (patient_id,))

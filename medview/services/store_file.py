@@ -1,8 +1,9 @@
-"""The store's file: SQLite tables, their version, and what is done when the file is broken."""
+"""The store's file: SQLite tables, their version, and what is saved when the file is broken."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -122,10 +123,21 @@ def connect(path: Path, *, writable: bool = True) -> sqlite3.Connection:
         isolation_level=None,
         timeout=10.0,
     )
+    connection.text_factory = _text
     if writable:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # What is in the log behind a damaged byte is lost: the log is kept short.
+        connection.execute("PRAGMA wal_autocheckpoint = 128")
     return connection
+
+
+def _text(data: bytes) -> str:
+    """A text of the store; "" for one that is none any more, so that its row is lost alone."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
 
 
 def set_aside(path: Path) -> Path:
@@ -168,7 +180,7 @@ def open_for_one(path: Path, lock: ProfileLock) -> tuple[sqlite3.Connection | No
     """A store opened by whoever holds its lock, and what the reader has to know about the file.
 
     No connection where it is open elsewhere, newer, or cannot be opened: then nothing is saved.
-    A damaged file is kept aside and a new one begun.
+    A damaged file is kept aside and a new one begun with what can be read of it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -193,11 +205,60 @@ def _open_locked(path: Path) -> tuple[sqlite3.Connection, list[Notice]]:
         raise
     except sqlite3.DatabaseError as error:
         kept = set_aside(path)
+        connection = open_store(path)
+        saved = salvage(kept, connection)
         text = (
-            f"The file of saved work is damaged ({error}) and was kept as {kept.name};"
-            " a new one was begun"
+            f"The file of saved work is damaged ({error}) and was kept as {kept.name}; a new one"
+            f" was begun with the {saved} parts of it that can be read"
         )
-        return open_store(path), [Notice(Level.ERROR, text)]
+        return connection, [Notice(Level.ERROR, text)]
+
+
+def salvage(damaged: Path, connection: sqlite3.Connection) -> int:
+    """Take every row over that can still be read of a damaged store; how many.
+
+    Each table is read from both ends up to what is damaged. The file itself stays as it is.
+    """
+    copy = damaged.with_name(damaged.name + ".reading")
+    names = ("", "-wal", "-shm")
+    try:
+        for suffix in names[:2]:
+            with suppress(FileNotFoundError):
+                source = damaged.with_name(damaged.name + suffix)
+                shutil.copyfile(source, copy.with_name(copy.name + suffix))
+        with closing(sqlite3.connect(copy, isolation_level=None)) as reading:
+            reading.text_factory = _text
+            connection.execute("BEGIN IMMEDIATE")
+            tables = fetch(connection, "SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+            count = sum(_taken_over(reading, connection, str(n), str(sql)) for n, sql in tables)
+            write_meta(connection, {"clean": "0"})
+            connection.execute("COMMIT")
+    finally:
+        for suffix in names:
+            copy.with_name(copy.name + suffix).unlink(missing_ok=True)
+    return count
+
+
+def _taken_over(
+    reading: sqlite3.Connection, writing: sqlite3.Connection, table: str, made_by: str
+) -> int:
+    """The readable rows of one table; how many."""
+    columns = [str(row[1]) for row in fetch(writing, f"PRAGMA table_info({table})")]
+    keys = [str(row[1]) for row in fetch(writing, f"PRAGMA table_info({table})") if row[5]]
+    order = ", ".join(keys) if "WITHOUT ROWID" in made_by else "rowid"
+    rows: dict[tuple[object, ...], tuple[object, ...]] = {}
+    for way in ("ASC", "DESC"):
+        ordered = ", ".join(f"{key} {way}" for key in order.split(", "))
+        query = f"SELECT {', '.join(columns)} FROM {table} ORDER BY {ordered}"  # noqa: S608
+        with suppress(sqlite3.DatabaseError), closing(reading.execute(query)) as cursor:
+            for row in cursor:
+                rows.setdefault(tuple(row[columns.index(key)] for key in keys), row)
+    marks = ", ".join("?" for _ in columns)
+    before = writing.total_changes
+    for row in sorted(rows.values(), key=repr) if order != "rowid" else rows.values():
+        with suppress(sqlite3.IntegrityError):
+            writing.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", row)  # noqa: S608
+    return writing.total_changes - before
 
 
 def _version(connection: sqlite3.Connection) -> int:

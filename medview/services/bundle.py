@@ -159,8 +159,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     jobs = _jobs(paths, workspace, models, review, settings)
     viewing = Viewing(workspace, settings)
     effects = Effects(viewing, tasks)
-    lines = Remembered(paths.data / "thresholds.json")
-    thresholds = Thresholds(workspace, jobs.outcomes, audit, lines)
+    thresholds = Thresholds(workspace, jobs.outcomes, audit, _usual(paths))
     first_read = FirstRead(workspace, settings, audit)
     results = ResultOverlay(viewing, jobs.outcomes, thresholds, first_read)
     leaving = Leaving(workspace, jobs, models, audit, viewing.grey_of)
@@ -257,6 +256,11 @@ def _templates(paths: Paths, workspace: Workspace) -> tuple[Template, ...]:
 def _map_files(paths: Paths, settings: Settings) -> MapFiles:
     """Where the maps of kept results lie."""
     return MapFiles(paths.cache / "maps", int(settings.number("store.maps_mb")) << 20)
+
+
+def _usual(paths: Paths) -> Remembered:
+    """The thresholds that were set last, by model."""
+    return Remembered(paths.data / "thresholds.json")
 
 
 def _jobs(

@@ -95,6 +95,29 @@ def read_unfinished(connection: sqlite3.Connection) -> tuple[Unfinished, ...]:
     )
 
 
+def reports_of(
+    connection: sqlite3.Connection, patient_id: str
+) -> tuple[tuple[Report, ...], tuple[str, ...]]:
+    """The newest kept report of each study of a patient, and what is wrong with unreadable ones.
+
+    Pictures are left out.
+    """
+    query = (
+        "SELECT content FROM report WHERE CASE WHEN json_valid(content)"
+        " THEN json_extract(content, '$.report.subject.patient.id') = ? END ORDER BY version"
+    )
+    kept: dict[str, Report] = {}
+    unread = []
+    for (content,) in fetch(connection, query, (patient_id,)):
+        try:
+            report = from_text(KeptReport, str(content)).report
+        except StoreError as error:
+            unread.append(error.detail)
+            continue
+        kept[report.study_uid] = report
+    return tuple(kept.values()), tuple(unread)
+
+
 def _paths(sources: str) -> tuple[Path, ...]:
     """Where a study was opened from; nothing where that row is damaged."""
     try:

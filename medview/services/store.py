@@ -25,8 +25,7 @@ from medview.core.report import Report
 from medview.services.audit import NO_HASH, AuditRow
 from medview.services.batch import Batch, Dirty, Saved, gather, write
 from medview.services.bringing_back import BringingBack
-from medview.services.journal import KeptReport, from_text
-from medview.services.kept import Unfinished, read_unfinished
+from medview.services.kept import Unfinished, read_unfinished, reports_of
 from medview.services.kept_results import MapKeeper, ModelOutput
 from medview.services.loading import Loading
 from medview.services.lock import ProfileLock
@@ -161,24 +160,13 @@ class Store:
         """The newest kept report of each study of a patient, by the ID; pictures are left out."""
         if self._connection is None:
             return ()
-        query = (
-            "SELECT content FROM report"
-            " WHERE CASE WHEN json_valid(content)"
-            " THEN json_extract(content, '$.report.subject.patient.id') = ? END ORDER BY version"
-        )
         with self._one_writer:
-            rows = fetch(self._connection, query, (patient_id,))
-        kept: dict[str, Report] = {}
-        for (content,) in rows:
-            try:
-                report = from_text(KeptReport, str(content)).report
-            except StoreError as error:
-                if self._workspace is not None:
-                    text = "An earlier report of this patient cannot be read"
-                    self._workspace.notify(Level.WARNING, text, error.detail)
-                continue
-            kept[report.study_uid] = report
-        return tuple(kept.values())
+            reports, unread = reports_of(self._connection, patient_id)
+        for detail in unread:
+            if self._workspace is not None:
+                text = "An earlier report of this patient cannot be read"
+                self._workspace.notify(Level.WARNING, text, detail)
+        return reports
 
     # The audit trail's place
 
@@ -238,7 +226,7 @@ class Store:
                 write_meta(connection, {"clean": "1"})
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
-            raise self._save_error(error) from error
+            raise _save_error(self._path, error) from error
         finally:
             self._connection = None
             connection.close()
@@ -321,7 +309,7 @@ class Store:
             try:
                 return write(batches, self._connection, self._revision_of)
             except sqlite3.Error as error:
-                raise self._save_error(error) from error
+                raise _save_error(self._path, error) from error
 
     def _revision_of(self, uid: str) -> int | None:
         known = None if self._workspace is None else self._workspace.segmentations.get(uid)
@@ -356,9 +344,10 @@ class Store:
         self._writing = ()
         self._tasks.after(_RETRY_S, self._write_next)
 
-    def _save_error(self, error: sqlite3.Error) -> StoreError:
-        return StoreError(
-            f"Your work could not be saved to {self._path}: {error}",
-            "It is tried again every two seconds; make room on the disk or check its rights.",
-            type(error).__name__,
-        )
+
+def _save_error(path: Path | None, error: sqlite3.Error) -> StoreError:
+    return StoreError(
+        f"Your work could not be saved to {path}: {error}",
+        "It is tried again every two seconds; make room on the disk or check its rights.",
+        type(error).__name__,
+    )

@@ -206,6 +206,7 @@ class Detections:
             classes=(),
             measurements=(),
             opinions=(),
+            key_boxes=(),
             review=Review(ReviewState.ACCEPTED, name, now),
         )
         made = _placed(made, joined_box(boxes), volume)
@@ -294,7 +295,9 @@ def _picture_box(box: IndexBox, volume: Volume) -> PictureBox:
 def _is_elsewhere(finding: Finding, frame: int) -> bool:
     """Whether a box is placed on another frame than the first one of a finding, or one of many."""
     own = finding.picture_box
-    return own is not None and (bool(finding.key_boxes) or own.slice_index != frame)
+    if own is None or finding.box_lps_mm is not None:
+        return False
+    return bool(finding.key_boxes) or own.slice_index != frame
 
 
 def _measured(measurement: Measurement, finding: Finding, name: str) -> Measurement:

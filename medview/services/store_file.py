@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from medview.core.errors import StoreError
 from medview.core.events import Level, Notice
@@ -242,22 +243,22 @@ def salvage(damaged: Path, connection: sqlite3.Connection) -> int:
 def _taken_over(
     reading: sqlite3.Connection, writing: sqlite3.Connection, table: str, made_by: str
 ) -> int:
-    """The readable rows of one table; how many."""
-    columns = [str(row[1]) for row in fetch(writing, f"PRAGMA table_info({table})")]
-    keys = [str(row[1]) for row in fetch(writing, f"PRAGMA table_info({table})") if row[5]]
-    order = ", ".join(keys) if "WITHOUT ROWID" in made_by else "rowid"
-    rows: dict[tuple[object, ...], tuple[object, ...]] = {}
+    """The readable rows of one table, in their order; how many."""
+    known = fetch(writing, f"PRAGMA table_info({table})")
+    columns = [str(row[1]) for row in known]
+    keys = [str(row[1]) for row in known if row[5]] if "WITHOUT ROWID" in made_by else ["rowid"]
+    rows: dict[tuple[Any, ...], tuple[object, ...]] = {}
     for way in ("ASC", "DESC"):
-        ordered = ", ".join(f"{key} {way}" for key in order.split(", "))
-        query = f"SELECT {', '.join(columns)} FROM {table} ORDER BY {ordered}"  # noqa: S608
+        ordered = ", ".join(f"{key} {way}" for key in keys)
+        query = f"SELECT {', '.join((*keys, *columns))} FROM {table} ORDER BY {ordered}"  # noqa: S608
         with suppress(sqlite3.DatabaseError), closing(reading.execute(query)) as cursor:
             for row in cursor:
-                rows.setdefault(tuple(row[columns.index(key)] for key in keys), row)
+                rows.setdefault(row[: len(keys)], row[len(keys) :])
     marks = ", ".join("?" for _ in columns)
     before = writing.total_changes
-    for row in sorted(rows.values(), key=repr) if order != "rowid" else rows.values():
+    for key in sorted(rows):
         with suppress(sqlite3.IntegrityError):
-            writing.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", row)  # noqa: S608
+            writing.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows[key])  # noqa: S608
     return writing.total_changes - before
 
 

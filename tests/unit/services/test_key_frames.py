@@ -85,3 +85,13 @@ def test_a_key_frame_is_put_on_the_frame_on_show_and_taken_away(room: Room) -> N
     room.viewing.cine.go_to(8)
     with pytest.raises(CommandError, match="only one"):
         room.detections.drop_key_frame(room.uid)
+
+
+def test_boxes_that_are_joined_leave_their_key_frames_behind(room: Room) -> None:
+    room.viewing.cine.go_to(8)
+    room.detections.put_key_frame(room.uid)
+    other = room.detections.add(box(2, 12, 6, 20, 14), "Valve")
+    joined = room.work.findings[room.detections.merge([room.uid, other])]
+    assert not joined.key_boxes
+    assert joined.picture_box is not None
+    assert joined.picture_box.box_px == (4, 6, 20, 14)

@@ -62,7 +62,7 @@ class Driven:
     def kill(self) -> None:
         """SIGKILL, as the system does when memory runs out. Its workers notice and go."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(20)
+        self.process.wait(300)  # its memory goes back first, which a busy machine puts off
 
     def end(self, seconds: float = 120) -> int:
         """Wait for an orderly end; the exit code."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,11 +190,24 @@ def test_each_key_frame_of_a_box_is_a_region_of_the_same_thing(
     one = finding("Valve", picture_box=first, key_boxes=(later,))
     options = SrOptions(AT, images=places_of(sources))
     dataset = written(report_of(one), sources, tmp_path / "sr.dcm", options)
-    groups = content_of(dataset).get_planar_roi_measurement_groups()
-    assert [group.roi.value.tolist()[0] for group in groups] == [[2, 1], [3, 2]]
-    assert len({group.tracking_uid for group in groups}) == 1
-    named = [g.roi.ContentSequence[0].ReferencedSOPSequence[0] for g in groups]
+    every = list(content_below(dataset))
+    regions = [item for item in every if item.ValueType == "SCOORD"]
+    assert [item.GraphicData[:2] for item in regions] == [[2, 1], [3, 2]]
+    named = [item.ContentSequence[0].ReferencedSOPSequence[0] for item in regions]
     assert [item.ReferencedSOPInstanceUID for item in named] == images
+    tracking = [item.UID for item in every if named_by(item) == "112040"]  # of each of two groups
+    assert (len(tracking), len(set(tracking))) == (2, 1)
+
+
+def content_below(item: Dataset) -> Iterator[Dataset]:
+    for one in item.get("ContentSequence", ()):
+        yield one
+        yield from content_below(one)
+
+
+def named_by(item: Dataset) -> str:
+    names = item.get("ConceptNameCodeSequence")
+    return str(names[0].CodeValue) if names else ""
 
 
 def test_a_box_in_space_is_two_faces_in_its_frame_of_reference(

@@ -193,6 +193,7 @@ def _write_recipe(folder: Path, start: Start) -> bool:
         left_out = {"folder", "folds", "fold", "only"}
         data = {key: value for key, value in table["data"].items() if key not in left_out}
         table["data"] = {"folder": ".", **data}
+        table["network"].pop("part", None)
         table["network"]["weights"] = str(model / "models" / "model.safetensors")
         optimiser, schedule = table.setdefault("optimiser", {}), table.setdefault("schedule", {})
         optimiser["lr"] = optimiser.get("lr", 1e-3) * _GENTLER

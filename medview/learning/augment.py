@@ -153,6 +153,8 @@ def changed(image: torch.Tensor, config: AugmentConfig, generator: torch.Generat
         image = (image - image.mean()) / image.std().clamp(min=1e-6)
     if config.colour > 0 and _chance(generator, 0.5):
         image = _tint(image, config.colour, generator)
+    if config.veil > 0 and _chance(generator, 0.3):
+        image = _veil(image, config.veil, generator)
     if config.bias > 0 and _chance(generator, 0.5):
         image = _shade(image, config.bias, generator)
     if config.noise > 0 and _chance(generator, 0.5):
@@ -173,15 +175,31 @@ def _coarsen(image: torch.Tensor, largest: float, generator: torch.Generator) ->
     )[0]
 
 
-def _shade(image: torch.Tensor, largest: float, generator: torch.Generator) -> torch.Tensor:
-    dimensions = image.ndim - 1
-    knots = torch.randn((1, 1, *(3,) * dimensions), generator=generator)
-    field = functional.interpolate(
-        knots * _uniform(generator, 0.0, largest),
+def _veil(image: torch.Tensor, largest: float, generator: torch.Generator) -> torch.Tensor:
+    """Lay patches with hard or soft borders over it, even or woven: tissue around the objects."""
+    height = (image.max() - image.min()) * _uniform(generator, 0.0, largest)
+    border = _uniform(generator, 2.0, 20.0)
+    coarse, fine = ([max(2, n // apart) for n in image.shape[1:]] for apart in (24, 3))
+    patches = torch.sigmoid(border * _smooth_noise(image, coarse, generator))
+    threads = _smooth_noise(image, fine, generator) * _uniform(generator, 0.0, 0.3)
+    return image + height * patches * (1.0 + threads)
+
+
+def _smooth_noise(
+    image: torch.Tensor, knots: Sequence[int], generator: torch.Generator
+) -> torch.Tensor:
+    """Give normal random numbers at so many knots of the image, and what lies between them."""
+    return functional.interpolate(
+        torch.randn((1, 1, *knots), generator=generator),
         size=list(image.shape[1:]),
-        mode=_LINEAR[dimensions],
+        mode=_LINEAR[len(knots)],
         align_corners=True,
     )[0]
+
+
+def _shade(image: torch.Tensor, largest: float, generator: torch.Generator) -> torch.Tensor:
+    field = _smooth_noise(image, (3,) * (image.ndim - 1), generator)
+    field = field * _uniform(generator, 0.0, largest)
     low = image.min()
     return (image - low) * field.exp() + low
 

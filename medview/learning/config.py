@@ -20,7 +20,8 @@ class DataConfig:
     of them together. `only` limits what is trained on to rows of the index with these words in a
     column. `patch` is in voxels of `spacing_mm`, or in pixels of a picture (rows, columns) that is
     scaled to fit into `size_px` first (empty: as it is); `channels` is 1 for grey, 3 for colour,
-    `margin` the share of a picture to classify that is cut from each of its edges. A patch of a
+    `grey` how colours become grey (`mean`, or `nuclear`: see `nuclear_stain`), `margin` the share
+    of a picture to classify that is cut from each of its edges. A patch of a
     volume with one side of 1 is for a flat network, which sees slices across that axis with so
     many `neighbours` on each side as channels.
     """
@@ -33,6 +34,7 @@ class DataConfig:
     patch: tuple[int, ...] = (32, 48, 40)
     size_px: tuple[int, ...] = ()
     channels: int = 1
+    grey: str = "mean"
     neighbours: int = 0
     margin: float = 0.0
     spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -47,11 +49,15 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The network by its import name, its arguments, and a safetensors file to start from."""
+    """The network by its import name, its arguments, and a safetensors file to start from.
+
+    `part` is the part of the network that the file is for, as torch names it; empty: all of it.
+    """
 
     class_name: str = field(metadata={"key": "class"})
     args: dict[str, Any] = field(default_factory=dict)
     weights: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,8 @@ class AugmentConfig:
     `scale` is a fraction, `translate_mm` and `elastic_mm` are in voxels of the training spacing
     (1 mm for whole millimetres), `flip` lists array axes, `noise` is in standard deviations of
     the normalised image, `coarsen` is the largest factor of lost resolution, `bias` the largest
-    log-amplitude of a slow shading, `clip` the largest share of the range cut from each end,
+    log-amplitude of a slow shading, `veil` the largest height of patches of background laid over
+    it, as a share of its range, `clip` the largest share of the range cut from each end,
     `colour` the largest log-gain of a single channel, `erase` the largest share of a side that is
     blanked, `mixup` the parameter of the mixture of two pictures (Zhang, arXiv:1710.09412).
     For motion, `motion_px` is the longest displacement between two frames, `noise` the share of
@@ -110,6 +117,7 @@ class AugmentConfig:
     noise: float = 0.1
     gamma: tuple[float, ...] = (0.7, 1.5)
     bias: float = 0.0
+    veil: float = 0.0
     coarsen: float = 1.0
     clip: float = 0.0
     colour: float = 0.0
@@ -257,6 +265,7 @@ _CHOICES = types.MappingProxyType(
         "optimiser.name": ("sgd", "adam", "adamw"),
         "schedule.name": ("constant", "cosine", "one_cycle", "poly"),
         "run.amp": ("auto", "on", "off"),
+        "data.grey": ("mean", "nuclear"),
     }
 )
 

@@ -255,6 +255,7 @@ def _own_block(
     flat = {
         "size_px": list(recipe.size_px),
         "channels": recipe.channels,
+        "grey": recipe.grey,
         "margin": recipe.margin,
     }
     block = {

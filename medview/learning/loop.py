@@ -71,7 +71,7 @@ class Trainer:
         torch.manual_seed(config.run.seed)
         network = build_network(config.network.class_name, config.network.args)
         if config.network.weights:
-            load_weights(network, Path(config.network.weights))
+            load_weights(_part_of(network, config.network.part), Path(config.network.weights))
         task.check_network(network)
         # Pictures are quicker with their channels last; what has three dimensions stays as it is.
         nn.utils.convert_conv2d_weight_memory_format(network.to(self.device), torch.channels_last)
@@ -281,10 +281,16 @@ def _fingerprint(config: TrainConfig) -> str:
     epochs, which may be cut or raised on the way.
     """
     table = dataclasses.asdict(config)
-    if not config.data.neighbours:  # as before there were any
-        del table["data"]["neighbours"]
+    for section, entry, usual in (  # as before there were any
+        ("data", "neighbours", 0),
+        ("data", "grey", "mean"),
+        ("augment", "veil", 0.0),
+    ):
+        if table[section][entry] == usual:
+            del table[section][entry]
     del table["export"], table["data"]["folder"], table["data"]["cache"]
-    del table["network"]["weights"], table["schedule"]["epochs"], table["run"]["validate_every"]
+    del table["network"]["weights"], table["network"]["part"]
+    del table["schedule"]["epochs"], table["run"]["validate_every"]
     return json.dumps(table, sort_keys=True)
 
 
@@ -308,6 +314,13 @@ def draw_curves(history: list[Row], path: Path) -> None:
         if name == "train_loss" or name.startswith("val_")
     }
     write_lines(path, "Training", ("epoch", ""), lines)
+
+
+def _part_of(network: nn.Module, name: str) -> nn.Module:
+    try:
+        return network.get_submodule(name)
+    except AttributeError as error:
+        raise ReadError(f"The network has no part {name}.", detail=str(error)) from error
 
 
 def _progress_line(row: Row, epochs: int, seconds_left: float) -> str:

@@ -160,6 +160,12 @@ def _table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, *(["", *said] if said else [])])
 
 
+_COLOURS = {
+    "colour": "in colour",
+    "mean": "in grey",
+    "nuclear": "in grey (the stain of nuclei: red light taken away where light went through, else "
+    "the mean of the colours)",
+}
 _BUNDLE = (
     "`python -m monai.bundle run --config_file configs/inference.json --bundle_root . "
     "--dataset_dir FOLDER` does the same with MONAI (medview must be installed)."
@@ -176,7 +182,9 @@ def _how(own: dict[str, Any]) -> str:
     if len(own["patch"]) == 2:
         size = " x ".join(map(str, preprocess["size_px"]))
         scaled = f"scaled to fit into {size} pixels" if size else "in their own pixels"
-        colour = "in colour" if preprocess["channels"] == 3 else "in grey"
+        colour = _COLOURS[
+            "colour" if preprocess["channels"] == 3 else preprocess.get("grey", "mean")
+        ]
         margin = preprocess.get("margin", 0)
         cut = f", {margin:.1%} cut from each edge" if margin else ""
         return (

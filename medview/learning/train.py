@@ -126,7 +126,8 @@ def _train(path: Path, out: Path, resume: bool) -> None:
     )
     split = "val" if len(jobs) == 1 else "all"
     if measured.of(split):
-        _measure(folder, measured, split, start_of(config.network.weights), card["note"])
+        start = None if config.network.part else start_of(config.network.weights)
+        _measure(folder, measured, split, start, card["note"])
 
 
 def _measure(folder: Path, dataset: Dataset, split: str, start: Path | None, note: str) -> None:

@@ -1,15 +1,21 @@
 """A classifier of pictures by the directions of their edges, for few pictures to learn from."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from medview.inference.networks.finding import Finder, cut_out, put_back
+
 #: Keeps flat blocks flat: of the size of the noise of a picture whose values vary by 1.
 _FLAT = 0.1
 #: The entries of a block of length 1 differ by about a tenth.
 _SPREAD = 10.0
+#: The side of a map of evidence about a picture and a box in it.
+_MAP_PX = 56
 
 
 class _PlaceWeights(nn.Module):
@@ -32,6 +38,8 @@ class GradientHistograms(nn.Module):
     direction (`bins` over half a turn); four neighbouring cells together are brought to length 1.
     Dalal & Triggs: Histograms of oriented gradients for human detection. CVPR (2005), with mean
     instead of weighted sums. Only the last layer is learned, so a few hundred pictures are enough.
+    With the arguments of a `finder` (see `Finder`) the same is done once more for what lies in its
+    box, brought to `framed_px` pixels: each place there is the same part of the body.
     """
 
     def __init__(
@@ -41,23 +49,41 @@ class GradientHistograms(nn.Module):
         cells: int = 8,
         bins: int = 9,
         dropout: float = 0.0,
+        finder: Mapping[str, Any] | None = None,
+        framed_px: int = 256,
     ) -> None:
         if in_channels != 1:
             raise ValueError("edges are looked for in grey pictures alone")
         super().__init__()
-        self.cells, self.bins = cells, bins
+        self.cells, self.bins, self.framed_px = cells, bins, framed_px
         self.places = _PlaceWeights(4 * bins, cells - 1, classes, dropout)
         self.bias = nn.Parameter(torch.zeros(classes))
+        self.finder = Finder(**finder) if finder else None
+        if finder:
+            self.framed = _PlaceWeights(4 * bins, cells - 1, classes, dropout)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Give logits."""
-        logits: torch.Tensor = self.places(self._blocks(image)).sum(dim=(2, 3)) + self.bias
-        return logits
+        return sum((shares.sum(dim=(2, 3)) for shares, _ in self._shares(image)), self.bias)
 
     def evidence(self, image: torch.Tensor) -> torch.Tensor:
         """Give the share of every place in the logits, (N, classes, r, c); they are its mean."""
-        shares: torch.Tensor = self.places(self._blocks(image))
-        return shares * shares[0, 0].numel() + self.bias[:, None, None]
+        looked_at = self._shares(image)
+        if len(looked_at) == 1:
+            shares = looked_at[0][0]
+            return shares * shares[0, 0].numel() + self.bias[:, None, None]
+        maps = (put_back(shares, boxes, _MAP_PX) for shares, boxes in looked_at)
+        return sum(maps, self.bias[:, None, None])
+
+    def _shares(self, image: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Give the shares of every place (N, classes, r, c), and the boxes that the places fill."""
+        whole = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(len(image), 4)
+        shares = [(self.places(self._blocks(image)), whole)]
+        if self.finder is not None:
+            boxes = self.finder(image)
+            inner = cut_out(image, boxes, self.framed_px)
+            shares.append((self.framed(self._blocks(inner)), boxes))
+        return shares
 
     def _blocks(self, image: torch.Tensor) -> torch.Tensor:
         """Give the histograms of 2 x 2 cells at length 1, (N, 4 bins, cells - 1, cells - 1)."""

@@ -24,7 +24,14 @@ from medview.inference.networks.centres import STRIDE
 from medview.inference.networks.classifiers import Explains
 from medview.inference.networks.flow import scaled
 from medview.inference.networks.instances import instances_of
-from medview.inference.networks.pictures import ask, boxes_of, resized, to_input, within_margin
+from medview.inference.networks.pictures import (
+    ask,
+    boxes_of,
+    nuclear_stain,
+    resized,
+    to_input,
+    within_margin,
+)
 
 Picture = npt.NDArray[Any]
 
@@ -36,14 +43,16 @@ LEAST_SCORE = 0.01
 class FlatRecipe:
     """How a picture comes to a network and how its answer is read; see the model folder.
 
-    `classes` has no background. `margin` is cut from each edge of a picture to classify, which is
-    scaled to fit into `size_px` (empty: as it is). `decoding` holds the thresholds that read the
-    answer, by name. Logits are divided by `temperature`. With `multi_label` each class of a
-    classification is there or not, whatever the others are.
+    `classes` has no background. `grey` says how colours become one channel: `mean`, or `nuclear`
+    (see `nuclear_stain`). `margin` is cut from each edge of a picture to classify, which is scaled
+    to fit into `size_px` (empty: as it is). `decoding` holds the thresholds that read the answer,
+    by name. Logits are divided by `temperature`. With `multi_label` each class of a classification
+    is there or not, whatever the others are.
     """
 
     classes: tuple[str, ...]
     channels: int = 1
+    grey: str = "mean"
     size_px: tuple[int, ...] = ()
     margin: float = 0.0
     intensity: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +64,8 @@ class FlatRecipe:
     def to_input(self, picture: Picture) -> torch.Tensor:
         """Give (channels, rows, columns) as the network was trained on."""
         inner = within_margin(picture, self.margin)
+        if self.grey == "nuclear":
+            inner = nuclear_stain(inner)
         return to_input(inner, self.channels, self.size_px, self.intensity)
 
 
@@ -66,6 +77,7 @@ def flat_recipe(metadata: Mapping[str, Any]) -> FlatRecipe:
         classes=tuple(own["classes"]),
         channels=int(preprocess["channels"]),
         size_px=tuple(preprocess["size_px"]),
+        grey=str(preprocess.get("grey", "mean")),
         margin=float(preprocess.get("margin", 0.0)),
         intensity=preprocess["intensity"],
         flips=tuple(int(axis) for axis in own.get("flips", ())),

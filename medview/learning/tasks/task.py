@@ -31,6 +31,7 @@ class Recipe:
     spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
     size_px: tuple[int, ...] = ()
     channels: int = 1
+    grey: str = "mean"
     neighbours: int = 0
     margin: float = 0.0
     intensity: Mapping[str, Any] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Recipe:
             classes=self.classes,
             channels=self.channels,
             size_px=self.size_px,
+            grey=self.grey,
             margin=self.margin,
             intensity=self.intensity,
             flips=self.flips,
@@ -88,6 +90,7 @@ def recipe_of_config(
         size_px=data.size_px,
         channels=data.channels,
         neighbours=data.neighbours,
+        grey=data.grey,
         margin=data.margin,
         intensity=data.intensity,
         flips=tuple(axis for axis in flips if axis != slice_axis(data.patch)),
@@ -114,6 +117,7 @@ def recipe_of_model(metadata: Mapping[str, Any], classes: tuple[str, ...]) -> Re
         size_px=tuple(preprocess.get("size_px") or ()),
         channels=1 if slices else channels,
         neighbours=channels // 2 if slices else 0,
+        grey=str(preprocess.get("grey", "mean")),
         margin=float(preprocess.get("margin", 0.0)),
         intensity=preprocess["intensity"],
         flips=tuple(int(axis) for axis in own.get("flips", ())),

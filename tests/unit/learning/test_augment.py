@@ -108,3 +108,19 @@ def test_tinted_erased_and_mixed_pictures_stay_pictures():
         assert torch.isfinite(out).all()
         blanked += bool((out == 0).all(dim=0).any())
     assert 3 <= blanked <= 17  # by chance, half of the time
+
+
+def test_a_veil_lies_behind_objects_and_leaves_them_brighter_than_around():
+    config = AugmentConfig(**{**vars(STILL), "veil": 0.8})
+    image = torch.zeros((1, 96, 96))
+    image[:, 40:56, 40:56] = 1.0
+    generator = torch.Generator().manual_seed(0)
+    patchy = 0
+    for _ in range(40):
+        out = changed(image, config, generator)[0]
+        around = torch.cat([out[36:40, 40:56].flatten(), out[56:60, 40:56].flatten()])
+        assert out[42:54, 42:54].mean() > around.mean()
+        beside = out.clone()
+        beside[40:56, 40:56] = out[0, 0]
+        patchy += bool(beside.max() - beside.min() > 0.1)
+    assert 4 <= patchy <= 22  # by chance, three times of ten

@@ -15,7 +15,8 @@ from tests.helpers.training import write_card, write_config, write_dataset
 EXPORT = '[export]\nid = "balls"\ncard = "card.toml"\n'
 
 
-def test_from_configuration_to_measured_model_folder(tmp_path):
+@pytest.mark.expects_warnings
+def test_from_configuration_to_measured_model_folder(tmp_path, caplog):
     data = write_dataset(tmp_path / "data", patients=4)
     write_card(tmp_path)
     recipe = write_config(tmp_path / "recipe.toml", data, epochs=1, more=EXPORT)
@@ -41,6 +42,20 @@ def test_from_configuration_to_measured_model_folder(tmp_path):
     before = safetensors.torch.load_file(weights)
     after = safetensors.torch.load_file(tmp_path / "tuned/balls/models/model.safetensors")
     assert all((before[name] - after[name]).abs().max() < 1e-3 for name in before)
+
+    # Or one whose stem alone is given; the rest begins anew.
+    stem = {k.removeprefix("stem."): v for k, v in before.items() if k.startswith("stem.")}
+    safetensors.torch.save_file(stem, tmp_path / "stem.safetensors")
+    given = f'weights = "{tmp_path / "stem.safetensors"}"\npart = "stem"\n[network.args]'
+    tuned.write_text(more.replace("[network.args]", given))
+    assert main([str(tuned), "--out", str(tmp_path / "part")]) == 0
+    part = safetensors.torch.load_file(tmp_path / "part/balls/models/model.safetensors")
+    likeness = {name: bool((before[name] - part[name]).abs().max() < 1e-3) for name in before}
+    assert all(alike for name, alike in likeness.items() if name.startswith("stem."))
+    assert not all(likeness.values())
+    tuned.write_text(tuned.read_text().replace('part = "stem"', 'part = "root"'))
+    assert main([str(tuned), "--out", str(tmp_path / "no_part")]) == 3
+    assert "The network has no part root" in caplog.text
 
 
 def test_folds_are_measured_on_the_fold_and_not_on_cases_that_were_learned(tmp_path):

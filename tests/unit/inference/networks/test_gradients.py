@@ -68,3 +68,24 @@ def test_the_mean_of_the_evidence_is_the_answer_on_pictures_of_any_size() -> Non
 def test_colour_is_refused() -> None:
     with pytest.raises(ValueError, match="grey"):
         GradientHistograms(in_channels=3)
+
+
+FINDER = {
+    "network": "medview.inference.networks.unet.UNet2d",
+    "arguments": {"out_channels": 2, "widths": [2, 4], "norm": "batch"},
+    "size_px": 32,
+}
+
+
+def test_what_a_finder_frames_has_its_share_in_the_answer_and_in_the_evidence() -> None:
+    torch.manual_seed(0)
+    network = GradientHistograms(classes=3, finder=FINDER, framed_px=48)
+    for places in (network.places, network.framed):
+        torch.nn.init.normal_(places.weight)
+    torch.nn.init.normal_(network.bias)
+    picture = torch.randn(2, 1, 97, 80)
+    with torch.no_grad():
+        answer = network(picture)
+        torch.testing.assert_close(network.evidence(picture).mean(dim=(2, 3)), answer)
+        network.framed.weight.zero_()
+        assert not torch.allclose(network(picture), answer)

@@ -7,7 +7,14 @@ from scipy import ndimage
 from torch import nn
 
 from medview.inference.networks.instances import instances_of
-from medview.inference.networks.pictures import ask, boxes_of, fitted_shape, resized, to_input
+from medview.inference.networks.pictures import (
+    ask,
+    boxes_of,
+    fitted_shape,
+    nuclear_stain,
+    resized,
+    to_input,
+)
 
 PLAIN = {"method": "percentile_zscore", "low_percent": 0, "high_percent": 100}
 
@@ -43,6 +50,25 @@ def test_grey_and_colour_come_as_the_network_has_them():
     torch.testing.assert_close(again, grey.expand(3, -1, -1))
     assert abs(float(grey.mean())) < 1e-5
     assert float(grey.std(correction=0)) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_stain_of_nuclei_is_bright_whichever_way_the_light_goes():
+    """Colours of haematoxylin and of eosin on white: transmitted shares of light by stain."""
+    haematoxylin, eosin = (0.65, 0.70, 0.29), (0.07, 0.99, 0.11)  # Ruifrok and Johnston (2001)
+    section = np.full((40, 60, 3), 240.0)
+    section[:, 20:40] *= np.exp(-np.array(eosin))
+    section[10:20, 5:15] *= np.exp(-np.array(haematoxylin))
+    section[10:20, 25:35] *= np.exp(-np.array(haematoxylin))
+    shown = nuclear_stain(section.astype(np.uint8))
+    nuclei = [shown[10:20, 5:15].mean(), shown[10:20, 25:35].mean()]
+    assert min(nuclei) > 5 * max(shown[:, 40:].mean(), shown[25:, 20:40].mean())
+    lit = np.zeros((40, 60), np.uint16)
+    lit[10:20, 5:15] = 900
+    assert np.array_equal(nuclear_stain(lit), lit)
+    in_colour = np.stack([0 * lit, 3 * lit, 0 * lit], axis=-1)
+    assert np.array_equal(nuclear_stain(in_colour), lit)
+    bright_field = 1000 - lit
+    assert np.array_equal(nuclear_stain(bright_field), lit)
 
 
 class Coarse(nn.Module):

@@ -14,20 +14,32 @@ from medview.inference.networks.finding import Finder, cut_out, put_back
 _FLAT = 0.1
 #: The entries of a block of length 1 differ by about a tenth.
 _SPREAD = 10.0
+#: How much of the mean over the pictures learned from comes from the last few of them.
+_PACE = 0.05
 #: The side of a map of evidence about a picture and a box in it.
 _MAP_PX = 56
 
 
 class _PlaceWeights(nn.Module):
-    """A weight for every feature of every place; (N, F, r, c) to shares (N, classes, r, c)."""
+    """A weight for every feature of every place; (N, F, r, c) to shares (N, classes, r, c).
+
+    What counts is how far a feature is from its mean over the pictures learned from: a place that
+    looks as it mostly does has no share.
+    """
+
+    mean: torch.Tensor
 
     def __init__(self, features: int, side: int, classes: int, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.weight = nn.Parameter(torch.zeros(classes, features, side, side))
+        self.register_buffer("mean", torch.zeros(features, side, side))
 
     def forward(self, found: torch.Tensor) -> torch.Tensor:
-        shares: torch.Tensor = torch.einsum("nfrc,kfrc->nkrc", self.dropout(found), self.weight)
+        if self.training:
+            self.mean.lerp_(found.detach().mean(dim=0), _PACE)
+        unusual = self.dropout(found - self.mean)
+        shares: torch.Tensor = torch.einsum("nfrc,kfrc->nkrc", unusual, self.weight)
         return shares
 
 

@@ -19,7 +19,7 @@ def waves(angle_deg: float) -> torch.Tensor:
 
 def strongest(picture: torch.Tensor, bins: int) -> torch.Tensor:
     """The share of each direction in the blocks, summed over places: (bins,)."""
-    network = GradientHistograms(cells=4, bins=bins)
+    network = GradientHistograms(cells=4, bins=bins).eval()
     # A weight of 1 on one direction reads its histogram, less what all directions alike would be.
     shares = []
     for number in range(bins):
@@ -44,7 +44,7 @@ def test_an_edge_counts_alike_from_dark_to_light_and_from_light_to_dark() -> Non
 
 def test_brightness_adds_nothing_and_contrast_little() -> None:
     torch.manual_seed(0)
-    network = GradientHistograms(cells=4)
+    network = GradientHistograms(cells=4).eval()
     torch.nn.init.normal_(network.places.weight)
     picture = torch.randn(1, 1, SIDE, SIDE)
     with torch.no_grad():
@@ -55,7 +55,7 @@ def test_brightness_adds_nothing_and_contrast_little() -> None:
 
 def test_the_mean_of_the_evidence_is_the_answer_on_pictures_of_any_size() -> None:
     torch.manual_seed(0)
-    network = GradientHistograms(classes=3)
+    network = GradientHistograms(classes=3).eval()
     torch.nn.init.normal_(network.places.weight)
     torch.nn.init.normal_(network.bias)
     picture = torch.randn(2, 1, 97, 80)
@@ -79,7 +79,7 @@ FINDER = {
 
 def test_what_a_finder_frames_has_its_share_in_the_answer_and_in_the_evidence() -> None:
     torch.manual_seed(0)
-    network = GradientHistograms(classes=3, finder=FINDER, framed_px=48)
+    network = GradientHistograms(classes=3, finder=FINDER, framed_px=48).eval()
     for places in (network.places, network.framed):
         torch.nn.init.normal_(places.weight)
     torch.nn.init.normal_(network.bias)
@@ -89,3 +89,15 @@ def test_what_a_finder_frames_has_its_share_in_the_answer_and_in_the_evidence() 
         torch.testing.assert_close(network.evidence(picture).mean(dim=(2, 3)), answer)
         network.framed.weight.zero_()
         assert not torch.allclose(network(picture), answer)
+
+
+def test_pictures_that_look_as_all_did_have_no_share_anywhere() -> None:
+    torch.manual_seed(0)
+    network = GradientHistograms(cells=4)
+    torch.nn.init.normal_(network.places.weight)
+    usual, other = waves(20), waves(80)
+    for _ in range(300):
+        network(usual)
+    network.eval()
+    with torch.no_grad():
+        assert network.evidence(usual).abs().max() < 1e-3 * network.evidence(other).abs().max()

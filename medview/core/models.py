@@ -25,8 +25,9 @@ class Task(StrEnum):
 class InputSpec:
     """What a model takes: orientation (such as `RAS`), spacing, patch, intensities.
 
-    `intensity` and `localise` are the preprocessing as the model folder states it. `along_body`:
-    the image is resampled along the body's axes, however its grid is turned.
+    `intensity` and `localise` are the preprocessing as the model folder states it; colours
+    become one channel by their `mean`, or by what of them is stain of nuclei (`nuclear`).
+    `along_body`: the image is resampled along the body's axes, however its grid is turned.
     """
 
     orientation: str = ""
@@ -35,6 +36,7 @@ class InputSpec:
     intensity: Mapping[str, Any] = field(default_factory=dict)
     localise: str | None = None
     channels: int = 1
+    grey: str = "mean"
     along_body: bool = False
 
     @property

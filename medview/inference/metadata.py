@@ -33,6 +33,7 @@ _KINDS = {"classification": "classes", "detection": "boxes"}
 _ALONG_BODY = frozenset(_KINDS)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_GREY = re.compile("mean|nuclear")
 _ORIENTATION = re.compile(r"(?=.*[RL])(?=.*[AP])(?=.*[SI])[RLAPSI]{3}")
 
 
@@ -175,6 +176,7 @@ def _inputs(own: _Block, network: _Block, word: str) -> InputSpec:
         intensity=block.read("intensity", _mapping, _NOTHING),
         localise=block.read("localise", _text, None),
         channels=block.read("channels", _count, arguments.read("in_channels", _count, 1)),
+        grey=block.read("grey", _matching(_GREY, "mean or nuclear"), "mean"),
         along_body=word in _ALONG_BODY,
     )
 

@@ -142,8 +142,8 @@ def fit_image(
         return (Reason(Severity.REFUSED, "The model looks at clips.", final=True),)
     reasons = fit(card, study, series, image.geometry)
     wanted = card.inputs.channels
-    if image.channels == wanted:
-        return reasons
+    if image.channels == wanted or card.inputs.grey != "mean":
+        return reasons  # or colours are just what it is made for
     kind = "in colour" if image.channels > 1 else "grey"
     if card.inputs.looks_at_pictures:
         read = "grey" if wanted == 1 else "colour"

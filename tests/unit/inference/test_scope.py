@@ -233,6 +233,13 @@ def test_channels_must_agree() -> None:
     )
     grey = Volume("v", "s", Geometry(shape, np.eye(4)), np.zeros(shape, np.uint8))
     assert fit_image(card(), study(one), one, grey) == ()
+    # A model of stained nuclei is made for colours as for grey; others of pictures are warned.
+    pictures = InputSpec(patch_shape=(64, 64))
+    for spec, count in ((pictures, 1), (replace(pictures, grey="nuclear"), 0)):
+        flat = Volume("v", "s", Geometry((1, 5, 6), np.eye(4)), np.zeros((1, 5, 6, 3), np.uint8))
+        model = card(Scope(), inputs=spec)
+        said = [r for r in fit_image(model, study(one), one, flat) if "colour" in r.text]
+        assert len(said) == count
 
 
 def test_an_empty_scope_limits_nothing() -> None:

@@ -17,6 +17,7 @@ from medview.core.views import SegmentDisplay
 from medview.imaging.agreement import BOTH, DIFFERENT, ONLY_FIRST, ONLY_SECOND
 from medview.services.bundle import Services
 from medview.services.comparison import Comparison, Reading, compare, readings
+from medview.services.tasks import Task
 from medview.ui.bridge import Bridge, Changes
 from medview.ui.compare_pane import ComparePane
 from medview.ui.dialogs.frame import Dialog
@@ -54,7 +55,7 @@ class CompareDialog(Dialog):
         self._volume_uid = ""
         self._readings: tuple[Reading, ...] = ()
         self.comparison: Comparison | None = None
-        self._asked = 0
+        self._task: Task | None = None
         self.choices = (QComboBox(self), QComboBox(self))
         self.panes = tuple(ComparePane(services, self) for _ in range(3))
         self.words = label("", "muted", wrap=True)
@@ -116,7 +117,8 @@ class CompareDialog(Dialog):
         volume = self._services.viewing.volume
         pair = [self._readings[n] for one in self.choices if (n := one.currentIndex()) >= 0]
         self.comparison = None
-        self._asked += 1
+        if self._task is not None:
+            self._task.cancel()
         for pane, reading in zip(self.panes, pair, strict=False):
             # What was proposed at first is put together beside the window's thread.
             pane.show_labels(() if reading.originals else reading.segmentations, reading.findings)
@@ -129,13 +131,8 @@ class CompareDialog(Dialog):
             )
             return
         self.words.setText("Comparing …")
-        asked = self._asked
-
-        def take(comparison: Comparison) -> None:
-            if asked == self._asked:
-                self._show(comparison)
-
-        self._services.tasks.run(compare, pair[0], pair[1], volume, on_done=take)
+        self._task = self._services.tasks.run(compare, pair[0], pair[1], volume, on_done=self._show)
+        self.destroyed.connect(self._task.cancel)
 
     def _show(self, comparison: Comparison) -> None:
         self.comparison = comparison

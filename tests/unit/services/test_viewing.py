@@ -75,7 +75,9 @@ class Desk:
             workspace=self.workspace,
             settings=self.settings,
             loading=SimpleNamespace(load_series=self.asked.append),
-            objects=SimpleNamespace(describe=lambda _uid: None, open=lambda _uid: None),
+            objects=SimpleNamespace(
+                describe=lambda _uid: None, open=lambda _uid: None, bring_in=lambda _found: None
+            ),
         )
         commands_view.register(self.commands, services)
 

@@ -130,3 +130,8 @@ def test_key_frames_stand_where_they_were_put(data: st.DataObject) -> None:
     with pytest.raises(ValueError, match="key frame"):
         without_key_box(one, min(placed))
     assert key_boxes(one) == (placed[min(placed)],)
+
+
+def test_no_boxes_cannot_be_joined() -> None:
+    with pytest.raises(ValueError, match="No boxes"):
+        joined_box([])

@@ -128,3 +128,30 @@ def test_windows_stop_growing_where_the_object_lies_inside() -> None:
     found = answered(Question(Slice(picture(truth, 0.0), (1, 1)), Hints(at((250, 250)))), answer)
     assert dice(found, truth) > 0.97
     assert 1 < len(seen) < 7
+
+
+def test_nothing_comes_of_no_marks_and_of_a_neighbour_that_has_nothing() -> None:
+    where = Slice(picture(disc((60, 60), (30, 30), 12)), (1, 1))
+    empty = np.zeros((60, 60), dtype=np.bool_)
+    assert not answered(Question(where, Hints()), walked).any()
+    assert not answered(Question(where, Hints(), empty), walked).any()
+    assert not next_slice(Question(where, Hints(), empty), walked).any()
+    assert not next_slice(Question(where, Hints(at((30, 30)))), walked).any()
+
+
+def test_a_click_on_an_even_picture_ends_with_all_of_it_or_a_part_that_holds_the_click() -> None:
+    found = answered(
+        Question(Slice(np.zeros((50, 70), np.float32), (1, 1)), Hints(at((25, 30)))), walked
+    )
+    assert found[25, 30]
+
+
+def test_a_scribble_against_is_kept_out_along_all_of_its_way() -> None:
+    truth = disc((120, 120), (60, 60), 30)
+    against = np.array([[40.0, 60.0], [80.0, 60.0], [80.0, 70.0]])
+    found = answered(
+        Question(Slice(picture(truth), (1, 1)), Hints(at((60, 40)), (against,))), walked
+    )
+    assert found[60, 40]
+    assert not found[40:81, 60].any()
+    assert not found[80, 60:71].any()

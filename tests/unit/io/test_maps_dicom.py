@@ -26,7 +26,6 @@ from tests.helpers.phantoms import Phantom
 from tests.helpers.seg_objects import segmentation_object
 from tests.helpers.validators import dciodvfy
 
-FOREIGN = Path("/work/shared/data/seg_sr")
 SMALL = Phantom(shape=(5, 12, 10), radius_mm=5)
 OPTIONS = MapOptions(AT, "2.25.99", 9909)
 
@@ -165,10 +164,8 @@ def test_numbers_of_segments_may_have_gaps_and_reach_the_end(tmp_path: Path) -> 
     assert np.array_equal(found.labels == 65535, SMALL.sphere())
 
 
-def test_a_fractional_segmentation_of_highdicom() -> None:
-    path = FOREIGN / "highdicom" / "seg_image_ct_true_fractional.dcm"
-    if not path.is_file():
-        pytest.skip(f"{path} is not here")
+def test_a_fractional_segmentation_of_highdicom(shared: Path) -> None:
+    path = shared / "data" / "seg_sr" / "highdicom" / "seg_image_ct_true_fractional.dcm"
     seen = highdicom.seg.segread(path)
     volume = seen.get_volume(combine_segments=False, rescale_fractional=True)
     affine = volume.affine

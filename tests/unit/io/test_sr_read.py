@@ -36,7 +36,6 @@ from tests.helpers.exports import ACCEPTED, AT, BY_MODEL, HIPPOCAMPUS, finding, 
 from tests.helpers.phantoms import Phantom
 from tests.helpers.validators import dciodvfy, dicom_sr_validator, dsrdump
 
-FOREIGN = Path("/work/shared/data/seg_sr")
 CYST = Code("33595009", "SCT", "Cyst")
 SITE = Code("39607008", "SCT", "Lung")
 FRAME = "2.25.77"
@@ -178,15 +177,12 @@ def test_a_rejected_finding_would_keep_its_decision(sources: Sources) -> None:
     assert back.findings[0].review == ACCEPTED
 
 
-def foreign(*parts: str) -> Brought:
-    path = FOREIGN.joinpath(*parts)
-    if not path.is_file():
-        pytest.skip(f"{path} is not here")
-    return brought_by(dcmread(path))
+def foreign(shared: Path, *names: str) -> Brought:
+    return brought_by(dcmread(shared.joinpath("data", "seg_sr", *names)))
 
 
-def test_a_report_of_highdicom(tmp_path: Path) -> None:
-    (one,) = foreign("highdicom", "sr_document.dcm").findings
+def test_a_report_of_highdicom(tmp_path: Path, shared: Path) -> None:
+    (one,) = foreign(shared, "highdicom", "sr_document.dcm").findings
     assert one.code == Code("2748008", "SCT", "Spinal cord")  # T-A7010 of retired SNOMED RT
     assert one.label == "Planar ROI Measurements"
     assert one.uid == "1.2.826.0.1.3680043.8.498.95005499519195632686309166061552196996"
@@ -200,8 +196,8 @@ def test_a_report_of_highdicom(tmp_path: Path) -> None:
     assert ((left + right) / 2, (top + bottom) / 2) == (58, 52)
 
 
-def test_a_report_of_highdicom_with_several_groups() -> None:
-    back = foreign("highdicom", "sr_document_with_multiple_groups.dcm")
+def test_a_report_of_highdicom_with_several_groups(shared: Path) -> None:
+    back = foreign(shared, "highdicom", "sr_document_with_multiple_groups.dcm")
     by_label = {one.label: one for one in back.findings}
     assert set(by_label) >= {"Image0001", "LungNodule0001", "Aorta0001", "Vertebra0001"}
     nodule = by_label["LungNodule0001"]
@@ -214,9 +210,11 @@ def test_a_report_of_highdicom_with_several_groups() -> None:
     assert vertebra.location_lps_mm == pytest.approx((123.5, 234.1, -23.7), abs=1e-4)
 
 
-def test_a_report_of_dcmqi_names_its_segment_and_its_numbers() -> None:
-    back = foreign("dcmqi", "sr-example", "sr.dcm")
-    segmentation = dcmread(FOREIGN / "dcmqi" / "sr-example" / "seg.dcm", stop_before_pixels=True)
+def test_a_report_of_dcmqi_names_its_segment_and_its_numbers(shared: Path) -> None:
+    back = foreign(shared, "dcmqi", "sr-example", "sr.dcm")
+    segmentation = dcmread(
+        shared / "data" / "seg_sr" / "dcmqi" / "sr-example" / "seg.dcm", stop_before_pixels=True
+    )
     assert {ref.segmentation_uid for ref in back.segments.values()} == {
         segmentation.SOPInstanceUID}  # fmt: skip
     numbers = [m for one in back.findings for m in one.measurements]

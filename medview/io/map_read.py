@@ -19,7 +19,6 @@ from medview.core.errors import ReadError
 from medview.core.geometry import Geometry
 from medview.core.maps import MapKind, ScalarMap
 from medview.core.study import Instance, Series
-from medview.io.drawn import Drawn
 from medview.io.frame_pixels import decoded_frames
 from medview.io.multiframe import damage_refused, data_set, frame_values
 from medview.io.real_world import frame_mappings
@@ -77,24 +76,6 @@ class Layer:
         whole: Array = np.zeros(grid.shape, np.float32)
         whole[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = self.values
         return whole
-
-
-def drawn_on(series: Series, password: str = "") -> Drawn:
-    """What a series of maps was made from, as its headers say."""
-    named: dict[str, None] = {}
-    images: set[str] = set()
-    frame = ""
-    for instance in series.instances:
-        ds = data_set(instance, password)
-        with damage_refused("The map is damaged"):
-            frame = frame or str(ds.get("FrameOfReferenceUID", ""))
-            for item in ds.get("ReferencedSeriesSequence") or ():
-                named[str(item.get("SeriesInstanceUID", ""))] = None
-            for group in ds.get("PerFrameFunctionalGroupsSequence") or ():
-                for derived in group.get("DerivationImageSequence") or ():
-                    for one in derived.get("SourceImageSequence") or ():
-                        images.add(str(one.get("ReferencedSOPInstanceUID", "")))
-    return Drawn(frame, tuple(named), frozenset(images))
 
 
 def read_maps(

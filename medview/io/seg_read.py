@@ -34,18 +34,23 @@ _GREY = (160, 160, 160)
 
 
 def drawn_on(series: Series, password: str = "") -> Drawn:
-    """What a SEG series was drawn on, as its headers say."""
+    """What a series of segmentations or of maps was made from, as its headers say."""
     named: dict[str, None] = {}
     images: set[str] = set()
     frame = ""
     for instance in series.instances:
         ds = data_set(instance, password)
-        with damage_refused("The segmentation is damaged"):
+        with damage_refused("What was made from images is damaged"):
             frame = frame or str(ds.get("FrameOfReferenceUID", ""))
             for item in ds.get("ReferencedSeriesSequence") or ():
                 named[str(item.get("SeriesInstanceUID", ""))] = None
                 for one in item.get("ReferencedInstanceSequence") or ():
                     images.add(str(one.get("ReferencedSOPInstanceUID", "")))
+            # Frame by frame only where nothing is named for all: there may be thousands of frames.
+            for group in (not images and ds.get("PerFrameFunctionalGroupsSequence")) or ():
+                for derived in group.get("DerivationImageSequence") or ():
+                    for one in derived.get("SourceImageSequence") or ():
+                        images.add(str(one.get("ReferencedSOPInstanceUID", "")))
     return Drawn(frame, tuple(named), frozenset(images))
 
 

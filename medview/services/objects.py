@@ -24,7 +24,7 @@ from medview.services.workspace import Workspace
 
 #: Parametric maps are pictures as well: they are asked for as results, and lie over others then.
 _MAP_CLASS = "1.2.840.10008.5.1.4.1.1.30"
-_MAPS = ("medview.io.map_read:drawn_on", "medview.io.map_read:read_maps")
+_MAPS = ("medview.io.seg_read:drawn_on", "medview.io.map_read:read_maps")
 #: Series that are opened in one go.
 _MOST_RESULTS = 50
 #: Functions of the import workers that say what a series was drawn on, and that read it.

@@ -28,6 +28,15 @@ def middle(desk: Desk) -> np.ndarray:
     return np.argwhere(bright).mean(axis=0).round()
 
 
+def shown_middle(desk: Desk) -> tuple[SliceView, np.ndarray]:
+    """The axial view, on the slice of that voxel, and the voxel."""
+    view, index = view_of(desk, Plane.AXIAL), middle(desk)
+    place = desk.services.viewing.require_volume().geometry.to_lps_mm(index)
+    desk.services.viewing.set_crosshair(tuple(place))
+    view.refresh()
+    return view, index
+
+
 def at(view: SliceView, index: np.ndarray) -> QPoint:
     assert view.port is not None
     point = view.port.frame.geometry.to_lps_mm(index)
@@ -51,12 +60,7 @@ def click(desk: Desk, view: SliceView, place: QPoint, keys: Qt.KeyboardModifier 
 
 def test_click_accept_and_undo(desk: Desk) -> None:
     desk.run("tool.include")
-    view = view_of(desk, Plane.AXIAL)
-    index = middle(desk)
-    desk.services.viewing.set_crosshair(
-        tuple(desk.services.viewing.require_volume().geometry.to_lps_mm(index))
-    )
-    view.refresh()
+    view, index = shown_middle(desk)
     click(desk, view, at(view, index))
     assert [mark.kind for mark in desk.services.prompting.marks] == ["adds"]
     assert desk.services.effects.preview is not None
@@ -72,12 +76,7 @@ def test_click_accept_and_undo(desk: Desk) -> None:
 
 def test_ctrl_means_not_this_and_escape_drops_all(desk: Desk) -> None:
     desk.run("tool.include")
-    view = view_of(desk, Plane.AXIAL)
-    index = middle(desk)
-    desk.services.viewing.set_crosshair(
-        tuple(desk.services.viewing.require_volume().geometry.to_lps_mm(index))
-    )
-    view.refresh()
+    view, index = shown_middle(desk)
     click(desk, view, at(view, index))
     click(desk, view, at(view, index + np.array((0, 0, 3))), Qt.KeyboardModifier.ControlModifier)
     assert [mark.kind for mark in desk.services.prompting.marks] == ["adds", "takes"]
@@ -90,12 +89,7 @@ def test_ctrl_means_not_this_and_escape_drops_all(desk: Desk) -> None:
 
 def test_a_box_is_dragged(desk: Desk) -> None:
     desk.run("tool.frame")
-    view = view_of(desk, Plane.AXIAL)
-    index = middle(desk)
-    desk.services.viewing.set_crosshair(
-        tuple(desk.services.viewing.require_volume().geometry.to_lps_mm(index))
-    )
-    view.refresh()
+    view, index = shown_middle(desk)
     target = view._canvas.viewport()
     low, high = at(view, index - np.array((0, 5, 5))), at(view, index + np.array((0, 5, 5)))
     QTest.mousePress(target, LEFT, NONE, low)

@@ -38,6 +38,7 @@ from medview.services.workspace import Workspace
 
 #: SEG of a large study, compressed, read back and validated.
 _TIME_LIMIT_S = 1800.0
+_CLOSED = "The study was closed before its export was written"
 
 _ILLUSTRATED = frozenset({
     ExportFormat.KEY_IMAGES, ExportFormat.PDF, ExportFormat.PDF_DICOM, ExportFormat.KEY_OBJECTS,
@@ -179,6 +180,9 @@ class Export:
         volumes = {one.volume_uid: self._workspace.volumes[one.volume_uid] for one in shown}
 
         def drawn(images: tuple[KeyImage, ...]) -> None:
+            if study_uid not in self._workspace.studies:
+                on_error(ReportError(_CLOSED))
+                return
             for image in images:
                 self._review.add_key_image(study_uid, image)
             on_done()
@@ -215,6 +219,9 @@ class Export:
 
     def _assemble(self, order: _Order) -> None:
         """Render and gather on the pool; once more if the reader painted meanwhile."""
+        if order.study.uid not in self._workspace.studies:
+            self._failed(order, ReportError(_CLOSED))
+            return
         material = self._leaving.material(order.study.uid, order.series)
         revisions = {one.uid: one.revision for one in material.segmentations}
 

@@ -207,3 +207,23 @@ def test_without_keeping_work_only_the_trail_is_kept_and_failures_are_told(
         done = [row.action for row in again.audit.rows() if row.action.startswith("finding")]
         assert done == ["finding.propose", "finding.accept"]
         assert again.audit.verify() == ()
+
+
+@pytest.mark.parametrize("drawing", [True, False], ids=["while drawing", "while rendering"])
+def test_a_study_closed_during_its_export_ends_the_export(
+    services: Services, folder: Path, tmp_path: Path, drawing: bool
+) -> None:
+    volume = open_folder(services, folder)
+    propose(services, volume)
+    services.review.accept_all(services.workspace.study_of(volume.uid).uid, "Dr Ada")
+    if not drawing:
+        services.commands.run("report.illustrate")
+        services.commands.wait_idle(60)
+    services.commands.run("report.export", folder=str(tmp_path / "out"))
+    services.commands.run("study.close")
+    services.commands.wait_idle(120)
+    assert not services.workspace.reports
+    written = list((tmp_path / "out").glob("*"))
+    told = [notice.text for notice in services.workspace.notices]
+    assert bool(written) != any("closed before" in text for text in told)
+    assert not (drawing and written)

@@ -42,7 +42,8 @@ def register(registry: Registry, services: Services) -> None:
         Command(
             "case.next", "Next most uncertain case", next_case, menu="AI", undoable=False,
             help="Put the images of a folder in order, those first that the model is least sure "
-            "of, and open the first; without a folder open the one that comes next.",
+            "of, and open the first; without a folder put that one away, its work kept, and "
+            "open the next.",
         ),
         Command(
             "train.start", "Start a training", start, enabled=lambda: not training.is_running,

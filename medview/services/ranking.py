@@ -15,6 +15,7 @@ from pathlib import Path
 from medview.core.errors import CommandError
 from medview.core.events import Level
 from medview.core.models import ModelCard, Task
+from medview.core.study import Study
 from medview.inference.catalog import Catalog
 from medview.services.child_program import Child, begin, end, last_line, own_command
 from medview.services.loading import Loading
@@ -52,6 +53,7 @@ class Ranking:
         self._folder = Path()
         self._due = 0.0
         self._waiting: list[Place] = []
+        self._on_show: frozenset[str] = frozenset()
 
     @property
     def is_running(self) -> bool:
@@ -91,13 +93,25 @@ class Ranking:
         )
 
     def open_next(self) -> None:
-        """Open the image that comes next; CommandError where there is none."""
+        """Open the image that comes next; CommandError where there is none.
+
+        The one before is put away, whose work is kept: a folder of hundreds is not held open, and
+        the views never stand between two patients.
+        """
         if self.is_running:
             raise CommandError("Images are being put in order.", "The first opens by itself.")
         if not self._waiting:
             raise CommandError("No image is waiting.", "Choose a folder of images first.")
         place = self._waiting.pop(0)
-        self._loading.open_paths([place.file])
+        for uid in self._on_show & self._workspace.studies.keys():
+            self._workspace.close_study(uid)
+        open_before = frozenset(self._workspace.studies)
+        self._on_show = frozenset()
+
+        def opened(studies: tuple[Study, ...]) -> None:
+            self._on_show = frozenset(study.uid for study in studies) - open_before
+
+        self._loading.open_paths([place.file], on_done=opened)
         self._workspace.notify(
             Level.INFO,
             f"{place.file.name}: number {place.rank} of {place.rank + len(self._waiting)}.",

@@ -192,9 +192,7 @@ class MainWindow(QMainWindow):
             )
             return
         text = f"The views now show another patient:\n{patient_line(patient)}"
-        more = (
-            f"Before: {patient_line(before)}\nBoth stay in the list; the views show one at a time."
-        )
+        more = "Both stay in the list; the views show one at a time."
         warn(self, "Another patient", text, f"Before: {patient_line(before)}\n{more}")
 
     # Dropping

@@ -197,7 +197,7 @@ class ModelQuestions(Asking):
         dialog = QInputDialog(self._window)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.setWindowTitle(title)
-        dialog.setLabelText("Model")
+        dialog.setLabelText(title)
         dialog.setComboBoxItems(list(choices))
         dialog.textValueSelected.connect(lambda name: then(choices[name]))
         dialog.open()

@@ -12,6 +12,7 @@ import pytest
 
 from medview.core.errors import CommandError, ModelError
 from medview.core.events import Level
+from medview.core.study import Patient, Study
 from medview.inference.catalog import Catalog
 from medview.services import ranking as room
 from medview.services.ranking import Ranking
@@ -26,8 +27,15 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(room, "own_command", lambda: [sys.executable, slow_ranking.__file__])
     monkeypatch.setattr(room, "_LOOK_S", 0.01)
     write_fake_model(tmp_path / "models", "mine")
-    workspace, opened = Workspace(Settings(None)), []
-    loading = SimpleNamespace(open_paths=opened.extend)
+    workspace, opened = Workspace(Settings(None)), list[Path]()
+
+    def open_paths(paths: list[Path], *, on_done: Callable[[tuple[Study, ...]], object]) -> None:
+        opened.extend(paths)
+        studies = tuple(Study(path.name, Patient("1", "One")) for path in paths)
+        workspace.open_studies(studies)
+        on_done(studies)
+
+    loading = SimpleNamespace(open_paths=open_paths)
     catalog = Catalog([tmp_path / "models"], FAKE_ENGINES)
     made = Ranking(workspace, catalog, loading, tmp_path / "cache")  # type: ignore[arg-type]
     (tmp_path / "pictures").mkdir()
@@ -66,6 +74,19 @@ def test_images_open_one_after_the_other_the_doubtful_first(desk: SimpleNamespac
     with pytest.raises(CommandError, match="No image is waiting"):
         ranking.open_next()
     assert list(desk.cache.iterdir()) == []
+
+
+def test_the_image_before_is_put_away_unless_it_was_open_already(desk: SimpleNamespace) -> None:
+    for name, size in (("a", 300), ("b", 900), ("d", 600)):
+        (desk.pictures / f"{name}.png").write_bytes(bytes(size))
+    desk.workspace.open_studies([Study("d.png", Patient("1", "One"))])
+    desk.ranking.begin("mine", desk.pictures)
+    wait(desk.ranking, lambda: not desk.ranking.is_running)
+    assert set(desk.workspace.studies) == {"b.png", "d.png"}
+    desk.ranking.open_next()
+    assert set(desk.workspace.studies) == {"d.png"}
+    desk.ranking.open_next()
+    assert set(desk.workspace.studies) == {"a.png", "d.png"}
 
 
 def test_why_nothing_was_put_in_order_is_told(desk: SimpleNamespace) -> None:

@@ -151,7 +151,12 @@ class Store:
         self._back.restore(study_uid, found[0].sources)
 
     def dismiss(self, study_uid: str) -> None:
-        """Do not offer a study again; its work stays and comes back when the study is opened."""
+        """Do not offer a study again; its work stays and comes back when the study is opened.
+
+        Nothing is done for one that was restored meanwhile: it is open.
+        """
+        if all(one.study_uid != study_uid for one in self._unfinished):
+            return
         self._unfinished = tuple(one for one in self._unfinished if one.study_uid != study_uid)
         self._batches.append(Batch(closed=[(study_uid,)]))
         self._write_next()

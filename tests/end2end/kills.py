@@ -30,7 +30,7 @@ PHANTOM = Phantom(shape=(20, 56, 60), spacing_mm=(2, 1, 1), radius_mm=13)
 #: So many windows work on one profile, one after the other.
 _A_CHAIN = 12
 #: A window is killed so many seconds after its first edit at the latest.
-_LONGEST_S = 10.0
+_LONGEST_S = 4.0
 #: A window on a busy machine may take this long to bring work back.
 _PATIENCE_S = 3600.0
 #: Of so many kills one comes while the program starts and brings work back.
@@ -53,6 +53,8 @@ kept = len(workspace.history.entries(study().uid))
 stacks = [one for state, one in json.loads(Path({stacks!r}).read_text()) if state == here]
 editor.begin(next((one for one in reversed(stacks) if len(one) == kept), []))
 say(back=here, stack=editor.stack, kept=kept)
+if {early}:
+    time.sleep(1e6)
 undone = editor.undo_all({undo})
 say(undone=undone, faults=editor.faults)
 if {proposes}:
@@ -64,7 +66,7 @@ while not editor.faults:
     while time.monotonic() < pause:
         app.processEvents()
         time.sleep(0.002)
-    if commands.is_idle():
+    if count and commands.is_idle():
         say(acked=count)
 say(faults=editor.faults)
 time.sleep(1e6)
@@ -131,7 +133,9 @@ class Chain:
             (one.get("state") or one["back"], one["stack"]) for one in self._said if "stack" in one
         ]
         stacks.write_text(json.dumps(known))
+        early = restores and not self._chance.randrange(_EARLY)
         script = EDITOR.format(
+            early=early,
             seed=self._chance.randrange(1 << 30),
             restores=restores,
             stacks=str(stacks),
@@ -140,7 +144,7 @@ class Chain:
         )
         paths = () if restores else (self._ct,)
         with window(script, *paths, profile=self._profile, folder=self._folder) as driven:
-            if restores and not self._chance.randrange(_EARLY):
+            if early:
                 time.sleep(self._chance.uniform(0.5, 12))
                 driven.kill()
                 return Kill(self._number, 0, 0, 0, "early")
@@ -150,7 +154,10 @@ class Chain:
         return told
 
     def _edited(self, driven: Driven) -> None:
-        driven.wait_for(lambda said: any("acked" in one for one in said), _PATIENCE_S)
+        """Some edits, then the end of it: at any time after the first that is acknowledged."""
+        driven.wait_for(
+            lambda said: any("acked" in one or one.get("faults") for one in said), _PATIENCE_S
+        )
         time.sleep(self._chance.uniform(0, _LONGEST_S))
         driven.kill()
         self._said = driven.said()

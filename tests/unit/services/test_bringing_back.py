@@ -330,6 +330,26 @@ def test_an_offer_declined_is_not_made_again_and_the_work_stays(
     store.close()
 
 
+def test_an_offer_that_was_taken_is_not_declined_afterwards(tmp_path: Path, tasks: Tasks) -> None:
+    work, review, store = begin(tmp_path, tasks)
+    desk.propose(work, review)
+    settle(tasks, store)
+    (tmp_path / "next").mkdir()
+    path = Path(shutil.move(torn(tmp_path), tmp_path / "next" / "store.sqlite"))
+    shutil.move(tmp_path / "torn.sqlite-wal", f"{path}-wal")
+    store.close()
+    _, _, store, _ = again(path, tasks)
+    store.restore(STUDY)
+    settle(tasks, store)
+    store.dismiss(STUDY)  # the question was still there and went with the window
+    settle(tasks, store)
+    path = torn(path.parent)
+    store.close()
+    _, _, store, _ = again(path, tasks)
+    assert [one.study_uid for one in store.unfinished()] == [STUDY]
+    store.close()
+
+
 def test_a_study_closed_while_its_work_is_read_stays_closed(tmp_path: Path, tasks: Tasks) -> None:
     work, review, store = begin(tmp_path, tasks)
     desk.propose(work, review)

@@ -110,6 +110,10 @@ UNIT_TEXT = {
     "g/ml{SUVibw}": "SUVibw",
     "cm2/ml{SUVbsa}": "SUVbsa",
     "{counts}": "counts",
+    "{pixels}": "pixels",
+    "{px}": "px",
+    "{px}2": "px²",
+    "{px}/s": "px/s",
     "{propcounts}/s": "counts/s",
     "{OD}.10*-3": "OD/1000",
 }

@@ -39,7 +39,7 @@ def decimals(value: float, unit: str) -> int:
     """How many places after the point a value in that UCUM unit is told with: about 3 figures."""
     if unit == "mL":
         return 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
-    return {"mm": 1, "mm2": 1, "deg": 1, "[hnsf'U]": 0}.get(unit, 2)
+    return {"mm": 1, "mm2": 1, "deg": 1, "[hnsf'U]": 0, "{pixels}": 0}.get(unit, 2)
 
 
 def value_text(value: float, unit: str) -> str:
@@ -63,31 +63,36 @@ def volume_of(finding: Finding) -> Measurement | None:
 
 @dataclass(frozen=True)
 class SidePair:
-    """One structure on both sides, volumes in mL (sums of its parts); None where not found."""
+    """One structure on both sides, volumes in mL (sums of its parts); None where not found.
+
+    Sides of which not the same parts were found are not `alike`: they are not compared.
+    """
 
     name: str
     left_ml: float | None
     right_ml: float | None
+    alike: bool = True
 
     @property
     def difference_ml(self) -> float | None:
         """Larger minus smaller."""
-        if self.left_ml is None or self.right_ml is None:
+        if self.left_ml is None or self.right_ml is None or not self.alike:
             return None
         return abs(self.left_ml - self.right_ml)
 
     @property
     def asymmetry_percent(self) -> float | None:
         """Difference over the mean of both sides, in percent."""
-        if self.left_ml is None or self.right_ml is None or self.left_ml + self.right_ml <= 0:
+        difference_ml = self.difference_ml
+        mean_ml = ((self.left_ml or 0.0) + (self.right_ml or 0.0)) / 2
+        if difference_ml is None or mean_ml <= 0:
             return None
-        mean_ml = (self.left_ml + self.right_ml) / 2
-        return 100 * abs(self.left_ml - self.right_ml) / mean_ml
+        return 100 * difference_ml / mean_ml
 
     @property
     def smaller(self) -> Laterality | None:
         """The side with less, None where they are equal or one is missing."""
-        if self.left_ml is None or self.right_ml is None or self.left_ml == self.right_ml:
+        if self.left_ml is None or self.right_ml is None or not self.difference_ml:
             return None
         return Laterality.LEFT if self.left_ml < self.right_ml else Laterality.RIGHT
 
@@ -95,13 +100,16 @@ class SidePair:
 def side_pair(findings: Sequence[Finding], name: str) -> SidePair:
     """The pair of all findings whose structure holds the words of `name`."""
     sums: dict[Laterality, float] = {}
+    parts: dict[Laterality, set[str]] = {}
     for finding in findings:
         volume = volume_of(finding)
         side = finding.laterality
         if volume is None or side is None or name.casefold() not in finding.label.casefold():
             continue
         sums[side] = sums.get(side, 0.0) + volume.value
-    return SidePair(name, sums.get(Laterality.LEFT), sums.get(Laterality.RIGHT))
+        parts.setdefault(side, set()).add(structure_of(finding.label))
+    alike = parts.get(Laterality.LEFT) == parts.get(Laterality.RIGHT)
+    return SidePair(name, sums.get(Laterality.LEFT), sums.get(Laterality.RIGHT), alike)
 
 
 def side_pairs(findings: Sequence[Finding]) -> tuple[SidePair, ...]:
@@ -181,8 +189,9 @@ def pair_fields(pair: SidePair, parts: Mapping[Laterality, str]) -> dict[str, st
         "left_parts": parts.get(Laterality.LEFT, ""),
         "right_parts": parts.get(Laterality.RIGHT, ""),
     }
-    if left is not None and right is not None:
-        percent, difference = pair.asymmetry_percent or 0.0, pair.difference_ml or 0.0
+    difference = pair.difference_ml
+    if left is not None and right is not None and difference is not None:
+        percent = pair.asymmetry_percent or 0.0
         fields["total"] = value_text(left + right, "mL")
         fields["percent"] = f"{percent:.1f} %"
         if pair.smaller is None or f"{difference:.2f}" == "0.00":
@@ -205,7 +214,7 @@ def parts_text(findings: Sequence[Finding], name: str) -> dict[Laterality, str]:
         if part.strip():
             text = f"{part.strip()} {value_text(volume.value, volume.unit)}"
             parts.setdefault(side, []).append(text)
-    return {side: ", ".join(texts) for side, texts in parts.items() if len(texts) > 1}
+    return {side: ", ".join(texts) for side, texts in parts.items()}
 
 
 def sentences(findings: Sequence[Finding]) -> str:

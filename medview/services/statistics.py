@@ -18,9 +18,9 @@ from medview.services.workspace import Workspace
 
 @dataclass(frozen=True)
 class Figures:
-    """What a segment measures: its volume, and its values where it has any that count."""
+    """What a segment measures: its voxels, and its values where it has any that count."""
 
-    volume_ml: float
+    voxels: int
     values: Statistics | None
 
 
@@ -76,7 +76,7 @@ class SegmentStatistics:
             self._counting = False
             if uid in self._workspace.segmentations:
                 kept.layers.update(layers)
-                kept.figures = _summed(kept.layers.values(), segmentation.geometry.voxel_volume_ml)
+                kept.figures = _summed(kept.layers.values())
             on_done()
 
         self._tasks.run(_counted, volume, segmentation.labels, sorted(due), on_done=take)
@@ -102,11 +102,11 @@ def _counted(volume: Volume, labels: LabelArray, slices: Iterable[int]) -> Mappi
     }
 
 
-def _summed(layers: Iterable[_Layer], one_ml: float) -> Mapping[int, Figures]:
+def _summed(layers: Iterable[_Layer]) -> Mapping[int, Figures]:
     voxels: dict[int, int] = {}
     values: dict[int, Statistics] = {}
     for layer in layers:
         for number, count in layer.voxels.items():
             voxels[number] = voxels.get(number, 0) + count
         merge_into(values, layer.values)
-    return {n: Figures(count * one_ml, values.get(n)) for n, count in voxels.items()}
+    return {n: Figures(count, values.get(n)) for n, count in voxels.items()}

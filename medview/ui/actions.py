@@ -88,10 +88,14 @@ class Actions(QObject):
         return super().eventFilter(watched, event)
 
     def _watch(self, old: QWidget | None, new: QWidget | None) -> None:
-        """Listen to the widget with the focus alone: a filter for all would slow everything."""
+        """Listen to the widget with the focus alone: a filter for all would slow everything.
+
+        What pops up has every key anyway, and a list takes its entry by Return in a filter of its
+        own, which this one would come before.
+        """
         if old is not None:
             old.removeEventFilter(self)
-        if new is not None:
+        if new is not None and not _pops_up(new):
             new.installEventFilter(self)
 
     def _add(self, command: Command) -> None:
@@ -193,6 +197,11 @@ class Actions(QObject):
             if action is not None:
                 action.setCheckable(True)
                 action.setChecked(state)
+
+
+def _pops_up(widget: QWidget) -> bool:
+    top = widget.window()
+    return top is not None and top.windowType() is Qt.WindowType.Popup
 
 
 def _keeps(widget: QWidget, event: QKeyEvent) -> bool:

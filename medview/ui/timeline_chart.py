@@ -18,18 +18,18 @@ from PyQt6.QtGui import (
 )
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
+from medview.core.codes import UNIT_TEXT
 from medview.ui import theme
 from medview.ui.text import shown
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 12.0, 20.0, 18.0
 #: Between two marks of the axis, the first that leaves ten of them at most.
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300, 3600)
-_UNIT_TEXT = {"1": "", "{px}": "px", "{px}2": "px²", "mm2": "mm²", "{px}/s": "px/s"}
 
 
 def unit_text(unit: str) -> str:
     """A UCUM unit as it is written beside a number."""
-    return _UNIT_TEXT.get(unit, unit)
+    return UNIT_TEXT.get(unit, unit)
 
 
 @dataclass(frozen=True)

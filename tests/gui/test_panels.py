@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PyQt6.QtCore import QPoint, Qt
 from PyQt6.QtTest import QTest
-from PyQt6.QtWidgets import QMessageBox
+from PyQt6.QtWidgets import QApplication, QMessageBox
 
 from medview.core.findings import ReviewState
 from medview.core.models import ModelCard
@@ -192,28 +192,28 @@ def test_segments_show_their_true_volume(desk: Desk) -> None:
     desk.propose()
     desk.run("window.segments")
     panel = desk.window.segments
-    desk.wait(lambda: all(row.volume for row in rows(panel.view)))
+    desk.wait(lambda: all(row.size for row in rows(panel.view)))
     sphere = desk.phantom.sphere()
     sphere[0:2] = False
     expected = sphere.sum() * desk.phantom.geometry.voxel_volume_ml
-    assert rows(panel.view)[0].volume == f"{expected:.2f} mL"
+    assert rows(panel.view)[0].size == f"{expected:.2f} mL"
     finding = rows(desk.window.findings.view)[0]
-    assert finding.value == rows(panel.view)[0].volume
+    assert finding.value == rows(panel.view)[0].size
 
 
 def test_volumes_follow_the_brush_and_undo(desk: Desk) -> None:
     desk.propose()
     panel = desk.window.segments
     desk.run("segment.select", segment=1)
-    desk.wait(lambda: all(row.volume for row in rows(panel.view)))
-    before = rows(panel.view)[0].volume
+    desk.wait(lambda: all(row.size for row in rows(panel.view)))
+    before = rows(panel.view)[0].size
     corner = desk.phantom.geometry.to_lps_mm((8, 2, 2))
     desk.run("segment.paint", center_lps_mm=[float(x) for x in corner], radius_mm=3, sphere=True)
-    desk.wait(lambda: rows(panel.view)[0].volume != before)
-    after = rows(panel.view)[0].volume
+    desk.wait(lambda: rows(panel.view)[0].size != before)
+    after = rows(panel.view)[0].size
     assert float(after.split()[0]) > float(before.split()[0])
     desk.run("edit.undo")
-    desk.wait(lambda: rows(panel.view)[0].volume == before)
+    desk.wait(lambda: rows(panel.view)[0].size == before)
 
 
 def test_the_eye_hides_and_a_click_chooses(desk: Desk) -> None:
@@ -307,6 +307,25 @@ def test_letters_in_a_box_of_choices_look_for_an_entry(desk: Desk) -> None:
     assert panel._effect.currentText().startswith("Hollow")
     # H would have flipped the pictures, W and O changed tool and overlay.
     assert (viewing.view(viewing.active_plane), viewing.toolbox.tool()) == before
+
+
+def test_return_takes_the_entry_of_an_open_list(desk: Desk) -> None:
+    desk.run("window.segments")
+    panel = desk.window.segments.findChildren(EffectsPanel)[0]
+    desk.window.activateWindow()
+    panel._effect.setFocus()
+    desk.turn()
+    panel._effect.showPopup()
+    desk.turn()
+    entries = panel._effect.view()
+    assert entries is not None
+    entries.setFocus()
+    desk.turn()
+    QTest.keyClicks(entries, "Margin")
+    QTest.keyClick(entries, Qt.Key.Key_Return)
+    desk.turn()
+    assert panel._effect.currentText() == "Margin"
+    assert QApplication.activePopupWidget() is None
 
 
 def test_an_effect_is_chosen_seen_and_accepted(desk: Desk) -> None:

@@ -23,6 +23,7 @@ from PyQt6.QtWidgets import (
 
 from medview.core.events import SegmentationChanged, ViewChanged, VolumeLoaded
 from medview.core.findings import SegmentRef
+from medview.core.geometry import Calibration
 from medview.services.bundle import Services
 from medview.services.changing import rules_on
 from medview.services.rules import Overlap, Where
@@ -377,6 +378,11 @@ class EffectsPanel(QWidget):
             self._volume_uid = volume.uid
             self._suggest_range()
         self._radius.setValue(toolbox.brush.radius_mm)
+        scaled = volume is None or volume.geometry.calibration is not Calibration.NONE
+        for spin in (self._radius, *self._fields.values()):
+            # A picture without a scale has no millimetres: its pixels stand in for them.
+            words = spin.suffix()
+            spin.setSuffix(words.replace("px", "mm") if scaled else words.replace("mm", "px"))
         for tool in _TOOLS:
             self._tools[f"tool.{tool.value}"].setChecked(toolbox.tool() is tool)
         self._tools["brush.sphere"].setChecked(toolbox.brush.sphere)

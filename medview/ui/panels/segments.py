@@ -33,7 +33,9 @@ from medview.core.events import (
     VolumeLoaded,
 )
 from medview.core.findings import ReviewState, SegmentRef
+from medview.core.geometry import Geometry
 from medview.core.segmentation import Segmentation, SegmentState
+from medview.reporting.fields import value_text
 from medview.services.bundle import Services
 from medview.ui import icons, theme
 from medview.ui.bridge import Bridge, Changes
@@ -55,7 +57,7 @@ class _Row:
 
     ref: SegmentRef
     title: str
-    volume: str
+    size: str
     values: str
     kind: str
     progress: SegmentState
@@ -69,7 +71,7 @@ class _Row:
     def words(self) -> str:
         """All of it, for the tool tip and those who listen."""
         known = (
-            self.title, self.kind, self.volume, self.values, self.state.value,
+            self.title, self.kind, self.size, self.values, self.state.value,
             self.progress.value, "locked" if self.locked else "",
         )  # fmt: skip
         return ", ".join(word for word in known if word)
@@ -301,14 +303,14 @@ class SegmentsPanel(QWidget):
         for segment in segmentation.segments:
             ref = SegmentRef(segmentation.uid, segment.number)
             figures = known.get(segment.number)
-            volume = millilitres(figures.volume_ml if figures else 0.0) if known else ""
+            size = _size(segmentation.geometry, figures.voxels if figures else 0) if known else ""
             stats = figures.values if figures else None
             values = f"{stats.mean:.4g} ± {stats.standard_deviation:.3g}{unit}" if stats else ""
             rows.append(
                 _Row(
                     ref,
                     shown(segment.label),
-                    volume,
+                    size,
                     values,
                     shown(segment.type.meaning),
                     segment.state,
@@ -368,6 +370,13 @@ class SegmentsPanel(QWidget):
             self._services.viewing.overlay.set_display(ref, opacity=percent / 100)
 
 
+def _size(geometry: Geometry, voxels: int) -> str:
+    """How large a segment is: in millilitres only where the image has them."""
+    if geometry.in_patient_space:
+        return millilitres(voxels * geometry.voxel_volume_ml)
+    return value_text(voxels, "{pixels}")
+
+
 class _List(QListWidget):
     """A list with an eye at the left of each row; Space works it."""
 
@@ -398,7 +407,7 @@ class _List(QListWidget):
 
 
 class _Delegate(QStyledItemDelegate):
-    """Draws a segment: eye, colour, name, volume, state."""
+    """Draws a segment: eye, colour, name, size, state."""
 
     def __init__(self, services: Services, parent: QWidget) -> None:
         super().__init__(parent)
@@ -439,9 +448,9 @@ class _Delegate(QStyledItemDelegate):
         text = box.adjusted(_EYE_PX + 20, 0, -8, 0)
         left = _paint_state(painter, option, text, row)
         painter.setPen(QColor(scheme.text))
-        painter.drawText(text.adjusted(0, 0, left - text.right(), 0), _RIGHT, row.volume)
+        painter.drawText(text.adjusted(0, 0, left - text.right(), 0), _RIGHT, row.size)
         painter.setPen(QColor(scheme.bright if row.visible else scheme.faint))
-        room = left - text.left() - option.fontMetrics.horizontalAdvance(row.volume) - 8
+        room = left - text.left() - option.fontMetrics.horizontalAdvance(row.size) - 8
         painter.drawText(text, _LEFT, elided(row.title, option.font, room))
         painter.restore()
 
@@ -450,7 +459,7 @@ def _paint_state(painter: QPainter, option: QStyleOptionViewItem, text: QRect, r
     """The review state in a word, or as a dot where the name needs the room; gives its left."""
     color = QColor(theme.colors().of_state(row.state.value))
     metrics = option.fontMetrics
-    needed = metrics.horizontalAdvance(f"{row.title} {row.volume}") + 16
+    needed = metrics.horizontalAdvance(f"{row.title} {row.size}") + 16
     width = metrics.horizontalAdvance(row.state.value) + 10
     if needed + width <= text.width():
         painter.setPen(color)

@@ -313,9 +313,24 @@ def test_pairs_are_found_with_their_sums() -> None:
     assert side_pair([], "liver").asymmetry_percent is None
 
 
+def test_sides_with_other_parts_are_not_compared(templates: tuple[Template, ...]) -> None:
+    found = [f for f in hippocampi() if f.label != "Left posterior hippocampus"]
+    assert len(found) == 3
+    whole = side_pair(found, "hippocampus")
+    assert (whole.left_ml, whole.right_ml) == (pytest.approx(1.71), pytest.approx(3.45))
+    assert (whole.difference_ml, whole.asymmetry_percent, whole.smaller) == (None, None, None)
+    assert [pair.name for pair in side_pairs(found)] == ["anterior hippocampus"]
+    series = replace(SERIES, modality="MR")
+    text = text_of(draft(STUDY, series, found, [], templates=templates), "Findings")
+    assert "Left hippocampus: 1.71 mL (anterior 1.71 mL)." in text
+    assert "smaller" not in text
+    assert "asymmetry" not in text
+
+
 @pytest.mark.parametrize(
     ("value", "unit", "expected"),
     [
+        (45184.0, "{pixels}", "45184 pixels"),
         (3.4166, "mL", "3.42 mL"),
         (34.166, "mL", "34.2 mL"),
         (1861.247, "mL", "1861 mL"),

@@ -101,7 +101,8 @@ def key_image(
 
 def _field(frame: PlaneFrame, field: Box | None) -> tuple[float, float, float]:
     """Left, top and side length in mm of the square to show."""
-    left, top, right, bottom = frame.extent_mm
+    whole = frame.extent_mm
+    left, top, right, bottom = whole
     if field is not None:
         edges = np.array(
             [
@@ -113,7 +114,16 @@ def _field(frame: PlaneFrame, field: Box | None) -> tuple[float, float, float]:
         left, top = np.maximum(edges.min(axis=0) - _MARGIN_MM, (left, top))
         right, bottom = np.minimum(edges.max(axis=0) + _MARGIN_MM, (right, bottom))
     side = max(float(right - left), float(bottom - top), _SMALLEST_FIELD_MM)
-    return float(left + right - side) / 2, float(top + bottom - side) / 2, side
+    return (
+        _within(float(left + right - side) / 2, side, whole[0], whole[2]),
+        _within(float(top + bottom - side) / 2, side, whole[1], whole[3]),
+        side,
+    )
+
+
+def _within(start: float, side: float, low: float, high: float) -> float:
+    """A range moved into another, so that no edge of nothing is shown; in the middle if longer."""
+    return (low + high - side) / 2 if side > high - low else min(max(start, low), high - side)
 
 
 def _drawn(

@@ -167,8 +167,12 @@ class Guide:
                 left, top, right, bottom = frame.extent_mm
                 whole = max(right - left, bottom - top)
                 least = _LEAST_MM if picture.geometry.in_patient_space else whole / 4
-                zoom = max(1.0, whole / max(wanted, least))
-                self._viewing.set_view(plane, center_lps_mm=middle, zoom=zoom)
+                zoom = whole / max(wanted, least)
+                if zoom > 1:
+                    self._viewing.set_view(plane, center_lps_mm=middle, zoom=zoom)
+                else:
+                    # All of the image is seen: off its middle a part of it would be cut off.
+                    self._viewing.fit(plane)
 
 
 def made_on(workspace: Workspace, finding: Finding) -> tuple[str, ...]:

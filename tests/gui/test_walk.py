@@ -107,6 +107,15 @@ def test_twenty_findings_are_decided_without_the_mouse(ct: Desk) -> None:
     assert len(report.findings) == states.count(ReviewState.ACCEPTED) + 1
 
 
+def sees_all(view: SliceView) -> bool:
+    """Whether no edge of the image is cut off."""
+    port = view.port
+    assert port is not None
+    left, top, right, bottom = port.frame.extent_mm
+    corners = [port.to_px(x, y) for x in (left, right) for y in (top, bottom)]
+    return all(0 <= x <= port.width_px and 0 <= y <= port.height_px for x, y in corners)
+
+
 def test_the_views_jump_in_the_right_window_and_size(ct: Desk) -> None:
     labels = ["Lung nodule", "Liver cyst", "Rib fracture", "Brain bleed", "Kidney stone"]
     windows = [(1500, -600), (150, 90), (2000, 350), (80, 40), (400, 50)]
@@ -123,10 +132,7 @@ def test_the_views_jump_in_the_right_window_and_size(ct: Desk) -> None:
         assert apart.max() <= 0.5 + 1e-6
         for view in ct.window.grid.findChildren(SliceView):
             view.refresh()
-            assert view.port is not None
-            x, y = view.port.to_px(*view.port.frame.to_plane_mm(middle))
-            assert abs(x - view.port.width_px / 2) <= view.port.px_per_mm * 3
-            assert abs(y - view.port.height_px / 2) <= view.port.px_per_mm * 3
+            assert sees_all(view)
     press(ct, Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
     assert ct.window.findings.view.currentRow() == 3
     assert viewing.window.center == 40
@@ -153,8 +159,20 @@ def test_a_large_image_is_zoomed_to_a_small_finding_and_out_again(desk: Desk) ->
     press(desk, Qt.Key.Key_N)
     viewing = desk.services.viewing
     assert viewing.view(Plane.AXIAL).zoom > 1.5
+    views = desk.window.grid.findChildren(SliceView)
+    middle = np.mean(ends, axis=0)
+    for view in views:
+        view.refresh()
+        assert view.port is not None
+        x, y = view.port.to_px(*view.port.frame.to_plane_mm(tuple(middle)))
+        assert abs(x - view.port.width_px / 2) <= view.port.px_per_mm * 3
+        assert abs(y - view.port.height_px / 2) <= view.port.px_per_mm * 3
+    assert not all(sees_all(view) for view in views)
     press(desk, Qt.Key.Key_N)
     assert viewing.view(Plane.AXIAL).zoom == pytest.approx(1.0)
+    for view in views:
+        view.refresh()
+        assert sees_all(view)
 
 
 def test_the_reader_may_keep_window_and_zoom_and_go_on_by_itself(ct: Desk) -> None:

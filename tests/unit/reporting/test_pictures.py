@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from medview.core.geometry import Calibration, Geometry
 from medview.core.segmentation import Segmentation
 from medview.core.volume import Volume
 from medview.reporting.pictures import key_images
@@ -70,6 +72,22 @@ def test_only_the_segments_asked_for_are_drawn(resources: Path) -> None:
         assert (picture[..., 2] - picture[..., 0] > 60).any()
         assert not (picture[..., 0] - picture[..., 2] > 60).any()
         assert "Left" not in image.caption
+
+
+def test_a_structure_at_the_edge_is_shown_without_the_nothing_beside_it(resources: Path) -> None:
+    voxels = np.full((1, 400, 300), 900, np.int16)
+    labels = np.zeros(voxels.shape, np.uint8)
+    labels[0, 10:390, 5:100] = 1
+    geometry = Geometry(voxels.shape, np.eye(4)[:, [2, 1, 0, 3]], calibration=Calibration.NONE)
+    volume = replace(Phantom().volume(), voxels=voxels, geometry=geometry, instance_uids=("1",))
+    segmentation = Segmentation(volume.uid, geometry, labels, SEGMENTS[:1])
+    (image,) = key_images(volume, segmentation, fonts=resources / "fonts")
+    picture = pixels_of(image.png)[:640].astype(int).sum(axis=(0, 2))
+    empty = np.flatnonzero(picture == 0)
+    # The square is as high as the picture, so that 100 of its 400 pixels across stay empty.
+    assert abs(empty.size / 640 - 0.25) < 0.02
+    left = (empty < 320).sum()
+    assert abs(left - (empty >= 320).sum()) <= 4
 
 
 def test_nothing_marked_gives_no_picture(resources: Path) -> None:

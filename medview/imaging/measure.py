@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medview.core import codes
 from medview.core.errors import GeometryError
+from medview.core.findings import Measurement
 from medview.core.segmentation import LabelEdit, Segmentation
 from medview.core.volume import Volume
 
@@ -28,6 +30,24 @@ def count_change(edit: LabelEdit) -> dict[int, int]:
     before, after = count_voxels(edit.labels_before()), count_voxels(edit.labels_after())
     changes = {n: after.get(n, 0) - before.get(n, 0) for n in before.keys() | after.keys()}
     return {n: change for n, change in changes.items() if change}
+
+
+#: How the area of a segment is taken, and its share of a picture: by these they are known again.
+PIXELS_OF_SEGMENT = "Pixels of the segment"
+SHARE_OF_PICTURE = "Pixels of the segment by those of the picture"
+
+
+def size_again(measurement: Measurement, voxels: int, segmentation: Segmentation) -> float | None:
+    """What a measurement is now that its segment has so many voxels; None if it is no size."""
+    geometry = segmentation.geometry
+    if measurement.kind == codes.VOLUME and measurement.unit == codes.MILLILITRE.value:
+        return voxels * geometry.voxel_volume_ml
+    if measurement.method == SHARE_OF_PICTURE:
+        return 100 * voxels / segmentation.labels.size
+    if measurement.method != PIXELS_OF_SEGMENT:
+        return None
+    _, down, across = geometry.spacing_mm
+    return voxels * down * across if geometry.in_patient_space else float(voxels)
 
 
 def segment_volume_ml(segmentation: Segmentation, number: int) -> float:

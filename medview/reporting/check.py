@@ -13,11 +13,19 @@ from medview.core.geometry import Box
 from medview.core.report import Report
 from medview.core.segmentation import Segmentation
 from medview.core.study import Patient, Study
-from medview.reporting.check_words import withdrawn, wrong_lengths, wrong_patient
+from medview.imaging.measure import size_again
+from medview.reporting.check_words import (
+    measured_before,
+    withdrawn,
+    without_scale,
+    wrong_lengths,
+    wrong_patient,
+)
 from medview.reporting.fields import (
     class_of,
     counted,
     labelled,
+    measured_text,
     structure_of,
     value_text,
     volume_of,
@@ -33,8 +41,8 @@ _SEX_WORDS = {
 #: No result is stale.
 NOTHING_STALE: Mapping[str, str] = MappingProxyType({})
 
-#: How far a volume may stand from the labels before it counts as stale, in mL.
-_STALE_ML = 0.005
+#: How far a size may stand from the labels before it counts as stale, in its own unit.
+_STALE = 0.005
 
 
 def contradictions(
@@ -61,7 +69,9 @@ def contradictions(
         _stale(report, segmentations),
         _side_in_text(report),
         _numbers_in_text(report),
+        measured_before(report),
         wrong_lengths(report),
+        without_scale(report, segmentations),
         withdrawn(report),
         _unmentioned(report),
     )
@@ -149,14 +159,15 @@ def _stale(report: Report, segmentations: Sequence[Segmentation]) -> Iterator[st
         if count == 0:
             yield f"{labelled(finding)}: nothing is marked in the image any more."
             continue
-        volume = volume_of(finding)
-        now_ml = count * segmentation.geometry.voxel_volume_ml
-        if volume is not None and abs(volume.value - now_ml) > max(_STALE_ML, 1e-4 * now_ml):
-            yield (
-                f"{labelled(finding)}: the volume in the report is "
-                f"{value_text(volume.value, 'mL')}, the segmentation now holds "
-                f"{value_text(now_ml, 'mL')}."
-            )
+        for measured in finding.measurements:
+            now = size_again(measured, count, segmentation)
+            if now is not None and abs(measured.value - now) > max(_STALE, 1e-4 * now):
+                name = (measured.name or measured.kind.meaning).lower()
+                yield (
+                    f"{labelled(finding)}: the {name} in the report is "
+                    f"{measured_text(measured)}, the segmentation now holds "
+                    f"{value_text(now, measured.unit)}."
+                )
 
 
 def _side_in_text(report: Report) -> Iterator[str]:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 
 from medview.core.codes import LENGTH
-from medview.core.findings import Finding
+from medview.core.findings import Finding, ModelAuthor, Person
+from medview.core.geometry import Calibration
 from medview.core.report import Report
+from medview.core.segmentation import Segmentation
 from medview.core.study import Patient, Study
-from medview.reporting.fields import structure_of, value_text
+from medview.reporting.fields import labelled, structure_of, value_text
 from medview.reporting.live import WITHDRAWN
 
 #: A length with its unit, also each of those in `12 x 8 mm`; no area or volume.
@@ -97,6 +99,33 @@ def _written_mm(found: re.Match[str]) -> tuple[float, float]:
     text, unit = found.group(1).replace(",", "."), found.group(2)
     half = 0.5 * 10.0 ** -len(text.partition(".")[2])
     return float(text) * _MM[unit], half * _MM[unit] + 1e-9
+
+
+def without_scale(report: Report, segmentations: Sequence[Segmentation]) -> Iterator[str]:
+    """Lengths in the reader's sentences about pictures whose pixels have no known size."""
+    grids = [one.geometry for one in segmentations]
+    if not grids or any(grid.calibration is not Calibration.NONE for grid in grids):
+        return
+    for section in report.sections:
+        for found in _LENGTH.finditer(section.text if section.edited else ""):
+            told = f"{found.group(1)} {found.group(2)}"
+            yield f"“{section.heading}” says {told}, but the pictures have no scale."
+
+
+def measured_before(report: Report) -> Iterator[str]:
+    """Numbers of a model that were taken within an outline which the reader then changed."""
+    for finding in report.findings:
+        old = [m for m in finding.measurements if isinstance(m.provenance.author, ModelAuthor)]
+        if old and _redrawn(finding):
+            names = ", ".join((m.name or m.kind.meaning).lower() for m in old)
+            yield f"{labelled(finding)}: measured before its outline was changed: {names}."
+
+
+def _redrawn(finding: Finding) -> bool:
+    """Whether a model's outline was measured again after a reader had changed it."""
+    by_model = isinstance(finding.provenance.author, ModelAuthor)
+    again = any(isinstance(m.provenance.author, Person) for m in finding.measurements)
+    return finding.segment_ref is not None and by_model and again
 
 
 def withdrawn(report: Report) -> Iterator[str]:

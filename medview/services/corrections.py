@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from medview.core.codes import VOLUME
+from medview.core.codes import AREA
 from medview.core.events import SegmentationChanged, StudyClosed, ViewChanged
 from medview.core.findings import Finding
 from medview.imaging.agreement import Overlap
+from medview.imaging.measure import size_again
 from medview.services.originals import Originals, count_changes
 from medview.services.tasks import Tasks
 from medview.services.workspace import Workspace
@@ -50,17 +51,18 @@ class Corrections:
         if ref is None or segmentation is None:
             return None
         counted = self._counts.get(ref.segmentation_uid, {}).get(ref.number)
-        volumes = [m.value for m in finding.measurements if m.kind == VOLUME and m.unit == "mL"]
-        if counted is None or not volumes:
+        sizes = [(m, size_again(m, 1, segmentation)) for m in finding.measurements]
+        size, one = next(((m, one) for m, one in sizes if one), (None, None))
+        if counted is None or size is None or not one:
             return None
         # What lies beyond the patches is in both: so much of it as the volume has left over.
-        now = round(volumes[0] / segmentation.geometry.voxel_volume_ml)
+        now = round(size.value / one)
         same = max(0, now - counted.second)
         whole = Overlap(same + counted.first, same + counted.second, same + counted.both)
         if whole.first == whole.second == whole.both:
             return None
         change = whole.second / whole.first - 1 if whole.first else None
-        return Correction(whole.dice, change)
+        return Correction(whole.dice, change, "area" if size.kind == AREA else "volume")
 
     def recount(self, segmentation_uid: str) -> None:
         """Count soon what edits changed in a segmentation; nothing where they did not."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from medview.core.codes import VOLUME, Code
+from medview.core.codes import Code
 from medview.core.errors import ModelError, ReportError
 from medview.core.events import Level, StudyClosed, StudyOpened
 from medview.core.findings import (
@@ -24,8 +24,9 @@ from medview.core.findings import (
 )
 from medview.core.jobs import InferenceJob, InferenceResult
 from medview.core.models import ModelCard
-from medview.core.segmentation import LabelEdit, Segment
+from medview.core.segmentation import LabelEdit, Segment, Segmentation
 from medview.imaging.edit import delete_segment
+from medview.imaging.measure import size_again
 from medview.reporting.template import Template
 from medview.services.audit import Audit
 from medview.services.edits import (
@@ -41,7 +42,7 @@ from medview.services.edits import (
 )
 from medview.services.journal import digest
 from medview.services.report_desk import UNNAMED, ReportDesk, no_cards
-from medview.services.volumes import SegmentVolumes
+from medview.services.volumes import SegmentSizes
 from medview.services.workspace import Workspace
 
 
@@ -60,7 +61,7 @@ class ReviewDesk(ReportDesk):
         cards: Callable[[], Sequence[ModelCard]] = no_cards,
     ) -> None:
         super().__init__(workspace, audit, templates, cards)
-        self._volumes = SegmentVolumes()
+        self._sizes = SegmentSizes()
         self._last_stroke = ""
         #: Where several read, each decision becomes an opinion.
         self.route: Callable[[Sequence[FindingStep]], Sequence[FindingStep]] = _as_decided
@@ -273,7 +274,7 @@ class ReviewDesk(ReportDesk):
         return steps
 
     def _remeasured(self, segmentation_uid: str, changes: list[LabelEdit]) -> list[FindingStep]:
-        """Findings on segments whose voxels changed, with volume and review brought up to date."""
+        """Findings on segments whose voxels changed, with sizes and review brought up to date."""
         segmentation = self._workspace.segmentations[segmentation_uid]
         numbers = set[int]().union(*(_numbers_in(change) for change in changes))
         steps = []
@@ -283,14 +284,16 @@ class ReviewDesk(ReportDesk):
             if ref is None or not concerned or ref.number not in numbers:
                 continue
             if finding.review.state is not ReviewState.REJECTED:
-                volume_ml = self._volumes.of(segmentation, ref.number, changes)
-                steps.append(FindingStep(finding, self._corrected(finding, volume_ml)))
+                voxels = self._sizes.of(segmentation, ref.number, changes)
+                steps.append(FindingStep(finding, self._corrected(finding, voxels, segmentation)))
         return [step for step in steps if step.before != step.after]
 
-    def _corrected(self, finding: Finding, volume_ml: float) -> Finding:
-        """A finding whose segment the reader changed: new volume, `edited` if it was accepted."""
+    def _corrected(self, finding: Finding, voxels: int, segmentation: Segmentation) -> Finding:
+        """A finding whose segment the reader changed: new size, `edited` if it was accepted."""
         name = self._workspace.reader or finding.review.by or UNNAMED
-        measurements = tuple(_with_volume(m, volume_ml, name) for m in finding.measurements)
+        measurements = tuple(
+            _with_size(m, size_again(m, voxels, segmentation), name) for m in finding.measurements
+        )
         review = finding.review
         if review.state is ReviewState.ACCEPTED:
             review = Review(ReviewState.EDITED, name, utc_now())
@@ -400,16 +403,16 @@ def _reviewed(segment: Segment, review: Review, label: str) -> Segment:
     return replace(segment, review=review, label=label or segment.label)
 
 
-def _with_volume(measurement: Measurement, volume_ml: float, name: str) -> Measurement:
-    """A volume measured again after a correction; other measurements as they are."""
-    if measurement.kind != VOLUME or measurement.unit != "mL" or measurement.value == volume_ml:
+def _with_size(measurement: Measurement, size: float | None, name: str) -> Measurement:
+    """A size measured again after a correction; other measurements as they are."""
+    if size is None or measurement.value == size:
         return measurement
     provenance = measurement.provenance
     if not isinstance(provenance.author, Person) or provenance.author.name != name:
         provenance = Provenance(
             Person(name), utc_now(), provenance.job_uid, (*provenance.derived_from, measurement.uid)
         )
-    return replace(measurement, value=volume_ml, provenance=provenance)
+    return replace(measurement, value=size, provenance=provenance)
 
 
 def _side(laterality: Laterality | str) -> Laterality | None:

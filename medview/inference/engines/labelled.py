@@ -18,7 +18,7 @@ from medview.core.models import ModelCard, OutputChannel
 from medview.core.segmentation import LabelArray, Segment, Segmentation
 from medview.core.structures import structure_of
 from medview.core.volume import Volume
-from medview.imaging.measure import count_voxels
+from medview.imaging.measure import PIXELS_OF_SEGMENT, SHARE_OF_PICTURE, count_voxels
 from medview.inference.adapter import Context
 
 _PIXELS = "{pixels}"
@@ -81,7 +81,7 @@ def _finding(
                 kind=codes.RATIO,
                 value=share,
                 unit=codes.PERCENT.value,
-                method="Pixels of the segment by those of the picture",
+                method=SHARE_OF_PICTURE,
                 provenance=made_by,
                 name="Share of the picture",
             ),
@@ -118,7 +118,7 @@ def measured_area(
     geometry: Geometry,
     name: str,
     made_by: Provenance,
-    method: str = "Pixels of the segment",
+    method: str = PIXELS_OF_SEGMENT,
 ) -> Measurement:
     """An area, in square millimetres where the image is in the patient, else in pixels."""
     known = geometry.in_patient_space

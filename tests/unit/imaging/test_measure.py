@@ -7,13 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from medview.core.codes import TISSUE
+from medview.core.codes import AREA, RATIO, TISSUE, VOLUME, Code
 from medview.core.errors import GeometryError
-from medview.core.findings import Person, Provenance, utc_now
-from medview.core.geometry import Box, Geometry
+from medview.core.findings import Measurement, Person, Provenance, utc_now
+from medview.core.geometry import Box, Calibration, Geometry
 from medview.core.segmentation import LabelEdit, Segment, Segmentation
 from medview.core.volume import Volume
 from medview.imaging.measure import (
+    PIXELS_OF_SEGMENT,
+    SHARE_OF_PICTURE,
     count_change,
     count_voxels,
     dice,
@@ -21,6 +23,7 @@ from medview.imaging.measure import (
     length_mm,
     segment_statistics,
     segment_volume_ml,
+    size_again,
 )
 from tests.helpers.phantoms import Phantom, oblique
 
@@ -39,6 +42,28 @@ def test_a_sphere_has_the_volume_of_its_formula(tilt_deg: float) -> None:
     source = Segmentation("v", phantom.geometry, labels, segments(300, 5))
     assert segment_volume_ml(source, 300) == pytest.approx(phantom.volume_ml, rel=0.005)
     assert segment_volume_ml(source, 5) == 0
+
+
+@pytest.mark.parametrize(
+    ("calibration", "kind", "unit", "method", "expected"),
+    [
+        (Calibration.PATIENT, VOLUME, "mL", "By rules", 50 * 0.006),
+        (Calibration.PATIENT, AREA, "mm2", PIXELS_OF_SEGMENT, 50 * 6.0),
+        (Calibration.NONE, AREA, "{pixels}", PIXELS_OF_SEGMENT, 50.0),
+        (Calibration.NONE, RATIO, "%", SHARE_OF_PICTURE, 25.0),
+        (Calibration.NONE, AREA, "{pixels}", "Median of the cells", None),
+        (Calibration.PATIENT, VOLUME, "L", "By rules", None),
+    ],
+)
+def test_sizes_are_told_again_from_voxels(
+    calibration: Calibration, kind: Code, unit: str, method: str, expected: float | None
+) -> None:
+    geometry = Geometry((1, 10, 20), np.diag([1.0, 2.0, 3.0, 1.0]), calibration=calibration)
+    labels = np.zeros(geometry.shape, np.uint8)
+    segmentation = Segmentation("v", geometry, labels, ())
+    made = Provenance(Person("A"), utc_now())
+    now = size_again(Measurement(kind, 1.0, unit, method, made), 50, segmentation)
+    assert now == (None if expected is None else pytest.approx(expected))
 
 
 def test_counts_are_those_of_numpy() -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medview.core.codes import LENGTH
-from medview.core.findings import Finding, Laterality, Measurement
-from medview.core.geometry import Geometry
+from medview.core.codes import AREA, LENGTH, MEAN
+from medview.core.findings import Finding, Laterality, Measurement, Person
+from medview.core.geometry import Calibration, Geometry
 from medview.core.report import Report, Section, Subject
 from medview.core.segmentation import Segmentation
 from medview.core.study import Patient, Study
@@ -68,6 +68,56 @@ def test_changed_voxels_make_the_volume_stale() -> None:
     assert "Left lobe" in told
     assert "0.02 mL" in told
     assert "now holds 0.08 mL" in told
+
+
+def picture(pixels: int) -> tuple[Segmentation, Finding]:
+    """An outline of so many of 100 pixels without a scale, and its area as a model measured it."""
+    labels = np.zeros((1, 10, 10), dtype=np.uint8)
+    labels.flat[:pixels] = 1
+    geometry = Geometry(labels.shape, np.eye(4), calibration=Calibration.NONE)
+    segmentation = Segmentation("v", geometry, labels, (segment(1, "Left lobe"),))
+    made = finding("Left lobe", LEFT, 0.1, segmentation=segmentation, number=1)
+    area = Measurement(AREA, 40.0, "{pixels}", "Pixels of the segment", made.provenance, "Area")
+    return segmentation, replace(made, measurements=(area,))
+
+
+def test_changed_pixels_make_the_area_stale() -> None:
+    written = Section("Findings", "Left lobe.")
+    segmentation, same = picture(40)
+    assert contradictions(report_of([same], written), STUDY, [segmentation]) == ()
+    segmentation, other = picture(43)
+    (told,) = contradictions(report_of([other], written), STUDY, [segmentation])
+    assert "the area in the report is 40 pixels, the segmentation now holds 43 pixels" in told
+
+
+def test_lengths_of_pictures_without_a_scale_are_noticed() -> None:
+    segmentation, area = picture(40)
+    claim = mine("Left lobe, 12 x 9.5 mm.")
+    told = contradictions(report_of([area], claim), STUDY, [segmentation])
+    assert told == (
+        "“Impression” says 12 mm, but the pictures have no scale.",
+        "“Impression” says 9.5 mm, but the pictures have no scale.",
+    )
+    drafted = Section("Impression", "Left lobe, 12 mm.")
+    assert contradictions(report_of([area], drafted), STUDY, [segmentation]) == ()
+    scaled, lobes = segmented()
+    both = mine("Left lobe and right lobe, 12 mm.")
+    assert contradictions(report_of(lobes, both), STUDY, [scaled]) == ()
+
+
+def test_numbers_from_before_a_correction_are_noticed() -> None:
+    segmentation, (left, right) = segmented()
+    (volume,) = left.measurements
+    density = Measurement(MEAN, -800.0, "[hnsf'U]", "All voxels", left.provenance, "Mean density")
+    by_reader = replace(left.provenance, author=Person("Dr Ada"))
+    again = replace(volume, provenance=by_reader)
+    as_proposed = replace(left, measurements=(volume, density))
+    assert contradictions(report_of([as_proposed, right]), STUDY, [segmentation]) == ()
+    corrected = replace(left, measurements=(again, density))
+    (told,) = contradictions(report_of([corrected, right]), STUDY, [segmentation])
+    assert told == "Left lobe: measured before its outline was changed: mean density."
+    alone = replace(left, measurements=(again,))
+    assert contradictions(report_of([alone, right]), STUDY, [segmentation]) == ()
 
 
 def test_emptied_and_removed_segments_are_noticed() -> None:

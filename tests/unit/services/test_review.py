@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medview.core.codes import LENGTH, VOLUME
+from medview.core.codes import AREA, LENGTH, RATIO, VOLUME
 from medview.core.errors import ModelError, ReportError
 from medview.core.findings import (
     Finding,
@@ -26,6 +26,7 @@ from medview.core.geometry import Box, Geometry
 from medview.core.jobs import InferenceResult
 from medview.core.report import KeyImage, ReportStatus
 from medview.core.segmentation import LabelEdit
+from medview.imaging.measure import PIXELS_OF_SEGMENT, SHARE_OF_PICTURE
 from medview.reporting.canonical import digest
 from medview.services.audit import Audit
 from medview.services.edits import ChangeFindings, FindingStep, PaintEdit
@@ -484,6 +485,27 @@ def test_strokes_and_studies_are_on_record(work: Workspace, bench: Bench) -> Non
         ("Dr Ada", "study.open"),
         ("Dr Ada", "study.close"),
     ]
+
+
+def test_areas_and_shares_of_pictures_follow_the_pen(work: Workspace, bench: Bench) -> None:
+    review, _, uids = bench
+    one = work.findings[uids[0]]
+    (volume,) = (m for m in one.measurements if m.kind == VOLUME)
+    area = replace(volume, kind=AREA, value=1.0, unit="{pixels}", method=PIXELS_OF_SEGMENT, uid="a")
+    share = replace(volume, kind=RATIO, value=1.0, unit="%", method=SHARE_OF_PICTURE, uid="s")
+    other = replace(area, value=7.0, method="Median of all cells", uid="o")
+    step = FindingStep(one, replace(one, measurements=(area, share, other)))
+    work.apply(ChangeFindings(STUDY, (step,), "Measured"))
+    review.accept(uids[0])
+    paint(work, Box((3, 0, 0), (4, 10, 12)), 1)
+    (segmentation,) = work.segmentations.values()
+    pixels = int((segmentation.labels == 1).sum())
+    _, down, across = segmentation.geometry.spacing_mm
+    now = {m.uid: m for m in work.findings[uids[0]].measurements}
+    assert now["a"].value == pytest.approx(pixels * down * across)
+    assert now["s"].value == pytest.approx(100 * pixels / segmentation.labels.size)
+    assert now["o"] == other
+    assert now["a"].provenance.author == Person("Dr Ada")
 
 
 def test_volumes_of_a_foreign_revision_are_counted_afresh(work: Workspace, bench: Bench) -> None:

@@ -26,6 +26,7 @@ from medview.reporting.fields import (
     counted,
     labelled,
     measured_text,
+    name_in_text,
     structure_of,
     value_text,
     volume_of,
@@ -52,12 +53,14 @@ def contradictions(
     *,
     others: Sequence[Patient] = (),
     stale: Mapping[str, str] = NOTHING_STALE,
+    has_scale: bool = True,
 ) -> tuple[str, ...]:
     """What does not agree, each as a sentence for the reader; empty when all is well.
 
     Compared are the text, the findings, the labels as they now are, and the patient.
     `segmentations` are those of the study, `others` the patients who are open besides, `stale`
-    says by UID of findings why they no longer speak of what is there.
+    says by UID of findings why they no longer speak of what is there; `has_scale` tells whether
+    lengths can be measured in the images at all.
     """
     checks = (
         _patient(report, study),
@@ -71,7 +74,7 @@ def contradictions(
         _numbers_in_text(report),
         measured_before(report),
         wrong_lengths(report),
-        without_scale(report, segmentations),
+        () if has_scale else without_scale(report),
         withdrawn(report),
         _unmentioned(report),
     )
@@ -162,9 +165,8 @@ def _stale(report: Report, segmentations: Sequence[Segmentation]) -> Iterator[st
         for measured in finding.measurements:
             now = size_again(measured, count, segmentation)
             if now is not None and abs(measured.value - now) > max(_STALE, 1e-4 * now):
-                name = (measured.name or measured.kind.meaning).lower()
                 yield (
-                    f"{labelled(finding)}: the {name} in the report is "
+                    f"{labelled(finding)}: the {name_in_text(measured)} in the report is "
                     f"{measured_text(measured)}, the segmentation now holds "
                     f"{value_text(now, measured.unit)}."
                 )

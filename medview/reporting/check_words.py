@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from medview.core.codes import LENGTH
 from medview.core.findings import Finding, ModelAuthor, Person
-from medview.core.geometry import Calibration
 from medview.core.report import Report
-from medview.core.segmentation import Segmentation
 from medview.core.study import Patient, Study
-from medview.reporting.fields import labelled, structure_of, value_text
+from medview.reporting.fields import labelled, name_in_text, structure_of, value_text
 from medview.reporting.live import WITHDRAWN
 
 #: A length with its unit, also each of those in `12 x 8 mm`; no area or volume.
@@ -101,11 +99,8 @@ def _written_mm(found: re.Match[str]) -> tuple[float, float]:
     return float(text) * _MM[unit], half * _MM[unit] + 1e-9
 
 
-def without_scale(report: Report, segmentations: Sequence[Segmentation]) -> Iterator[str]:
+def without_scale(report: Report) -> Iterator[str]:
     """Lengths in the reader's sentences about pictures whose pixels have no known size."""
-    grids = [one.geometry for one in segmentations]
-    if not grids or any(grid.calibration is not Calibration.NONE for grid in grids):
-        return
     for section in report.sections:
         for found in _LENGTH.finditer(section.text if section.edited else ""):
             told = f"{found.group(1)} {found.group(2)}"
@@ -117,7 +112,7 @@ def measured_before(report: Report) -> Iterator[str]:
     for finding in report.findings:
         old = [m for m in finding.measurements if isinstance(m.provenance.author, ModelAuthor)]
         if old and _redrawn(finding):
-            names = ", ".join((m.name or m.kind.meaning).lower() for m in old)
+            names = ", ".join(map(name_in_text, old))
             yield f"{labelled(finding)}: measured before its outline was changed: {names}."
 
 

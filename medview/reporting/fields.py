@@ -272,10 +272,14 @@ def labelled(finding: Finding) -> str:
 
 def measurement_text(measurement: Measurement) -> str:
     """A measurement in words: `volume 3.42 mL`."""
+    return f"{name_in_text(measurement)} {measured_text(measurement)}"
+
+
+def name_in_text(measurement: Measurement) -> str:
+    """What a measurement is called within a sentence: a name of one word loses its capital."""
     name = measurement.name or measurement.kind.meaning
     first = name.split(maxsplit=1)[0]
-    name = name if first[1:] != first[1:].lower() else name[:1].lower() + name[1:]
-    return f"{name} {measured_text(measurement)}"
+    return name if first[1:] != first[1:].lower() else name[:1].lower() + name[1:]
 
 
 def measured_text(measurement: Measurement) -> str:

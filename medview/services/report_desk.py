@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from medview.core.errors import ReportError
 from medview.core.findings import Finding, ReviewState, new_uid, utc_now
+from medview.core.geometry import Calibration
 from medview.core.models import ModelCard
 from medview.core.report import (
     KeyImage,
@@ -16,7 +17,7 @@ from medview.core.report import (
     Signature,
     Subject,
 )
-from medview.core.study import Series
+from medview.core.study import Series, Study
 from medview.io.brought import Words
 from medview.reporting.canonical import digest
 from medview.reporting.changes import Background
@@ -125,7 +126,18 @@ class ReportDesk:
         ]
         others = [one.patient for one in self._workspace.studies.values()]
         stale = {one.uid: why for one in report.findings if (why := self.stale_of(one))}
-        return contradictions(report, study, mine, others=others, stale=stale)
+        return contradictions(
+            report, study, mine, others=others, stale=stale, has_scale=self._has_scale(study)
+        )
+
+    def _has_scale(self, study: Study) -> bool:
+        """Whether pixels of any image that was read of a study have a known size."""
+        work = self._workspace
+        pictures = [one for series in study.series for one in work.volumes_of(series.uid)]
+        pictures += [one.pictures for series in study.series for one in work.clips_of(series.uid)]
+        return not pictures or any(
+            one.regions or one.geometry.calibration is not Calibration.NONE for one in pictures
+        )
 
     def template_of(self, study_uid: str) -> Template:
         """The template that the report of a study is, or would be, drafted from."""

@@ -29,6 +29,7 @@ from PyQt6.QtWidgets import (
     QMainWindow,
     QMenu,
     QMenuBar,
+    QScrollArea,
     QTabBar,
     QWidget,
 )
@@ -121,6 +122,44 @@ class Hands:
         """Click what is seen under a name: a button, a tab, a field, an entry of a list."""
         widget, spot = self.find(name)
         self.click_at(widget, spot, button=button)
+
+    def click_row(self, view: QAbstractItemView, row: int) -> None:
+        """Click an entry of a list by its number, turned into view by the wheel if it is not."""
+        model = view.model()
+        assert model is not None
+        port = view.viewport()
+        assert port is not None
+        for _ in range(100):
+            area = view.visualRect(model.index(row, 0))
+            if port.rect().contains(area.center()):
+                self.click_at(view, port.mapTo(view, area.center()))
+                return
+            self.wheel(view, 1 if area.center().y() > port.rect().bottom() else -1)
+            self.rest()
+        raise AssertionError(f"entry {row} of {_called(view)} does not come into view")
+
+    def scroll_to(self, widget: QWidget) -> None:
+        """Turn the wheel over what a widget lies in until all of it is seen."""
+        inside: QWidget | None = widget
+        while inside is not None and not isinstance(inside, QScrollArea):
+            inside = inside.parentWidget()
+        assert inside is not None, f"{_called(widget)} lies in nothing that turns"
+        port = inside.viewport()
+        assert port is not None
+        bar = inside.verticalScrollBar()
+        assert bar is not None
+        for _ in range(100):
+            area = QRect(widget.mapTo(port, QPoint()), widget.size())
+            is_seen = area.bottom() <= port.rect().bottom() or area.height() > port.height()
+            if is_seen and area.top() >= 0:
+                return
+            before = bar.value()
+            # Over the bar, where no field or choice below the pointer takes the turn.
+            self.wheel(bar, 1 if area.top() >= 0 else -1)
+            self.rest()
+            if bar.value() == before:
+                return
+        raise AssertionError(f"{_called(widget)} does not come into view")
 
     def double_click(self, name: str) -> None:
         """Double click what is seen under a name."""

@@ -1,9 +1,10 @@
-"""Four studies read from drop to signed report by the keyboard alone.
+"""Four studies read from drop to signed report, by the mouse and by the keyboard alone.
 
 Each reading runs inside the window (`medview --script`) with nothing but the gestures of
 `hands`: files are dropped or opened, a model proposes, findings are walked, decided and one is
-corrected in the editor, a sentence that contradicts a number is written and named, mended,
-and the report is signed and exported. `main` keeps the pictures of one reading in a folder.
+corrected in the editor, a sentence that contradicts what was measured is written and named,
+mended, and the report is signed and exported. `main` keeps the pictures of one reading in a
+folder. Words are typed by either way of reading; a mouse does everything else that it can.
 """
 
 from __future__ import annotations
@@ -13,41 +14,60 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from PyQt6.QtWidgets import QApplication, QLineEdit, QPlainTextEdit, QWidget
+from PyQt6.QtCore import QPoint
+from PyQt6.QtGui import QTextCursor
+from PyQt6.QtWidgets import QAbstractButton, QApplication, QLineEdit, QPlainTextEdit, QWidget
 
 from tests.end2end.command_line import ROOT, environment
 from tests.end2end.hands import Hands
 
 READER = "Dr Ada Reader"
-#: What is written into the findings, and why it cannot stand.
-CLAIM = "The largest diameter is 987 mm."
 MENDED = "Looked at slice by slice."
 PANELS = {"segments": "Ctrl+Shift+3", "findings": "Ctrl+Shift+4", "report": "Ctrl+Shift+5"}
+#: What says that contradictions were seen, where some are left that the reader stands by.
+SEEN = "I have seen this and sign all the same"
+NAME = "Name to sign with"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One study: its file, whether a model proposes findings, and what is corrected how."""
+    """One study: its file, what is wrong in its first report, and what is corrected how."""
 
     path: str
-    is_clip: bool = False
-    #: The effect that mends a segment, as it is called in the panel.
+    #: What is written into the findings, and cannot stand.
+    claim: str
+    #: The words of the claim that the contradiction has to name.
+    named: str
+    #: The model that proposes, as its card is headed; none for a clip.
+    model: str = ""
+    #: The effect that mends a segment, as it is called in the panel; none for a clip.
     effect: str = ""
     #: Which of the findings is left out of the report, counted from 0; -1 for none.
     rejected: int = -1
-    #: Whether something was measured that a claim can contradict.
-    measures: bool = True
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether places are followed over time, instead of findings that a model proposes."""
+        return not self.model
 
 
 PLANS = {
-    "ct": Plan("ct/chest_covid_P002", effect="Fill holes in all slices", rejected=2),
-    "mr": Plan("mr/sag_mprage_192.tar.xz", effect="Keep largest island", rejected=1),
-    "cxr": Plan("projection/CR-MONO1-10-chest", effect="Fill holes in this slice", rejected=1),
-    "us": Plan("multiframe/US-PAL-8-10x-echo", is_clip=True, measures=False),
-}
-WAYS = ("keys",)
+    "ct": Plan(
+        "ct/chest_covid_P002", "The left lung holds 987 mL.", "987 mL",
+        "Chest CT: lungs and airways (rules, no network)", "Fill holes in all slices", rejected=3,
+    ),
+    "mr": Plan(
+        "mr/sag_mprage_192.tar.xz", "The right hippocampus holds 987 mL.", "987 mL",
+        "Hippocampus in T1 MRI, anterior and posterior", "Smooth: median", rejected=1,
+    ),
+    "cxr": Plan(
+        "projection/CR-MONO1-10-chest", "The heart is 987 mm wide.", "987 mm",
+        "Lungs in frontal chest X-rays", "Smooth: opening", rejected=2,
+    ),
+    "us": Plan("multiframe/US-PAL-8-10x-echo", "The valve is 987 mm wide.", "987 mm"),
+}  # fmt: skip
 
 
 def read(
@@ -56,12 +76,20 @@ def read(
     """Read one study one way; what was counted and seen. Runs inside the window."""
     plan = PLANS[study]
     hands = Hands(window, out, lambda: commands.wait_idle(900), f"{study}_{way}_")
-    reading = _Keys(hands, window)
+    reading: _Reading = WAYS[way](hands, window)
+    try:
+        return _read(plan, reading, hands, data, out)
+    except BaseException:
+        hands.shot("failed")
+        raise
+
+
+def _read(plan: Plan, reading: _Reading, hands: Hands, data: Path, out: Path) -> dict[str, object]:
     reading.open(data / plan.path)
     hands.shot("opened")
     reading.begin(plan)
     hands.shot("proposed")
-    rows = window.findings.view.count()
+    rows = reading.findings()
     for number in range(rows):
         reading.walk(number)
         if number == 0:
@@ -71,14 +99,14 @@ def read(
     if plan.effect:
         reading.correct(plan.effect)
         hands.shot("corrected")
-    reading.write("Findings", CLAIM)
+    reading.write("Findings", plan.claim)
     hands.shot("written")
-    reading.sign(expects_contradiction=True)
+    reading.sign()
     hands.shot("contradiction")
-    named = hands.sees("987") or not plan.measures
+    named = reading.is_named(plan.named)
     reading.back_out()
-    reading.rewrite("Findings", CLAIM, MENDED)
-    reading.sign(expects_contradiction=False)
+    reading.rewrite("Findings", plan.claim, MENDED)
+    reading.sign()
     hands.shot("before_signing")
     reading.confirm_signing()
     hands.shot("signed")
@@ -89,24 +117,77 @@ def read(
     return {"findings": rows, "named": named, "signed": signed, "gestures": hands.gestures}
 
 
-class _Reading:
+class _Reading(Protocol):
+    """What a reader does with a study, one step after the other."""
+
+    def open(self, path: Path) -> None:
+        """Bring the study into the window."""
+
+    def begin(self, plan: Plan) -> None:
+        """Have a model propose; in a clip have a place followed."""
+
+    def findings(self) -> int:
+        """How many findings there are to decide."""
+
+    def walk(self, number: int) -> None:
+        """Go to a finding, counted from 0."""
+
+    def decide(self, *, rejects: bool) -> None:
+        """Accept or reject the finding at hand."""
+
+    def correct(self, effect: str) -> None:
+        """Change the first segment by an effect."""
+
+    def write(self, heading: str, words: str) -> None:
+        """Add words to a section of the report."""
+
+    def sign(self) -> None:
+        """Ask for the signature."""
+
+    def is_named(self, words: str) -> bool:
+        """Whether the last look before signing names them as a contradiction."""
+
+    def back_out(self) -> None:
+        """Do not sign yet."""
+
+    def rewrite(self, heading: str, old: str, new: str) -> None:
+        """Put other words for the last ones of a section."""
+
+    def confirm_signing(self) -> None:
+        """Sign, with what is left to stand by ticked as seen."""
+
+    def export(self, folder: Path) -> None:
+        """Write everything to a folder."""
+
+
+class _Reader:
     """What both ways share: where things are on the screen."""
 
     def __init__(self, hands: Hands, window: Any) -> None:
         self.hands = hands
         self.window = window
 
-    def name_reader(self) -> None:
-        """Say who reads, the first time a decision asks for it."""
-        if self.hands.sees("Who reads?") and QApplication.activeModalWidget() is not None:
-            self.hands.write(READER)
-            self.hands.press("Return")
-            self.hands.rest()
+    def findings(self) -> int:
+        return int(self.window.findings.view.count())
+
+    def is_named(self, words: str) -> bool:
+        return self.hands.sees("The report contradicts itself:") and self.hands.sees(words)
+
+    def asks_for_reader(self) -> bool:
+        """Whether the first decision has to know who reads."""
+        return QApplication.activeModalWidget() is not None and self.hands.sees("Who reads?")
 
     def has_reader(self) -> bool:
         """Whether a name to sign with stands in the dialog."""
-        field, _ = self.hands.find("Name to sign with")
+        field, _ = self.hands.find(NAME)
         return isinstance(field, QLineEdit) and bool(field.text())
+
+    def has_to_tick(self) -> bool:
+        """Whether contradictions are left that have to be ticked as seen."""
+        if not self.hands.sees(SEEN):
+            return False
+        box, _ = self.hands.find(SEEN)
+        return isinstance(box, QAbstractButton) and not box.isChecked()
 
     def section(self, heading: str) -> QPlainTextEdit:
         """The field of a section of the report."""
@@ -120,7 +201,7 @@ class _Reading:
         return next(view for view in self.window.grid.views.values() if view.isVisible())
 
 
-class _Keys(_Reading):
+class _Keys(_Reader):
     """By the keyboard alone."""
 
     def open(self, path: Path) -> None:
@@ -155,7 +236,10 @@ class _Keys(_Reading):
     def decide(self, *, rejects: bool) -> None:
         self.hands.press("Delete" if rejects else "Return")
         self.hands.rest()
-        self.name_reader()
+        if self.asks_for_reader():
+            self.hands.write(READER)
+            self.hands.press("Return")
+            self.hands.rest()
 
     def correct(self, effect: str) -> None:
         self.hands.press(PANELS["segments"])
@@ -183,8 +267,7 @@ class _Keys(_Reading):
         self.hands.write(f" {words}")
         self.hands.rest(1.2)
 
-    def sign(self, *, expects_contradiction: bool) -> None:
-        del expects_contradiction
+    def sign(self) -> None:
         self.hands.press("Ctrl+Return")
         self.hands.rest()
 
@@ -195,14 +278,17 @@ class _Keys(_Reading):
     def rewrite(self, heading: str, old: str, new: str) -> None:
         del heading  # the section still has the keyboard
         self.hands.press("Ctrl+End")
-        self.hands.press("Backspace", times=len(old))
+        self.hands.press("Shift+Left", times=len(old))
         self.hands.write(new)
         self.hands.rest(1.2)
 
     def confirm_signing(self) -> None:
         if not self.has_reader():
-            self.hands.tab_to("Name to sign with")
+            self.hands.tab_to(NAME)
             self.hands.write(READER)
+        if self.has_to_tick():
+            self.hands.tab_to(SEEN)
+            self.hands.press("Space")
         self.hands.tab_to("Sign")
         self.hands.press("Space")
         self.hands.rest()
@@ -215,6 +301,107 @@ class _Keys(_Reading):
         self.hands.write(str(folder))
         self.hands.tab_to("Export")
         self.hands.press("Space")
+
+
+class _Mouse(_Reader):
+    """By the mouse; the keyboard only writes words."""
+
+    def open(self, path: Path) -> None:
+        self.hands.drop(path)
+        self.hands.rest(1.0)
+
+    def begin(self, plan: Plan) -> None:
+        if not plan.is_clip:
+            self.hands.click(f"Run: {plan.model}")
+            return
+        self.hands.click("Track")
+        picture = self.picture()
+        middle = picture.rect().center()
+        self.hands.click_at(picture, QPoint(middle.x(), middle.y() + 6))
+        self.hands.rest(1.0)
+
+    def walk(self, number: int) -> None:
+        self.hands.click_row(self.window.findings.view, number)
+        self.hands.rest()
+
+    def decide(self, *, rejects: bool) -> None:
+        self.hands.click("Reject, with or without a reason" if rejects else "Accept")
+        self.hands.rest()
+        if self.asks_for_reader():
+            self.hands.click("Name")
+            self.hands.write(READER)
+            self.hands.click("OK")
+            self.hands.rest()
+
+    def correct(self, effect: str) -> None:
+        self.hands.click("Segments")
+        self.hands.rest()
+        self.hands.click_row(self.window.segments.view, 0)
+        self.hands.click("Effect")
+        self.hands.rest(0.5)
+        self.hands.click(effect)
+        self.hands.rest()
+        self.hands.click("Apply")
+        self.hands.rest(0.5)
+
+    def write(self, heading: str, words: str) -> None:
+        self.hands.click("Report")
+        self.hands.rest()
+        if self.hands.sees("Begin report"):
+            self.hands.click("Begin report")
+            self.hands.rest()
+        edit = self.section(heading)
+        self.hands.scroll_to(edit)
+        self.hands.click_at(edit, edit.rect().bottomRight() - QPoint(12, 6))
+        self.hands.write(f" {words}")
+        self.hands.rest(1.2)
+
+    def sign(self) -> None:
+        self.hands.click("Sign")
+        self.hands.rest()
+
+    def back_out(self) -> None:
+        self.hands.click("Cancel")
+        self.hands.rest()
+
+    def rewrite(self, heading: str, old: str, new: str) -> None:
+        edit = self.section(heading)
+        self.hands.scroll_to(edit)
+        end = len(edit.toPlainText())
+        places = [self._letter(edit, place) for place in (end - len(old), end)]
+        self.hands.drag(edit, places)
+        self.hands.write(new)
+        self.hands.rest(1.2)
+
+    @staticmethod
+    def _letter(edit: QPlainTextEdit, place: int) -> QPoint:
+        """Where the pointer stands before a letter, counted from the first."""
+        cursor = QTextCursor(edit.document())
+        cursor.setPosition(place)
+        viewport = edit.viewport()
+        assert viewport is not None
+        return viewport.mapTo(edit, edit.cursorRect(cursor).center())
+
+    def confirm_signing(self) -> None:
+        if not self.has_reader():
+            self.hands.click(NAME)
+            self.hands.write(READER)
+        if self.has_to_tick():
+            self.hands.click(SEEN)
+        self.hands.click("Sign")
+        self.hands.rest()
+
+    def export(self, folder: Path) -> None:
+        self.hands.click("Export")
+        self.hands.rest()
+        field, _ = self.hands.find("Folder")
+        row = field.rect().center().y()
+        self.hands.drag(field, [QPoint(field.width() - 4, row), QPoint(3, row)])
+        self.hands.write(str(folder))
+        self.hands.click("Export")
+
+
+WAYS: dict[str, type[_Keys | _Mouse]] = {"keys": _Keys, "mouse": _Mouse}
 
 
 SCRIPT = """

@@ -1,4 +1,4 @@
-"""An ultrasound clip read from drop to signed report in the real window, by keys alone."""
+"""Four studies read from drop to signed report in the real window, by mouse and by keys alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PyQt6.QtPdf import QPdfDocument
 
-from tests.end2end.reads import CLAIM, MENDED, PLANS, READER, SCRIPT
+from medview.reporting.fields import value_text
+from tests.end2end.reads import MENDED, PLANS, READER, SCRIPT, WAYS
 from tests.end2end.window import window
 
 pytestmark = pytest.mark.xdist_group("window")
@@ -22,7 +23,8 @@ def words_of(pdf: Path) -> str:
     return " ".join(" ".join(pages).split())
 
 
-@pytest.mark.parametrize(("study", "way"), [("us", "keys")])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("study", PLANS)
 def test_a_study_is_read_from_drop_to_signed_report(
     tmp_path: Path, shared: Path, study: str, way: str
 ) -> None:
@@ -38,15 +40,22 @@ def test_a_study_is_read_from_drop_to_signed_report(
     export = out / "export"
     findings = json.loads((export / "result.json").read_text())["findings"]
     plan = PLANS[study]
-    if not plan.is_clip:
-        states = [one["state"] for one in findings]
-        assert len(states) == told["findings"]
-        assert "proposed" not in states
-        if 0 <= plan.rejected < len(states):
-            assert states.count("rejected") == 1
+    states = [one["state"] for one in findings]
     words = words_of(export / "report.pdf")
+    assert len(states) == told["findings"]
+    if plan.is_clip:
+        assert "No AI model contributed to this report." in words
+    else:
+        assert states.count("rejected") == states.count("edited") == 1
+        assert states.count("accepted") == len(states) - 2 > 0
+        accepted = states.count("accepted")
+        assert f"{accepted} accepted unchanged; 1 corrected" in words
+        for one, state in zip(findings, states, strict=True):
+            first = one["measurements"][0]
+            number = f"{first['name']} {value_text(first['value'], first['unit'])}"
+            assert (number in words) is (state != "rejected"), number
     assert MENDED in words
-    assert CLAIM not in words
+    assert plan.claim not in words
     assert READER in words
     assert "FINAL" in words
     assert len(list(out.glob("*.png"))) >= 8

@@ -328,6 +328,28 @@ def test_return_takes_the_entry_of_an_open_list(desk: Desk) -> None:
     assert QApplication.activePopupWidget() is None
 
 
+def test_what_is_at_work_pushes_no_view_aside(desk: Desk) -> None:
+    desk.propose()
+    desk.run("segment.select", segment=1)
+    panel = desk.window.segments.findChildren(EffectsPanel)[0]
+    desk.run("segment.rename", segment=1, label="A structure with a very long name " * 8)
+    before = desk.window.segments.minimumSizeHint().width()
+    panel._effect.setCurrentText("Smooth: median")
+    panel._apply.click()
+    desk.turn()
+    assert desk.services.effects.busy
+    assert panel._state.full_text.endswith("…")
+    assert desk.window.segments.minimumSizeHint().width() == before
+    desk.wait(lambda: not desk.services.effects.busy)
+
+
+def test_the_buttons_of_every_model_say_whose_they_are(desk: Desk) -> None:
+    cards = desk.window.ai.cards.values()
+    names = [b.accessibleName() for card in cards for b in (card.run, card.about, card.cancel)]
+    assert len(set(names)) == len(names) > 0
+    assert all(card.run.accessibleName() == f"Run: {card.card.title}" for card in cards)
+
+
 def test_an_effect_is_chosen_seen_and_accepted(desk: Desk) -> None:
     desk.propose()
     desk.run("segment.select", segment=1)

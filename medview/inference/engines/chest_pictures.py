@@ -22,6 +22,7 @@ from medview.inference.engines.planes import FlatEngine
 from medview.inference.networks.readings import class_map
 
 _LUNGS = Code("39607008", "SCT", "Lung")
+_SIDE_UNKNOWN = "The file does not say which side is which: right is taken to be first."
 
 
 class Engine(FlatEngine):
@@ -58,12 +59,13 @@ class Engine(FlatEngine):
             )
         context.progress("Measuring")
         notes = [f"{len(refused)} pictures show no frontal chest."] if refused else []
-        if not rows:
-            notes.append("The file does not say which side is which: right is taken to be first.")
+        # A side that is taken for granted is told wherever the findings go.
+        limits = () if rows else (_SIDE_UNKNOWN,)
         result = labelled_result(self.card, volume, labels, context, notes)
         return replace(
             result,
             findings=(*result.findings, self._both(labels, context)),
+            out_of_scope=limits,
             device=context.device,
             seconds=time.perf_counter() - started,
         )
@@ -78,7 +80,7 @@ class Engine(FlatEngine):
             unit=NO_UNIT.value,
             method="Area of the left lung by that of the right",
             provenance=context.provenance,
-            name="Left to right",
+            name="Area, left to right",
         )
         return Finding(
             label="Lungs",

@@ -26,7 +26,7 @@ class SignDialog(Dialog):
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(
-            "Sign the report", parent, buttons=(StandardButton.Cancel,), size=(820, 640)
+            "Sign the report", parent, buttons=(StandardButton.Cancel,), size=(960, 700)
         )
         self.body.addWidget(label(shown(patient), "heading", wrap=True))
         words = "A signed report does not change any more. It can be amended later."

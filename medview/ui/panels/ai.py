@@ -179,6 +179,9 @@ class ModelWidget(QFrame):
         self.first = QPushButton("Run next", self)
         self.first.setToolTip(services.commands.get("ai.first").help)
         self.first.clicked.connect(self._put_first)
+        # Every card has these: heard without the card around them they must say whose they are.
+        for button in (self.about, self.run, self.cancel, self.first):
+            button.setAccessibleName(f"{button.text()}: {shown(card.title or card.id)}")
         self.bar = QProgressBar(self)
         self.bar.setAccessibleName(f"Progress of {card.title}")
         self._state = label("", "muted", wrap=True)

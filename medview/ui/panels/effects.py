@@ -31,7 +31,7 @@ from medview.services.toolbox import Cut, ToolKind
 from medview.ui import icons
 from medview.ui.bridge import Bridge, Changes
 from medview.ui.panels.segment_choice import SegmentChoice
-from medview.ui.text import label, shown
+from medview.ui.text import ElidedLabel, label, shown
 
 _TOOLS = (
     ToolKind.BRUSH,
@@ -156,7 +156,8 @@ class EffectsPanel(QWidget):
         self._other = QComboBox(self)
         self._apply = QPushButton("Apply", self)
         self._drop = QPushButton("Drop", self)
-        self._state = label("", "muted")
+        # Cut to what room there is: the name of a long one would push the views aside.
+        self._state = ElidedLabel("", "muted")
         self._parameters = QHBoxLayout()
         self._build()
         bridge.changed.connect(self._on_changed)
@@ -406,7 +407,7 @@ class EffectsPanel(QWidget):
         self._apply.setEnabled(waits or (not busy and self._can_run(effect)))
         self._drop.setText("Cancel" if busy else "Drop")
         self._drop.setVisible(waits or bool(busy))
-        self._state.setText(f"{shown(busy)} …" if busy else "Preview: Enter, Esc" if waits else "")
+        self._state.show_text(f"{busy} …" if busy else "Preview: Enter, Esc" if waits else "")
 
     def _fill_others(self) -> None:
         """The segments that the chosen one can be combined with."""

@@ -424,13 +424,13 @@ def _paint_badges(painter: QPainter, box: QRect, badges: tuple[tuple[str, str], 
     left = box.left()
     for text, kind in badges:
         color = QColor(scheme.proposed if kind == "proposed" else scheme.caution)
-        width = painter.fontMetrics().horizontalAdvance(text) + 12
+        width = painter.fontMetrics().horizontalAdvance(text) + 10
         pill = QRect(left, box.top() + 1, width, box.height() - 2)
         painter.setPen(color)
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawRoundedRect(pill, 6, 6)
         painter.drawText(pill, _CENTER, text)
-        left += width + 5
+        left += width + 4
 
 
 def _details(series: Series) -> str:

@@ -325,6 +325,11 @@ def test_sides_with_other_parts_are_not_compared(templates: tuple[Template, ...]
     assert "Left hippocampus: 1.71 mL (anterior 1.71 mL)." in text
     assert "smaller" not in text
     assert "asymmetry" not in text
+    told = text_of(draft(STUDY, series, found, [], templates=templates), "Impression")
+    assert told.startswith(
+        "Hippocampal volume 3.45 mL (anterior 1.80 mL, posterior 1.65 mL) on the right "
+        "and 1.71 mL (anterior 1.71 mL) on the left: not the same parts."
+    )
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,12 @@ def test_lungs_are_told_apart_and_measured(
 
 
 def test_a_side_that_no_header_states_is_told(engine: Engine) -> None:
-    (note,) = engine.run(pictures(FIRST | SECOND), None, None, RunContext()).notes
-    assert "right is taken to be first" in note
+    told = engine.run(pictures(FIRST | SECOND), None, None, RunContext())
+    (caution,) = told.out_of_scope
+    assert "right is taken to be first" in caution
+    assert (
+        engine.run(pictures(FIRST | SECOND), facing("L\\F"), None, RunContext()).out_of_scope == ()
+    )
 
 
 @pytest.mark.parametrize(

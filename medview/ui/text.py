@@ -17,6 +17,8 @@ from medview.reporting.fields import value_text
 from medview.services.corrections import Correction
 from medview.ui import theme
 
+#: A change that is not to be told from none at one place after the point.
+_LEAST_CHANGE = 0.0005
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 
 
@@ -51,7 +53,13 @@ def elided(text: str, font: QFont, width_px: int) -> str:
 
 
 def date(text: str) -> str:
-    """A DICOM date (YYYYMMDD) as YYYY-MM-DD; anything else as it is."""
+    """A DICOM date (YYYYMMDD) as YYYY-MM-DD; anything else as it is.
+
+    Files from before DICOM part the numbers by dots (PS3.5 6.2, DA).
+    """
+    parts = text.split(".")
+    if [len(part) for part in parts] == [4, 2, 2]:
+        text = "".join(parts)
     if len(text) == 8 and text.isdecimal():
         return f"{text[:4]}-{text[4:6]}-{text[6:]}"
     return shown(text)
@@ -121,9 +129,10 @@ def correction_words(correction: Correction | None) -> str:
     words = f"changed by the reader: Dice {correction.dice:.2f}"
     if correction.change is None:
         return f"{words}, not there before"
-    return f"{words}, {correction.what} {100 * correction.change:+.1f} %".replace(
-        "-", "\N{MINUS SIGN}"
-    )
+    change = f"{100 * correction.change:+.1f} %".replace("-", "\N{MINUS SIGN}")
+    if abs(correction.change) < _LEAST_CHANGE:
+        change = "changed by less than 0.1 %"
+    return f"{words}, {correction.what} {change}"
 
 
 def duration(seconds: float) -> str:

@@ -136,7 +136,7 @@ class _Reading(Protocol):
         """Accept or reject the finding at hand."""
 
     def correct(self, effect: str) -> None:
-        """Change the first segment by an effect."""
+        """Go to the first finding and change its segment by an effect."""
 
     def write(self, heading: str, words: str) -> None:
         """Add words to a section of the report."""
@@ -242,8 +242,9 @@ class _Keys(_Reader):
             self.hands.rest()
 
     def correct(self, effect: str) -> None:
-        self.hands.press(PANELS["segments"])
         self.hands.press("Home")
+        self.hands.rest()
+        self.hands.press(PANELS["segments"])
         self.hands.tab_to("Effect")
         self.hands.press("Alt+Down")
         self.hands.write(effect)
@@ -334,9 +335,10 @@ class _Mouse(_Reader):
             self.hands.rest()
 
     def correct(self, effect: str) -> None:
+        self.hands.click_row(self.window.findings.view, 0)
+        self.hands.rest()
         self.hands.click("Segments")
         self.hands.rest()
-        self.hands.click_row(self.window.segments.view, 0)
         self.hands.click("Effect")
         self.hands.rest(0.5)
         self.hands.click(effect)

@@ -8,6 +8,7 @@ import pytest
 from PyQt6.QtCore import Qt
 
 from medview.core.study import Patient
+from medview.services.corrections import Correction
 from medview.ui import text
 
 
@@ -43,7 +44,29 @@ def test_tool_tips_show_tags_instead_of_obeying() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "read"), [("20260102", "2026-01-02"), ("", ""), ("2026", "2026"), ("<b>", "<b>")]
+    ("change", "read"),
+    [
+        (0.126, "Dice 0.92, volume +12.6 %"),
+        (-0.126, "Dice 0.92, volume \N{MINUS SIGN}12.6 %"),
+        (-0.0004, "Dice 0.92, volume changed by less than 0.1 %"),
+        (None, "Dice 0.92, not there before"),
+    ],
+)
+def test_corrections_are_told_in_figures(change: float | None, read: str) -> None:
+    assert text.correction_words(Correction(0.92, change)) == f"changed by the reader: {read}"
+    assert text.correction_words(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("raw", "read"),
+    [
+        ("20260102", "2026-01-02"),
+        ("1994.01.30", "1994-01-30"),
+        ("1994.1.30", "1994.1.30"),
+        ("", ""),
+        ("2026", "2026"),
+        ("<b>", "<b>"),
+    ],
 )
 def test_dates(raw: str, read: str) -> None:
     assert text.date(raw) == read

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from highdicom import ContributingEquipment
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -25,6 +26,7 @@ from highdicom.sr import CodedConcept
 from pydicom import Dataset, FileMetaDataset, config, dcmread, dcmwrite
 from pydicom.datadict import dictionary_VR
 from pydicom.sr.codedict import codes
+from pydicom.tag import BaseTag
 from pydicom.uid import UID, EncapsulatedPDFStorage, ExplicitVRLittleEndian
 from pydicom.valuerep import DT, PersonName, validate_value
 
@@ -52,6 +54,14 @@ _UID = re.compile(r"(?=.{1,64}$)[0-2](\.(0|[1-9][0-9]*))+")
 _TITLES = frozenset(("dr", "prof", "mr", "mrs", "ms", "med"))
 _ACQUISITION = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber",
                 "InstitutionName", "StationName")  # fmt: skip
+
+
+class Encoded(NamedTuple):
+    """An element with its value as bytes in Explicit VR Little Endian (VRs with long lengths)."""
+
+    tag: BaseTag
+    vr: str
+    value: bytes
 
 
 def new_dicom_uid() -> str:
@@ -264,14 +274,26 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_dataset(dataset: Dataset, path: Path) -> str:
+def write_dataset(dataset: Dataset, path: Path, tail: Sequence[Encoded] = ()) -> str:
     """Write one object as a DICOM file (PS3.10) and give back its SOP Instance UID.
 
+    `tail` are elements that come last by their tags and are too large to go through the library:
+    of those the data set holds a sample, which alone is looked at.
     ExportError, before anything is written, if it would be no valid object.
     """
     require_conformance(dataset, path.name)
+    for element in tail:
+        del dataset[element.tag]
+
+    def write(file: BinaryIO) -> None:
+        dcmwrite(file, dataset, enforce_file_format=True)
+        for tag, vr, value in tail:
+            head = struct.pack("<HH2sHI", tag.group, tag.element, vr.encode(), 0, len(value))
+            file.write(head)
+            file.write(value)
+
     with foreign_values():
-        write_file(path, lambda file: dcmwrite(file, dataset, enforce_file_format=True))
+        write_file(path, write)
     return str(dataset.SOPInstanceUID)
 
 

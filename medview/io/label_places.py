@@ -10,6 +10,17 @@ import numpy.typing as npt
 Index = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
 
+def marked_part(plane: npt.NDArray[Any]) -> tuple[slice, slice]:
+    """The rows and columns of a slice between which all lies that is not 0; empty where nothing.
+
+    Looking there alone is much faster than looking at every pixel.
+    """
+    rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
 class Parts:
     """Label arrays without overlap; a segment stays whole in one of them."""
 

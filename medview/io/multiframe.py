@@ -18,6 +18,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from medview.core.errors import ReadError
 from medview.core.study import Instance
 from medview.io.archives import read_all
+from medview.io.functional_groups import share_groups
 from medview.io.header import DEFLATED, deflated_start, inflate
 from medview.io.members import Watch
 from medview.io.phases import DIMENSION, PARAMETERS
@@ -112,7 +113,9 @@ def _parsed(data: bytes, syntax: str, *, pixels: bool) -> Dataset:
     if syntax == DEFLATED:
         inflate(data, deflated_start(data))  # refuses what would grow without measure
     with damage_refused("The header of the file is damaged"):
-        return dcmread(io.BytesIO(data), stop_before_pixels=not pixels, force=True)
+        ds = dcmread(io.BytesIO(data), stop_before_pixels=not pixels, force=True)
+        share_groups(ds)
+        return ds
 
 
 def frame_values(ds: Dataset, count: int) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +21,7 @@ from medview.core.study import Instance, Series
 from medview.io.drawn import Drawn
 from medview.io.frame_pixels import decoded_frames
 from medview.io.identity import OURS
-from medview.io.label_places import Index, Parts
+from medview.io.label_places import Index, Parts, marked_part
 from medview.io.multiframe import damage_refused, data_set, frame_values
 from medview.io.seg_history import told_by
 from medview.io.stacking import is_orientation
@@ -81,12 +81,14 @@ def _on_grid(
             "Open the image it was drawn on",
         )
     segments = _segments(ds)
-    parts = Parts(
-        geometry.shape, np.dtype(np.uint8 if max(segments, default=0) < 256 else np.uint16)
-    )
-    for number, index in _marked(ds, geometry):
-        if number in segments:
-            parts.mark(number, index)
+    dtype = np.dtype(np.uint8 if max(segments, default=0) < 256 else np.uint16)
+    done = _slice_by_slice(ds, geometry, segments.keys(), dtype)
+    if done is None:
+        parts = Parts(geometry.shape, dtype)
+        for number, index in _marked(ds, geometry):
+            if number in segments:
+                parts.mark(number, index)
+        done = parts.done
     title = str(ds.get("SeriesDescription", "") or ds.get("ContentLabel", "Segmentation"))
     return [
         Segmentation(
@@ -97,8 +99,44 @@ def _on_grid(
             title=title,
             uid=instance.sop_instance_uid + (f"#{count}" if count else ""),
         )
-        for count, (labels, members) in enumerate(parts.done)
+        for count, (labels, members) in enumerate(done)
     ]
+
+
+def _slice_by_slice(
+    ds: Dataset, geometry: Geometry, known: Set[int], dtype: np.dtype[Any]
+) -> list[tuple[npt.NDArray[Any], list[int]]] | None:
+    """A label map whose frames lie on slices of the grid, pixel on pixel; None for all else."""
+    count = int(ds.get("NumberOfFrames", 1) or 1)
+    if ds.get("SegmentationType") != "LABELMAP":
+        return None
+    places = [_slice_of(ds, values, geometry) for values in frame_values(ds, count)]
+    if None in places or len(set(places)) < count:
+        return None
+    labels: npt.NDArray[Any] = np.zeros(geometry.shape, dtype)
+    there = np.zeros(1 << 16, dtype=np.bool_)
+    for place, frame in zip(places, decoded_frames(ds, count), strict=True):
+        numbers = np.flatnonzero(np.bincount(frame[marked_part(frame)].ravel()))
+        there[numbers] = True
+        strange = set(numbers.tolist()) - {0} - known
+        labels[place] = np.where(np.isin(frame, list(strange)), 0, frame) if strange else frame
+    return [(labels, [int(number) for number in np.flatnonzero(there) if number in known])]
+
+
+def _slice_of(ds: Dataset, values: Values, geometry: Geometry) -> int | None:
+    """The slice that a frame lies on, pixel on pixel."""
+    if geometry.shape[1:] != (int(ds.Rows), int(ds.Columns)):
+        return None
+    if not values.get("ImagePositionPatient"):
+        return 0 if geometry.shape[0] == 1 else None
+    plane = _plane(values, geometry)
+    rows, columns = geometry.shape[1:]
+    corners = np.array([(r, c) for r in (0, rows - 1) for c in (0, columns - 1)])
+    exact = plane.origin + corners[:, :1] * plane.down + corners[:, 1:] * plane.across
+    place = round(float(plane.origin[0]))
+    wanted = np.column_stack([np.full(4, place), corners])
+    on_it = np.abs(exact - wanted).max() <= _OFF_GRID and 0 <= place < geometry.shape[0]
+    return place if on_it else None
 
 
 def _marked(ds: Dataset, geometry: Geometry) -> Iterator[tuple[int, Index]]:
@@ -138,7 +176,9 @@ def _index(mask: npt.NDArray[np.bool_], values: Values, geometry: Geometry) -> I
 
     A frame without a place lies on a single picture of its own size, pixel on pixel.
     """
-    row, column = np.nonzero(mask)
+    rows, columns = marked_part(mask)
+    row, column = np.nonzero(mask[rows, columns])
+    row, column = row + rows.start, column + columns.start
     if not values.get("ImagePositionPatient") and (1, *mask.shape) == geometry.shape:
         return np.zeros_like(row), row, column
     plane = _plane(values, geometry)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,10 @@ from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation as SegmentationObject
 from highdicom.seg import SegmentationTypeValues, SegmentDescription
 from highdicom.sr import CodedConcept
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
+from pydicom.sequence import Sequence as Items
 from pydicom.sr.codedict import codes
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from medview import __version__
@@ -37,7 +40,7 @@ from medview.core.findings import (
     ReviewState,
 )
 from medview.core.geometry import Geometry
-from medview.core.segmentation import Segment
+from medview.core.segmentation import LabelArray, Segment
 from medview.core.study import Instance
 from medview.io.dicom_write import (
     MANUFACTURER,
@@ -45,6 +48,7 @@ from medview.io.dicom_write import (
     NOT_CLINICAL,
     SIDES,
     UTF8,
+    Encoded,
     coding_schemes,
     concept,
     dicom_uid_of,
@@ -56,9 +60,15 @@ from medview.io.dicom_write import (
     tracking_uid,
     write_dataset,
 )
+from medview.io.functional_groups import PER_FRAME, encoded_groups, share_groups
+from medview.io.label_places import marked_part
 from medview.io.request import SegmentationExport
 from medview.io.seg_history import history_of
 from medview.io.sources import SourceFrame, Sources
+
+_CONTENT = Tag("FrameContentSequence")
+_IDENTIFICATION = Tag("SegmentIdentificationSequence")
+_SEGMENT_NUMBER = Tag("ReferencedSegmentNumber")
 
 
 @dataclass(frozen=True)
@@ -96,28 +106,64 @@ def write_segmentation(
     ExportError if the source has no place in the patient (unless it is a single image) or if
     what was read back differs in any voxel.
     """
-    dataset = build_segmentation(export, sources, options)
-    uid = write_dataset(dataset, path)
-    verify_segmentation(export, path)
+    labels = export.labels()
+    frames = _frames_of(labels, label_map=options.label_map)
+    dataset = _begun(export, sources, options, labels[[frames[0].place]])
+    sample = dataset.PerFrameFunctionalGroupsSequence[0]
+    pointers = [item.DimensionIndexPointer for item in dataset.DimensionIndexSequence]
+    places = _of_slices(frames, sample, export.geometry, sources)
+    groups = encoded_groups(_groups(frames, sample, pointers, places))
+    dataset.NumberOfFrames = len(frames)
+    pixels = _pixels(labels, frames, dataset.BitsAllocated)
+    stored = dataset["PixelData"]
+    tail = (Encoded(PER_FRAME, "SQ", groups), Encoded(stored.tag, stored.VR, pixels))
+    uid = write_dataset(dataset, path, tail)
+    del tail, pixels, groups, stored
+    verify_segmentation(path, labels, export.geometry)
     return uid
 
 
-def build_segmentation(
-    export: SegmentationExport, sources: Sources, options: SegOptions
-) -> SegmentationObject:
-    """The SEG as a data set."""
+@dataclass(frozen=True)
+class _Frame:
+    """One frame: the slice that it lies on, and the segment that it shows, 0 for all of them."""
+
+    place: int
+    segment: int
+
+
+def _frames_of(labels: LabelArray, *, label_map: bool) -> list[_Frame]:
+    """The frames that show anything, by segment and slice; one that is empty where none does."""
+    most = int(labels.max())
+    there = np.zeros((labels.shape[0], most + 1), dtype=np.bool_)
+    for place, plane in enumerate(labels):
+        there[place] = np.bincount(plane[marked_part(plane)].ravel(), minlength=most + 1) > 0
+    there[:, 0] = False
+    if label_map:
+        found = [_Frame(int(place), 0) for place in np.flatnonzero(there.any(axis=1))]
+    else:
+        found = [_Frame(int(place), int(number)) for number, place in np.argwhere(there.T)]
+    return found or [_Frame(0, 0 if label_map else 1)]
+
+
+def _begun(
+    export: SegmentationExport, sources: Sources, options: SegOptions, plane: LabelArray
+) -> Dataset:
+    """The SEG with all that is said of the whole, and with a single frame.
+
+    `plane` are the labels (1, rows, columns) of that frame.
+    """
     geometry = export.geometry
     if not geometry.in_patient_space and geometry.shape[0] > 1:
         raise ExportError(
             "The segmentation cannot be written as DICOM: its images have no place in the patient",
             "Export it as NIfTI or as pictures.",
         )
+    placed = placement(geometry, sources, slices=1)
     with foreign_values(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        stand_ins_of_source = stand_ins(geometry, export.instance_uids, sources)
-        dataset = SegmentationObject(
-            source_images=stand_ins_of_source,
-            pixel_array=export.labels(),
+        dataset: Dataset = SegmentationObject(
+            source_images=stand_ins(geometry, export.instance_uids, sources),
+            pixel_array=plane,
             segmentation_type=SegmentationTypeValues.LABELMAP
             if options.label_map
             else SegmentationTypeValues.BINARY,
@@ -140,16 +186,86 @@ def build_segmentation(
                 code for s in export.segments for code in (s.category, s.type)
             ),
             contributing_equipment=models_as_equipment(models_drawing(export)),
-            **placement(geometry, sources),
+            **placed,
         )
     dataset.BurnedInAnnotation = "NO"
     if not geometry.in_patient_space:
         dataset.PatientOrientation = sources.first.get("PatientOrientation") or ""
     if not sources.can_be_referred_to:
         drop_references(dataset)
-    elif geometry.in_patient_space:
-        refer_slice_by_slice(dataset, geometry, sources.slices_of(geometry))
     return dataset
+
+
+def _groups(
+    frames: Sequence[_Frame],
+    sample: Dataset,
+    pointers: Sequence[int],
+    places: Mapping[int, Sequence[DataElement]],
+) -> Iterator[list[DataElement]]:
+    """The functional groups of each frame: those of its slice, its segment, and its indices.
+
+    `sample` are the groups of one frame; `pointers` are the tags that its indices stand for.
+    """
+    ranks = {place: n for n, place in enumerate(sorted({one.place for one in frames}), start=1)}
+    segments = dict[int, DataElement]()
+    own = {one.tag for one in next(iter(places.values()))}
+    others = [
+        one for one in sample if one.tag not in own and one.tag not in (_CONTENT, _IDENTIFICATION)
+    ]
+    for frame in frames:
+        if frame.segment not in segments:
+            item = Dataset()
+            item.ReferencedSegmentNumber = frame.segment
+            segments[frame.segment] = _sequence(_IDENTIFICATION, item)
+        content = Dataset(sample.FrameContentSequence[0])
+        content.DimensionIndexValues = [
+            frame.segment if pointer == _SEGMENT_NUMBER else ranks[frame.place]
+            for pointer in pointers
+        ]
+        named = [segments[frame.segment]] if _IDENTIFICATION in sample else []
+        yield [*others, *places[frame.place], *named, _sequence(_CONTENT, content)]
+
+
+def _of_slices(
+    frames: Sequence[_Frame], sample: Dataset, geometry: Geometry, sources: Sources
+) -> dict[int, list[DataElement]]:
+    """For each slice with frames: where it lies, and which image it was made from.
+
+    Where no slice has an image, all refer to what the sample does.
+    """
+    told = sources.can_be_referred_to and geometry.in_patient_space
+    slices = sources.slices_of(geometry) if told else {}
+    found = dict[int, list[DataElement]]()
+    for place in {one.place for one in frames}:
+        elements = found.setdefault(place, [])
+        if "PlanePositionSequence" in sample:
+            position = [float(value) for value in geometry.to_lps_mm((place, 0, 0))]
+            (item,) = PlanePositionSequence("PATIENT", position)
+            elements.append(_sequence(Tag("PlanePositionSequence"), item))
+        if slices:
+            derived = [_derived_from(slices[place])] if place in slices else []
+            elements.append(_sequence(Tag("DerivationImageSequence"), *derived))
+    return found
+
+
+def _sequence(tag: BaseTag, *items: Dataset) -> DataElement:
+    return DataElement(tag, "SQ", Items(items))
+
+
+def _pixels(labels: LabelArray, frames: Sequence[_Frame], bits: int) -> bytes:
+    """The frames one after the other without a gap (PS3.5 8.1.1), in whole pairs of bytes."""
+    if bits > 1:
+        stored = labels[[one.place for one in frames]].astype(f"<u{bits // 8}").tobytes()
+        return stored + b"\0" * (len(stored) % 2)
+    area = math.prod(labels.shape[1:])
+    size = (len(frames) * area + 7) // 8
+    packed = np.zeros(size + size % 2, dtype=np.uint8)
+    for first in range(0, len(frames), 8):  # eight frames are whole bytes, whatever their size
+        some = frames[first : first + 8]
+        marked = np.concatenate([(labels[one.place] == one.segment).ravel() for one in some])
+        start = first * area // 8
+        packed[start : start + (len(marked) + 7) // 8] = np.packbits(marked, bitorder="little")
+    return packed.tobytes()
 
 
 def models_drawing(export: SegmentationExport) -> tuple[ModelAuthor, ...]:
@@ -207,11 +323,13 @@ def _series_description(export: SegmentationExport) -> str:
 # -- places ----------------------------------------------------------------------------------
 
 
-def placement(geometry: Geometry, sources: Sources) -> dict[str, object]:
-    """Position of each slice, directions and distances, all from the grid."""
+def placement(
+    geometry: Geometry, sources: Sources, *, slices: int | None = None
+) -> dict[str, object]:
+    """Position of each of the first `slices` (of all), directions and distances, by the grid."""
     if not geometry.in_patient_space:
         return {}
-    origins = [geometry.to_lps_mm((k, 0, 0)) for k in range(geometry.shape[0])]
+    origins = [geometry.to_lps_mm((k, 0, 0)) for k in range(geometry.shape[0])[:slices]]
     spacing, thickness, between = _distances(geometry, sources)
     return {
         "plane_positions": [
@@ -392,16 +510,16 @@ def _algorithm(segment: Segment) -> AlgorithmIdentificationSequence:
 # -- reading back ----------------------------------------------------------------------------
 
 
-def verify_segmentation(export: SegmentationExport, path: Path) -> None:
+def verify_segmentation(path: Path, labels: LabelArray, geometry: Geometry) -> None:
     """Read the file and compare every voxel in its place; ExportError if one differs."""
     with foreign_values():
         dataset = dcmread(path)
-    wanted = export.labels()
-    seen = np.zeros_like(wanted)
-    for place, marked, numbers in _planes(dataset, export.geometry, wanted.shape[1:]):
-        seen[place][marked] = numbers
-    if not np.array_equal(seen, wanted):
-        wrong = int(np.count_nonzero(seen != wanted))
+        share_groups(dataset)
+    seen = np.zeros_like(labels)
+    for place, marked, numbers in _planes(dataset, geometry, labels.shape[1:]):
+        np.copyto(seen[place], numbers, where=marked, casting="unsafe")
+    if not np.array_equal(seen, labels):
+        wrong = int(np.count_nonzero(seen != labels))
         raise ExportError(
             f"{path.name} does not read back as it was written ({wrong} voxels differ)",
             "Nothing was lost; export again, and report this.",
@@ -410,31 +528,28 @@ def verify_segmentation(export: SegmentationExport, path: Path) -> None:
 
 def _planes(
     dataset: Dataset, geometry: Geometry, shape: tuple[int, ...]
-) -> Iterator[tuple[int, npt.NDArray[np.bool_], npt.NDArray[np.integer] | int]]:
+) -> Iterator[tuple[int, npt.NDArray[np.bool_], npt.NDArray[Any]]]:
     """Slice, marked pixels and their numbers, frame by frame."""
     label_map = dataset.SegmentationType == "LABELMAP"
-    bits = np.frombuffer(dataset.PixelData, dtype=np.uint8)
-    stored: npt.NDArray[np.integer] = bits.view(np.uint16) if dataset.BitsAllocated == 16 else bits
+    stored = np.frombuffer(dataset.PixelData, dtype=f"<u{max(dataset.BitsAllocated // 8, 1)}")
+    count = math.prod(shape)
     for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        place = _slice_of(group, geometry)
         if label_map:
-            count = math.prod(shape)
             frame = stored[number * count : (number + 1) * count].reshape(shape)
-            marked = frame > 0
-            yield _slice_of(group, geometry), marked, frame[marked]
+            yield place, frame > 0, frame
         else:
-            marked = _frame(bits, number, shape)
-            yield _slice_of(group, geometry), marked, _segment_of(group, dataset)
+            segment = _segment_of(group, dataset)
+            yield place, _frame(stored, number, shape), np.array(segment, dtype=np.uint16)
 
 
-def _frame(
-    bits: npt.NDArray[np.uint8], number: int, shape: tuple[int, ...]
-) -> npt.NDArray[np.bool_]:
+def _frame(bits: npt.NDArray[Any], number: int, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     """One frame of packed bits: frames follow each other without a gap (PS3.5 8.1.1)."""
     count = math.prod(shape)
     first = number * count
     packed = bits[first // 8 : (first + count + 7) // 8]
     frame = np.unpackbits(packed, bitorder="little")[first % 8 : first % 8 + count]
-    return frame.astype(np.bool_).reshape(shape)
+    return frame.view(np.bool_).reshape(shape)
 
 
 def _slice_of(group: Dataset, geometry: Geometry) -> int:

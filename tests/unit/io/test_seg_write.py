@@ -334,7 +334,7 @@ def test_reading_back_notices_one_wrong_voxel(tmp_path: Path) -> None:
     dataset.PixelData = bytes(pixels)
     dataset.save_as(path)
     with pytest.raises(ExportError, match="1 voxels differ"):
-        verify(export, path)
+        verify(path, export.labels(), export.geometry)
 
 
 def test_reading_back_notices_a_moved_slice(tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_reading_back_notices_a_moved_slice(tmp_path: Path) -> None:
     place.ImagePositionPatient = [x, y, z + 1.0]
     dataset.save_as(path)
     with pytest.raises(ExportError, match="beside its grid"):
-        verify(export, path)
+        verify(path, export.labels(), export.geometry)
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed")

@@ -15,6 +15,7 @@ from medview.core.errors import StoreError
 from medview.core.events import Level, Notice
 from medview.core.findings import utc_now
 from medview.services.lock import ProfileLock
+from medview.services.store_log import read_log, replace_log, version_of
 
 #: Version of the tables: major << 16 | minor. A newer minor only adds, a newer major changes.
 MAJOR, MINOR = 2, 0
@@ -90,18 +91,21 @@ class NewerStoreError(StoreError):
     """The store was written by a program of a newer major version."""
 
 
-def open_store(path: Path, *, was_clean: bool | None = None) -> sqlite3.Connection:
+def open_store(
+    path: Path, *, was_clean: bool | None = None, is_mended: bool = False
+) -> sqlite3.Connection:
     """Open a store for writing: made if missing, upgraded if old.
 
     NewerStoreError for a newer major; sqlite3.DatabaseError for a file that is damaged, which
-    is looked into when the last owner did not close it (`was_clean` overrides what the file says).
+    is looked into when the last owner did not close it (`was_clean` overrides what the file says),
+    and thoroughly where its log was mended.
     """
     connection = connect(path)
     try:
         _bring_up_to_date(connection)
         clean = read_meta(connection, "clean") == "1" if was_clean is None else was_clean
-        if not clean:
-            _check(connection)
+        if is_mended or not clean:
+            _check(connection, "integrity_check" if is_mended else "quick_check")
     except BaseException:
         connection.close()
         raise
@@ -142,19 +146,18 @@ def _text(data: bytes) -> str:
 
 
 def set_aside(path: Path) -> Path:
-    """Move a damaged store and what belongs to it out of the way; gives its new name.
+    """Copy a damaged store and what belongs to it; gives its new name.
 
-    Nothing is deleted: an earlier damaged store keeps its name.
+    Nothing is overwritten: an earlier damaged store keeps its name.
     """
     count = 1
     target = path.with_name(path.name + ".damaged")
     while target.exists():
         count += 1
         target = path.with_name(f"{path.name}.damaged-{count}")
-    path.replace(target)
-    for suffix in ("-wal", "-shm"):
+    for suffix in ("-wal", "-shm", ""):
         with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).replace(target.with_name(target.name + suffix))
+            shutil.copy(path.with_name(path.name + suffix), target.with_name(target.name + suffix))
     return target
 
 
@@ -200,19 +203,51 @@ def open_for_one(path: Path, lock: ProfileLock) -> tuple[sqlite3.Connection | No
 
 
 def _open_locked(path: Path) -> tuple[sqlite3.Connection, list[Notice]]:
+    _refuse_newer(version_of(path))  # before SQLite, which moves the log into the database
+    notices = _mend_log(path)
     try:
-        return open_store(path), []
+        return open_store(path, is_mended=bool(notices)), notices
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
-        kept = set_aside(path)
-        connection = open_store(path)
+        return _begun_anew(path, error, notices)
+
+
+def _mend_log(path: Path) -> list[Notice]:
+    """See to it that SQLite reads what lies behind damage in the log of a store.
+
+    A log that merely ends in a save that was never finished is no damage.
+    """
+    log = read_log(path)
+    if log is None or not log.is_damaged:
+        return []
+    kept = set_aside(path)
+    replace_log(path, log)
+    count, damaged = log.saves
+    text = (
+        f"The log of saved work is damaged: {damaged} of the last {count} saves cannot be read in"
+        f" full. The rest was taken over, and the files were kept as {kept.name}"
+    )
+    return [Notice(Level.ERROR, text, "Look at what was done last in this profile.")]
+
+
+def _begun_anew(
+    path: Path, error: sqlite3.DatabaseError, notices: list[Notice]
+) -> tuple[sqlite3.Connection, list[Notice]]:
+    """A new store with what can be read of a damaged one, which it replaces when it is whole."""
+    kept = set_aside(path)
+    begun = path.with_name(path.name + ".begun")
+    begun.unlink(missing_ok=True)
+    with closing(open_store(begun)) as connection:
         saved = salvage(kept, connection)
-        text = (
-            f"The file of saved work is damaged ({error}) and was kept as {kept.name}; a new one"
-            f" was begun with the {saved} parts of it that can be read"
-        )
-        return connection, [Notice(Level.ERROR, text)]
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    begun.replace(path)
+    text = (
+        f"The file of saved work is damaged ({error}) and was kept as {kept.name}; a new one"
+        f" was begun with the {saved} parts of it that can be read"
+    )
+    return open_store(path), [*notices, Notice(Level.ERROR, text)]
 
 
 def salvage(damaged: Path, connection: sqlite3.Connection) -> int:
@@ -256,7 +291,8 @@ def _taken_over(
                 rows.setdefault(row[: len(keys)], row[len(keys) :])
     marks = ", ".join("?" for _ in columns)
     before = writing.total_changes
-    for key in sorted(rows):
+    # A damaged key may have become another kind of value, or none.
+    for key in sorted(rows, key=lambda key: [(type(part).__name__, part) for part in key]):
         with suppress(sqlite3.IntegrityError):
             writing.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows[key])  # noqa: S608
     return writing.total_changes - before
@@ -270,14 +306,18 @@ def _bring_up_to_date(connection: sqlite3.Connection) -> None:
     version = _version(connection)
     if version == 0:
         _create(connection)
-    elif version >> 16 > MAJOR:
+    else:
+        _refuse_newer(version)
+        _upgrade(connection, version)
+
+
+def _refuse_newer(version: int) -> None:
+    if version >> 16 > MAJOR:
         raise NewerStoreError(
             "The saved work was written by a newer medview",
             "It is left untouched. Use the newer program, or another profile.",
             f"store version {version >> 16}.{version & 0xFFFF}",
         )
-    else:
-        _upgrade(connection, version)
 
 
 def _create(connection: sqlite3.Connection) -> None:
@@ -306,8 +346,8 @@ def _run(connection: sqlite3.Connection, statements: str) -> None:
             connection.execute(statement)
 
 
-def _check(connection: sqlite3.Connection) -> None:
-    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+def _check(connection: sqlite3.Connection, how: str) -> None:
+    verdict = connection.execute(f"PRAGMA {how}(1)").fetchone()[0]
     if verdict != "ok":
         raise sqlite3.DatabaseError(str(verdict))
     tables = {row[0] for row in fetch(connection, "SELECT name FROM sqlite_master")}

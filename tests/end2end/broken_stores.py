@@ -46,7 +46,10 @@ class Broken:
 
 
 def make(folder: Path, tasks: Tasks, findings: int = 300) -> int:
-    """A store as a kill leaves it, half of its work still in the log; how many findings it has."""
+    """A store as a kill leaves it, saved with every edit, the latest still in the log.
+
+    Gives how many findings it has.
+    """
     work = desk.workspace()
     work.open_studies([desk.study()], sources=[folder])
     store = Store(folder / "live.sqlite", delay_s=0.0)
@@ -57,10 +60,7 @@ def make(folder: Path, tasks: Tasks, findings: int = 300) -> int:
         one = desk.finding(None, float(number), f"Finding {number}")
         step = FindingStep(None, replace(one, text="words " * 20))
         work.apply(ChangeFindings(desk.STUDY, (step,), f"Add {number}"))
-        if number == findings // 2:
-            store.save_now()
-            assert store._connection is not None
-            store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        store.save_now()
         if number % 40 == 0:
             change = desk.dab(work, Box((number % 6, 0, 0), (number % 6 + 1, 5, 5)), 1)
             if change is not None:

@@ -2,6 +2,7 @@
 
     xvfb-run -a python -m tests.end2end.kills --count 1000 --log kills.jsonl
 
+Several may write one log side by side. What was lost is kept in `kills.lost` beside the log.
 Every window restores what the one before it left, tells it, takes steps back and does them again,
 and edits on until it is killed too. An edit counts as acknowledged when the program says that
 nothing waits to be saved. The log has one line a kill, and a script that is started again goes on
@@ -13,28 +14,33 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from medview.core.paths import Paths
-from tests.end2end.window import Driven, window
+from medview.inference.client import WorkerClient
+from tests.end2end.window import Driven, Forked, Running, started, window
 from tests.helpers.dicom_phantoms import write_ct
 from tests.helpers.phantoms import Phantom
 
 PHANTOM = Phantom(shape=(20, 56, 60), spacing_mm=(2, 1, 1), radius_mm=13)
 #: So many windows work on one profile, one after the other.
-_A_CHAIN = 12
+_A_CHAIN = 40
 #: A window is killed so many seconds after its first edit at the latest.
-_LONGEST_S = 4.0
+_LONGEST_S = 2.0
 #: A window on a busy machine may take this long to bring work back.
 _PATIENCE_S = 3600.0
 #: Of so many kills one comes while the program starts and brings work back.
 _EARLY = 10
+#: What a kill may come to.
+_GOOD = ("kept", "early")
 
 EDITOR = """
 from tests.end2end.random_edits import Editor, state_of
@@ -78,7 +84,8 @@ class Kill:
     """What one kill came to: how many edits were done, saved before it, and back after it.
 
     `verdict` is "kept", "lost" (an acknowledged edit is gone), "mixed" (a state that never was),
-    "no way back" (undo would lead elsewhere), or "early" where the window had not begun to edit.
+    "no way back" (undo would lead elsewhere), "died" where the window ended before it was killed,
+    or "early" where it had not begun to edit.
     """
 
     chain: int
@@ -108,14 +115,26 @@ def judge(said: list[dict[str, Any]], back: list[dict[str, Any]], chain: int) ->
     return Kill(chain, len(states) - 1, acked, place, verdict, "; ".join(faults))
 
 
+def _nothing() -> None:
+    """As it is."""
+
+
+def _alone() -> None:
+    """No model is asked in this window: its worker does not take the cores while it starts."""
+    setattr(WorkerClient, "warm", lambda _client: None)  # noqa: B010
+
+
 class Chain:
     """Windows on one profile, each killed, each told from what the one before had said."""
 
-    def __init__(self, folder: Path, ct: Path, number: int, chance: random.Random) -> None:
+    def __init__(
+        self, folder: Path, ct: Path, number: int, chance: random.Random, *, forks: bool
+    ) -> None:
         self._folder = folder
         self._ct = ct
         self._number = number
         self._chance = chance
+        self._forks = forks
         self._profile = folder / "profile"
         self._profile.mkdir()
         readers = "two" if number % 3 == 2 else "one"
@@ -133,6 +152,7 @@ class Chain:
             (one.get("state") or one["back"], one["stack"]) for one in self._said if "stack" in one
         ]
         stacks.write_text(json.dumps(known))
+        proposes = not restores and self._number % 4 == 0
         early = restores and not self._chance.randrange(_EARLY)
         script = EDITOR.format(
             early=early,
@@ -140,18 +160,27 @@ class Chain:
             restores=restores,
             stacks=str(stacks),
             undo=self._chance.choice((3, 10, 50)),
-            proposes=not restores and self._number % 4 == 0,
+            proposes=proposes,
         )
         paths = () if restores else (self._ct,)
-        with window(script, *paths, profile=self._profile, folder=self._folder) as driven:
+        shutil.rmtree(self._folder / "before", ignore_errors=True)
+        shutil.copytree(self._profile, self._folder / "before")
+        (self._folder / "before.json").write_text(json.dumps(self._said))
+        place = {"profile": self._profile, "folder": self._folder}
+        with window(script, *paths, **place, start=self._start(proposes)) as driven:
             if early:
-                time.sleep(self._chance.uniform(0.5, 12))
+                time.sleep(self._chance.uniform(0.2, 4))
                 driven.kill()
                 return Kill(self._number, 0, 0, 0, "early")
             driven.wait_for(lambda said: any("undone" in one for one in said), _PATIENCE_S)
             told = judge(self._said, driven.said(), self._number) if restores else None
             self._edited(driven)
         return told
+
+    def _start(self, proposes: bool) -> Callable[[list[str], Path], Running]:
+        if not self._forks:
+            return started
+        return lambda words, folder: Forked(words, folder, _nothing if proposes else _alone)
 
     def _edited(self, driven: Driven) -> None:
         """Some edits, then the end of it: at any time after the first that is acknowledged."""
@@ -163,22 +192,36 @@ class Chain:
         self._said = driven.said()
 
 
-def run_chain(log: Path, chance: random.Random, most: int) -> int:
-    """A chain of windows; how many kills were judged."""
+def run_chain(log: Path, chance: random.Random, most: int, *, forks: bool = False) -> int:
+    """A chain of windows, up to the first fault; how many kills were judged.
+
+    With `forks` windows come from a process that has the libraries, which spares most of the time.
+    """
     done = 0
     number = chance.randrange(1 << 20)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ct = folder / "ct"
         write_ct(ct, PHANTOM)
-        chain = Chain(folder, ct, number, chance)
+        chain = Chain(folder, ct, number, chance, forks=forks)
         while done < most:
-            told = chain.kill()
-            if told is not None:
-                done += 1
-                with log.open("a") as file:
-                    file.write(json.dumps(asdict(told)) + "\n")
+            try:
+                told = chain.kill()
+            except AssertionError as error:
+                told = Kill(number, 0, 0, 0, "died", str(error))
+            if told is None:
+                continue
+            done += 1
+            with log.open("a") as file:
+                file.write(json.dumps(asdict(told)) + "\n")
+            if told.verdict not in _GOOD:
+                shutil.copytree(folder, log.with_suffix(".lost") / f"{number}-{done}")
+                break
     return done
+
+
+def _count(log: Path) -> int:
+    return len(log.read_text().splitlines()) if log.exists() else 0
 
 
 def main() -> None:
@@ -187,10 +230,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--log", type=Path, default=Path("kills.jsonl"))
     given = parser.parse_args()
-    done = len(given.log.read_text().splitlines()) if given.log.exists() else 0
     chance = random.Random(time.time_ns())  # noqa: S311
-    while done < given.count:
-        done += run_chain(given.log, chance, min(_A_CHAIN, given.count - done))
+    while (done := _count(given.log)) < given.count:
+        run_chain(given.log, chance, min(_A_CHAIN, given.count - done), forks=True)
     rows = [json.loads(line) for line in given.log.read_text().splitlines()]
     told = Counter(row["verdict"] for row in rows)
     acked = sum(row["acked"] for row in rows)

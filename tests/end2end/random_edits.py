@@ -350,10 +350,11 @@ class Editor:
         """Seldom: end a reading, release, or sign and amend."""
         if self._chance.random() > 0.15:
             return
-        if self._workspace.settings.text("reading.readers") == "two":
+        how = self._one_of(("finish", "release", "sign"))
+        if how == "finish":  # which is refused where one reader decides
             self._run("reading.finish")
             self._workspace.reader = self._one_of(_PEOPLE)
-        elif self._chance.random() < 0.5:
+        elif how == "release":
             self._run("report.release")
         else:
             self._run("report.sign", despite_contradictions=True)

@@ -17,3 +17,6 @@ def test_damaged_stores_open_with_what_can_be_read(tmp_path: Path, seed: int) ->
     assert in_store
     # A page of SQLite holds a few findings; one more is lost where it held the way to others.
     assert all(row.kept > 0.8 for row in in_store if row.offset > 4096), in_store
+    in_log = [row for row in rows if row.file == "-wal" and row.kind != "cut"]
+    assert in_log
+    assert all(row.kept > 0.98 for row in in_log), in_log

@@ -324,19 +324,27 @@ def _gather_reports(batch: Batch, versions: tuple[Report, ...], saved: set[str])
 def _gather_steps(
     batch: Batch, study_uid: str, entries: Sequence[Edit], saved: dict[int, Edit]
 ) -> None:
-    """The newest steps; those that are written stay."""
+    """The newest steps, in the order of their places; those that are written stay.
+
+    What is undone lets older steps come in again, before those that are written.
+    """
     wanted = entries[-KEPT_STEPS:]
     known = {id(edit): place for place, edit in saved.items()}
     still = {known[id(edit)] for edit in wanted if id(edit) in known}
     batch.gone_steps += [(study_uid, place) for place in saved.keys() - still]
-    place = max(saved, default=0)
     for gone in saved.keys() - still:
         del saved[gone]
-    for edit in wanted:
-        if id(edit) not in known:
-            place += 1
-            saved[place] = edit
-            batch.steps.append((study_uid, place, pack_step(edit)))
+    earlier = next((n for n, edit in enumerate(wanted) if id(edit) in known), 0)
+    lowest, highest = min(saved, default=0), max(saved, default=0)
+    for number, edit in enumerate(wanted):
+        if id(edit) in known:
+            continue
+        if number < earlier:
+            place = lowest - earlier + number
+        else:
+            place = highest = highest + 1
+        saved[place] = edit
+        batch.steps.append((study_uid, place, pack_step(edit)))
 
 
 def _study_row(workspace: Workspace, uid: str) -> tuple[str, str, str, str]:

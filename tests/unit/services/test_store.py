@@ -24,6 +24,7 @@ from medview.core.geometry import Box
 from medview.core.report import KeyImage
 from medview.services.edits import AddSegmentation, ChangeFindings, FindingStep
 from medview.services.kept import read_kept
+from medview.services.steps import KEPT_STEPS
 from medview.services.store import Store
 from medview.services.store_file import VERSION, connect
 from medview.services.tasks import Tasks
@@ -310,6 +311,30 @@ def test_a_signed_version_outlives_what_is_undone_after_it(path: Path, tasks: Ta
     work.history.undo()
     settle(tasks, store)
     assert read_kept(path, STUDY).reports == (signed,)
+    store.close()
+
+
+def test_steps_that_come_in_again_when_later_ones_are_undone_are_the_oldest(
+    path: Path, tasks: Tasks
+) -> None:
+    store = Store(path)
+    work = desk.workspace()
+    store.attach(work, tasks)
+    for number in range(KEPT_STEPS + 9):
+        step = FindingStep(None, desk.finding(None, float(number), f"Finding {number}"))
+        work.apply(ChangeFindings(STUDY, (step,), f"Add {number}"))
+        store.save_now()
+    for turns in ("undo", "undo", "redo", "undo", "undo", "undo"):
+        getattr(work.history, turns)()
+        store.save_now()
+        entries = work.history.entries(STUDY)
+        kept = [one.title for one in read_kept(path, STUDY).steps]
+        assert kept == [one.title for one in entries[-KEPT_STEPS:]]
+    step = FindingStep(None, desk.finding(None, 99.0, "Another"))
+    work.apply(ChangeFindings(STUDY, (step,), "Add another"))
+    store.save_now()
+    kept = [one.title for one in read_kept(path, STUDY).steps]
+    assert kept == [one.title for one in work.history.entries(STUDY)[-KEPT_STEPS:]]
     store.close()
 
 

@@ -138,7 +138,8 @@ class Chain:
         self._profile = folder / "profile"
         self._profile.mkdir()
         readers = "two" if number % 3 == 2 else "one"
-        text = f'[loading]\nworkers = 1\nready_mb = 0\n[reading]\nreaders = "{readers}"\nblind = false\n'
+        text = "[loading]\nworkers = 1\nready_mb = 0\n[reading]\nblind = false\n"
+        text += f'readers = "{readers}"\n'
         paths = Paths.in_profile(folder, self._profile)
         paths.create()
         paths.settings_file.write_text(text)

@@ -289,7 +289,7 @@ class Hands:
         if not pops_up and QGuiApplication.focusWindow() is not handle:
             # What a window manager does when a window opens or closes.
             top.activateWindow()
-            self.wait(lambda: QGuiApplication.focusWindow() is handle, "the keyboard")
+            self.wait(lambda: QGuiApplication.focusWindow() is handle, f"keys in {_called(top)}")
         return handle
 
     def _on_screen(self, widget: QWidget, spot: QPoint) -> tuple[QWindow, QPoint]:

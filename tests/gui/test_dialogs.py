@@ -265,7 +265,10 @@ def test_export_says_what_it_leaves_out_and_what_it_wrote(
     assert "cannot be written" in dialog._status.text()
     written = ExportedFile(tmp_path / "report.pdf", ExportFormat.PDF, "ab" * 32)
     callbacks["on_done"](ExportedFiles(tmp_path, (written,), ("One note.",)))
-    assert "1 files written" in dialog._status.text()
+    assert dialog._status.text() == "1 file written and read back."
+    assert dialog._remarks.text() == "One note."
+    assert dialog._remarks.property("role") == "caution"
+    assert not dialog._remarks.isHidden()
     assert "report.pdf" in words(dialog)
     assert dialog._open.isEnabled()
 

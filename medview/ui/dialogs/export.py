@@ -87,6 +87,9 @@ class ExportDialog(Dialog):
         self.body.addWidget(self._bar)
         self._status = label("", "muted", wrap=True)
         self.body.addWidget(self._status)
+        self._remarks = label("", "caution", wrap=True)
+        self._remarks.hide()
+        self.body.addWidget(self._remarks)
         self._files = QTreeWidget(self)
         self._files.setHeaderLabels(["File", "Check"])
         self._files.setRootIsDecorated(False)
@@ -175,6 +178,7 @@ class ExportDialog(Dialog):
     def _start(self) -> None:
         folder = Path(self._folder.text().strip()).expanduser()
         self._bar.show()
+        self._remarks.hide()
         self._status.setText("Writing …")
         self._check()
         try:
@@ -191,8 +195,10 @@ class ExportDialog(Dialog):
     def _done(self, result: ExportedFiles) -> None:
         self._bar.hide()
         theme.set_role(self._status, "good")
-        words = [f"{len(result.files)} files written and read back.", *map(shown, result.notes)]
-        self._status.setText("\n".join(words))
+        count = len(result.files)
+        self._status.setText(f"{count} file{'' if count == 1 else 's'} written and read back.")
+        self._remarks.setText("\n".join(map(shown, result.notes)))
+        self._remarks.setVisible(bool(result.notes))
         self._files.clear()
         for file in result.files:
             row = QTreeWidgetItem([file.path.name, "equal to what was asked for"])

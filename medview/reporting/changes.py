@@ -44,9 +44,10 @@ def what_changed(before: Finding | None, after: Finding) -> Iterator[str]:
     old = {m.uid: m for m in before.measurements}
     for measured in after.measurements:
         known = old.get(measured.uid)
-        if known is not None and not _agree(known.value, measured.value):
-            was_text = measured_text(known)
-            yield f"{measurement_text(measured)}, proposed {was_text}"
+        if known is None or known.value == measured.value:
+            continue
+        was, now = measured_text(known), measurement_text(measured)
+        yield f"{now}, proposed {was}" if not now.endswith(f" {was}") else f"{now} as proposed"
     if after.text.strip() and after.text != before.text:
         yield "described in the reader's words"
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from medview import __version__
-from medview.core.findings import Author, Finding, ModelAuthor
+from medview.core.findings import Author, Finding, ModelAuthor, Person
 from medview.core.models import Metrics, ModelCard
 from medview.core.report import Answer, CriticalResult, KeyImage, Report, ReportStatus
 from medview.core.study import Patient, Series, Study
@@ -197,6 +197,13 @@ def _known(*rows: tuple[str, str]) -> Rows:
     return tuple((label, text) for label, text in rows if text)
 
 
+def _decision(finding: Finding) -> str:
+    """What was decided and by whom; what a reader found is no decision on somebody else's word."""
+    author, by = finding.provenance.author, finding.review.by
+    own = isinstance(author, Person) and author.name == by and finding.review.state.counts
+    return f"{'added' if own else finding.review.state} by {visible(by)}"
+
+
 def _finding_rows(findings: Sequence[Finding]) -> Table:
     if not findings:
         return ()
@@ -207,7 +214,7 @@ def _finding_rows(findings: Sequence[Finding]) -> Table:
             finding.laterality.value if finding.laterality is not None else "–",
             _measured(finding),
             _author(finding.provenance.author),
-            f"{finding.review.state} by {visible(finding.review.by)}",
+            _decision(finding),
         )
         for finding in findings
     ]

@@ -10,10 +10,14 @@ import numpy as np
 from medview.core.errors import CommandError
 from medview.imaging.boxes import IndexBox
 from medview.services.commands import Command, Registry
+from medview.services.viewing import Viewing
 
 if TYPE_CHECKING:
     # The bundle builds the registry and calls `register`: it knows this module, not the reverse.
     from medview.services.bundle import Services
+
+#: So many boxes that are added at the crosshair lie side by side in an image.
+_SHARE = 8.0
 
 
 def register(registry: Registry, services: Services) -> None:
@@ -51,7 +55,8 @@ def _boxes(services: Services) -> tuple[Command, ...]:
     def add(
         low: Sequence[float] = (), high: Sequence[float] = (), label: str = "", by: str = ""
     ) -> str:
-        uid = detections.add(_box(low, high), label, by)
+        box = _box(low, high) if len(low) or len(high) else _at_crosshair(services.viewing)
+        uid = detections.add(box, label, by)
         services.results.take_up(uid)
         return uid
 
@@ -71,7 +76,8 @@ def _boxes(services: Services) -> tuple[Command, ...]:
         ),
         Command(
             "finding.add_box", "Add a finding by its box", add, enabled=shows_image,
-            help="Add a finding that no model made: a box between the corners low and high.",
+            help="Add a finding that no model made: a box between the corners low and high, else "
+            "around the crosshair, an eighth of the image wide.",
         ),
         Command(
             "finding.merge", "Join boxes", merge, enabled=shows_image, shortcut="Ctrl+J",
@@ -107,6 +113,16 @@ def _key_frames(services: Services) -> tuple[Command, ...]:
             help="The frame on show is no key frame of the chosen finding's box any more.",
         ),
     )  # fmt: skip
+
+
+def _at_crosshair(viewing: Viewing) -> IndexBox:
+    """A box around the crosshair on the image on show, one picture deep."""
+    geometry = viewing.require_picture().geometry
+    middle = np.asarray(geometry.to_index(viewing.crosshair_lps_mm), np.float64) + 0.5
+    if viewing.clip is not None:
+        middle[0] = viewing.cine.state.frame + 0.5
+    half = np.array([0.5, *(max(1.0, n / _SHARE / 2) for n in geometry.shape[1:])])
+    return middle - half, middle + half
 
 
 def _box(low: Sequence[float], high: Sequence[float]) -> IndexBox:

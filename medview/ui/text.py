@@ -131,7 +131,7 @@ def correction_words(correction: Correction | None) -> str:
         return f"{words}, not there before"
     change = f"{100 * correction.change:+.1f} %".replace("-", "\N{MINUS SIGN}")
     if abs(correction.change) < _LEAST_CHANGE:
-        change = "changed by less than 0.1 %"
+        change = "under 0.1 %"
     return f"{words}, {correction.what} {change}"
 
 

@@ -287,9 +287,15 @@ class Hands:
         assert handle is not None
         pops_up = QApplication.activePopupWidget() is not None
         if not pops_up and QGuiApplication.focusWindow() is not handle:
-            # What a window manager does when a window opens or closes.
-            top.activateWindow()
-            self.wait(lambda: QGuiApplication.focusWindow() is handle, f"keys in {_called(top)}")
+
+            def has_keys() -> bool:
+                # What a window manager does when a window opens or closes, and does again: a
+                # window that is not on the screen yet cannot be given the keyboard.
+                top.activateWindow()
+                QApplication.processEvents()
+                return QGuiApplication.focusWindow() is handle
+
+            self.wait(has_keys, f"keys in {_called(top)}")
         return handle
 
     def _on_screen(self, widget: QWidget, spot: QPoint) -> tuple[QWindow, QPoint]:

@@ -42,6 +42,8 @@ class Plan:
     named: str
     #: The model that proposes, as its card is headed; none for a clip.
     model: str = ""
+    #: What the reader marks in a clip, where no model proposes anything.
+    marked: str = ""
     #: The effect that mends a segment, as it is called in the panel; none for a clip.
     effect: str = ""
     #: Which of the findings is left out of the report, counted from 0; -1 for none.
@@ -49,24 +51,28 @@ class Plan:
 
     @property
     def is_clip(self) -> bool:
-        """Whether places are followed over time, instead of findings that a model proposes."""
+        """Whether the reader follows and marks places, instead of a model that proposes."""
         return not self.model
 
 
 PLANS = {
     "ct": Plan(
         "ct/chest_covid_P002", "The left lung holds 987 mL.", "987 mL",
-        "Chest CT: lungs and airways (rules, no network)", "Fill holes in all slices", rejected=3,
+        model="Chest CT: lungs and airways (rules, no network)",
+        effect="Fill holes in all slices", rejected=3,
     ),
     "mr": Plan(
         "mr/sag_mprage_192.tar.xz", "The right hippocampus holds 987 mL.", "987 mL",
-        "Hippocampus in T1 MRI, anterior and posterior", "Smooth: median", rejected=1,
+        model="Hippocampus in T1 MRI, anterior and posterior", effect="Smooth: median", rejected=1,
     ),
     "cxr": Plan(
         "projection/CR-MONO1-10-chest", "The heart is 987 mm wide.", "987 mm",
-        "Lungs in frontal chest X-rays", "Smooth: opening", rejected=2,
+        model="Lungs in frontal chest X-rays", effect="Smooth: opening", rejected=2,
     ),
-    "us": Plan("multiframe/US-PAL-8-10x-echo", "The valve is 987 mm wide.", "987 mm"),
+    "us": Plan(
+        "multiframe/US-PAL-8-10x-echo", "The jet is 987 mm wide.", "987 mm",
+        marked="Regurgitant jet",
+    ),
 }  # fmt: skip
 
 
@@ -124,7 +130,7 @@ class _Reading(Protocol):
         """Bring the study into the window."""
 
     def begin(self, plan: Plan) -> None:
-        """Have a model propose; in a clip have a place followed."""
+        """Have a model propose; in a clip have a place followed, and mark what is seen."""
 
     def findings(self) -> int:
         """How many findings there are to decide."""
@@ -221,6 +227,18 @@ class _Keys(_Reader):
         self.hands.press("Ctrl+Down", times=6)
         self._command("Place a point at the crosshair")
         self.hands.rest(1.0)
+        self._command("Who reads")
+        self.hands.rest()
+        self.name_reader()
+        self._command("Add a finding by its box")
+        self.hands.rest()
+        self.hands.press("N")
+        self.hands.press("F2")
+        self.hands.rest()
+        self.hands.press("Ctrl+A")
+        self.hands.write(plan.marked)
+        self.hands.press("Return")
+        self.hands.rest()
 
     def _command(self, title: str) -> None:
         """Any command by its name."""
@@ -236,6 +254,10 @@ class _Keys(_Reader):
     def decide(self, *, rejects: bool) -> None:
         self.hands.press("Delete" if rejects else "Return")
         self.hands.rest()
+        self.name_reader()
+
+    def name_reader(self) -> None:
+        """Say who reads, where it is asked."""
         if self.asks_for_reader():
             self.hands.write(READER)
             self.hands.press("Return")
@@ -320,6 +342,25 @@ class _Mouse(_Reader):
         middle = picture.rect().center()
         self.hands.click_at(picture, QPoint(middle.x(), middle.y() + 6))
         self.hands.rest(1.0)
+        self.hands.click("Who reads: decisions and signatures carry this name")
+        self.hands.rest()
+        self.name_reader()
+        self.hands.click("Boxes")
+        self.hands.drag(picture, [middle - QPoint(60, 70), middle, middle + QPoint(60, 70)])
+        self.hands.rest()
+        self.hands.click_row(self.window.findings.view, 0)
+        self.hands.click("Edit")
+        self.hands.rest()
+        self._replace("Name of the finding", plan.marked)
+        self.hands.click("OK")
+        self.hands.rest()
+
+    def _replace(self, name: str, words: str) -> None:
+        """Put other words into a field of one line: drag over all it has, and write."""
+        field, _ = self.hands.find(name)
+        row = field.rect().center().y()
+        self.hands.drag(field, [QPoint(field.width() - 4, row), QPoint(3, row)])
+        self.hands.write(words)
 
     def walk(self, number: int) -> None:
         self.hands.click_row(self.window.findings.view, number)
@@ -328,6 +369,10 @@ class _Mouse(_Reader):
     def decide(self, *, rejects: bool) -> None:
         self.hands.click("Reject, with or without a reason" if rejects else "Accept")
         self.hands.rest()
+        self.name_reader()
+
+    def name_reader(self) -> None:
+        """Say who reads, where it is asked."""
         if self.asks_for_reader():
             self.hands.click("Name")
             self.hands.write(READER)
@@ -396,10 +441,7 @@ class _Mouse(_Reader):
     def export(self, folder: Path) -> None:
         self.hands.click("Export")
         self.hands.rest()
-        field, _ = self.hands.find("Folder")
-        row = field.rect().center().y()
-        self.hands.drag(field, [QPoint(field.width() - 4, row), QPoint(3, row)])
-        self.hands.write(str(folder))
+        self._replace("Folder", str(folder))
         self.hands.click("Export")
 
 

@@ -68,6 +68,9 @@ def test_a_study_is_read_from_drop_to_signed_report(
     assert len(states) == told["findings"]
     if plan.is_clip:
         assert "No AI model contributed to this report." in words
+        assert [one["label"] for one in findings] == [plan.marked]
+        assert f"{plan.marked}." in words
+        assert f"{plan.marked} – – {READER} added by {READER}" in words
     else:
         assert states.count("rejected") == states.count("edited") == 1
         assert states.count("accepted") == len(states) - 2 > 0

@@ -90,6 +90,18 @@ def boxed(desk: Desk) -> tuple[Desk, str]:
     return desk, uid
 
 
+def test_a_box_is_added_at_the_crosshair_without_the_mouse(boxed: tuple[Desk, str]) -> None:
+    desk, _ = boxed
+    volume = desk.services.viewing.volume
+    assert volume is not None
+    place = np.array([5.0, 20.0, 24.0])
+    x, y, z = (float(n) for n in volume.geometry.to_lps_mm(place))
+    desk.services.viewing.set_crosshair((x, y, z))
+    low, high = corners_of(desk, desk.run("finding.add_box", label="Cyst"))
+    np.testing.assert_allclose((low + high) / 2, place + 0.5)
+    np.testing.assert_allclose(high - low, (1, *(n / 8 for n in volume.geometry.shape[1:])))
+
+
 def corners_of(desk: Desk, uid: str) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
     volume = desk.services.viewing.volume
     assert volume is not None

@@ -246,3 +246,12 @@ def test_the_report_of_a_clip_is_one_of_ultrasound(empty_desk: Desk) -> None:
     assert report is not None
     technique = next(one.text for one in report.sections if one.heading == "Technique")
     assert technique.startswith("Ultrasound")
+
+
+def test_a_box_is_added_on_the_frame_on_show(empty_desk: Desk) -> None:
+    show(empty_desk, clip())
+    empty_desk.services.viewing.cine.go_to(2)
+    uid = empty_desk.run("finding.add_box", label="Jet", by="Dr Ada")
+    box = empty_desk.services.workspace.findings[uid].picture_box
+    assert box is not None
+    assert box.slice_index == 2

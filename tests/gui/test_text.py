@@ -48,7 +48,7 @@ def test_tool_tips_show_tags_instead_of_obeying() -> None:
     [
         (0.126, "Dice 0.92, volume +12.6 %"),
         (-0.126, "Dice 0.92, volume \N{MINUS SIGN}12.6 %"),
-        (-0.0004, "Dice 0.92, volume changed by less than 0.1 %"),
+        (-0.0004, "Dice 0.92, volume under 0.1 %"),
         (None, "Dice 0.92, not there before"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,3 +77,9 @@ class Paths:
             self.own_templates,
         ):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def room_words(needed: int, folder: Path) -> str:
+    """What a full disk wants to be told: room needed in bytes, and what is free, both in MB."""
+    free = shutil.disk_usage(folder).free
+    return f"{math.ceil(needed / 1e6)} MB are needed, {math.floor(free / 1e6)} MB are free"

@@ -8,6 +8,8 @@ points nowhere. Everything new gets a UID under 2.25 (PS3.5 B.2).
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import struct
@@ -18,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from highdicom import ContributingEquipment
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -34,6 +36,7 @@ from medview import __version__
 from medview.core.codes import BOTH, LEFT, RIGHT, Code
 from medview.core.errors import ExportError
 from medview.core.findings import Laterality, ModelAuthor
+from medview.core.paths import room_words
 from medview.core.study import Instance
 from medview.io.conformance import require_conformance
 from medview.io.identity import OURS
@@ -240,7 +243,8 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a file that appears under its name whole or not at all.
 
     Temporary file in the same folder, fsync, rename, fsync of the folder. An earlier file of
-    that name stays until the new one is safe. ExportError names the path.
+    that name stays until the new one is safe. ExportError names the path, and where the disk is
+    full the room that is needed, for which `write` is called once more.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -257,11 +261,49 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
     except OSError as error:
+        why = str(error.strerror or error)
+        if error.errno == errno.ENOSPC:
+            why += f": {room_words(_Counted.size_of(write), path.parent)}"
         raise ExportError(
-            f"{path} could not be written ({error.strerror or error})",
+            f"{path} could not be written ({why})",
             "Choose another folder or make room on the disk, then export again.",
             str(error),
         ) from error
+
+
+class _Counted(io.RawIOBase):
+    """A file that keeps nothing but its length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._place = self._end = 0
+
+    @staticmethod
+    def size_of(write: Callable[[BinaryIO], object]) -> int:
+        """The length of the file that `write` fills, in bytes."""
+        counted = _Counted()
+        write(cast("BinaryIO", counted))
+        return counted._end
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._end}[whence]
+        self._place = start + offset
+        return self._place
+
+    def write(self, data: Any) -> int:
+        length = memoryview(data).nbytes
+        self._place += length
+        self._end = max(self._end, self._place)
+        return length
 
 
 def _sync_folder(folder: Path) -> None:

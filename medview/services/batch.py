@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from medview.services.journal import KeptReport, KeptSegmentation, pack_slice, t
 from medview.services.kept_results import KeptOriginal, KeptResult, ModelOutput
 from medview.services.originals import Originals, Patch
 from medview.services.steps import KEPT_STEPS, pack_step
-from medview.services.store_file import write_meta
+from medview.services.store_file import SCHEMA, write_meta
 from medview.services.workspace import Workspace
 
 _AUDIT_COLUMNS = ", ".join(entry.name for entry in fields(AuditRow))
@@ -189,11 +190,22 @@ def write(
     return True
 
 
+def size_of(batches: Sequence[Batch]) -> int:
+    """About how much room on the disk the batches need, in bytes: the store they make alone."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.executescript(SCHEMA)
+        for batch in batches:
+            batch.write_rows(connection, [job.packed() for job in batch.slices])
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+    return int(pages) * int(page_size)
+
+
 @dataclass
 class Saved:
-    """What is written of studies: UIDs of reports and results, steps by place, patches counted."""
+    """What is written of studies: reports and UIDs of results, steps by place, patches counted."""
 
-    reports: dict[str, set[str]] = field(default_factory=dict)
+    reports: dict[str, dict[str, Report]] = field(default_factory=dict)
     steps: dict[str, dict[int, Edit]] = field(default_factory=dict)
     results: set[str] = field(default_factory=set)
     patches: dict[str, int] = field(default_factory=dict)
@@ -215,7 +227,7 @@ def gather(
     for study_uid in sorted(dirty.reports):
         studies[study_uid] = None
         _gather_reports(
-            batch, workspace.versions_of(study_uid), saved.reports.setdefault(study_uid, set())
+            batch, workspace.versions_of(study_uid), saved.reports.setdefault(study_uid, {})
         )
     for study_uid in sorted(dirty.steps & workspace.studies.keys()):
         entries = workspace.history.entries(study_uid)
@@ -308,17 +320,17 @@ def _gather_tracks(
             batch.tracks.append((uid, study_uid, to_text(track)))
 
 
-def _gather_reports(batch: Batch, versions: tuple[Report, ...], saved: set[str]) -> None:
-    """The newest version; older ones are signed and written; those taken back go."""
-    uids = {report.uid for report in versions}
-    batch.gone_reports += [(uid,) for uid in saved - uids]
+def _gather_reports(batch: Batch, versions: tuple[Report, ...], saved: dict[str, Report]) -> None:
+    """Versions that are not written as they are; those taken back go."""
+    now = {report.uid: report for report in versions}
+    batch.gone_reports += [(uid,) for uid in saved.keys() - now.keys()]
     for report in versions:
-        if report is versions[-1] or report.uid not in saved:
+        if saved.get(report.uid) is not report:
             kept, pictures = KeptReport.of(report)
             batch.pictures += list(pictures.items())
             batch.reports.append((report.uid, report.study_uid, report.version, to_text(kept)))
     saved.clear()
-    saved.update(uids)
+    saved.update(now)
 
 
 def _gather_steps(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -21,9 +21,10 @@ from medview.core.events import (
     SegmentationChanged,
     TrackChanged,
 )
+from medview.core.paths import room_words
 from medview.core.report import Report
 from medview.services.audit import NO_HASH, AuditRow
-from medview.services.batch import Batch, Dirty, Saved, gather, write
+from medview.services.batch import Batch, Dirty, Saved, gather, size_of, write
 from medview.services.bringing_back import BringingBack
 from medview.services.kept import Unfinished, read_unfinished, reports_of
 from medview.services.kept_results import MapKeeper, ModelOutput
@@ -314,7 +315,7 @@ class Store:
             try:
                 return write(batches, self._connection, self._revision_of)
             except sqlite3.Error as error:
-                raise _save_error(self._path, error) from error
+                raise _save_error(self._path, error, batches) from error
 
     def _revision_of(self, uid: str) -> int | None:
         known = None if self._workspace is None else self._workspace.segmentations.get(uid)
@@ -350,9 +351,14 @@ class Store:
         self._tasks.after(_RETRY_S, self._write_next)
 
 
-def _save_error(path: Path | None, error: sqlite3.Error) -> StoreError:
+def _save_error(
+    path: Path | None, error: sqlite3.Error, batches: Sequence[Batch] = ()
+) -> StoreError:
+    why = str(error)
+    if path is not None and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+        why += f": {room_words(size_of(batches), path.parent)}"
     return StoreError(
-        f"Your work could not be saved to {path}: {error}",
+        f"Your work could not be saved to {path} ({why})",
         "It is tried again every two seconds; make room on the disk or check its rights.",
         type(error).__name__,
     )

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medview.core.errors import CommandError, MedviewError
-from medview.core.findings import ReviewState, SegmentRef
-from medview.core.segmentation import SegmentState
+from medview.core.findings import Finding, ReviewState, SegmentRef
+from medview.core.report import Report
+from medview.core.segmentation import Segmentation, SegmentState
+from medview.core.timeline import ClipTrack
 from medview.core.volume import Volume
 from medview.services.commands import Registry
 from medview.services.edits import Edit
 from medview.services.journal import to_text
+from medview.services.kept import read_kept
 from medview.services.steps import KEPT_STEPS
 from medview.services.workspace import Workspace
 
@@ -29,16 +33,35 @@ _TEMPLATES = ("chest_ct", "general", "abdomen_ct", "")
 
 def state_of(workspace: Workspace) -> str:
     """A digest of all that readers and models made of the open studies."""
+    return _digest(
+        workspace.segmentations.values(),
+        [one for uid in sorted(workspace.studies) for one in workspace.findings_of(uid)],
+        [one for uid in sorted(workspace.studies) for one in workspace.versions_of(uid)],
+        workspace.tracks.values(),
+    )
+
+
+def state_kept(store: Path, study_uid: str) -> str:
+    """The same digest of what a store holds of one study."""
+    kept = read_kept(store, study_uid)
+    return _digest([one for _, one in kept.segmentations], kept.findings, kept.reports, kept.tracks)
+
+
+def _digest(
+    segmentations: Iterable[Segmentation],
+    findings: Iterable[Finding],
+    reports: Iterable[Report],
+    tracks: Iterable[ClipTrack],
+) -> str:
     digest = hashlib.sha256()
-    for uid, one in sorted(workspace.segmentations.items()):
-        digest.update(f"{uid}{one.title}{to_text(list(one.segments))}".encode())
+    for one in sorted(segmentations, key=lambda one: one.uid):
+        digest.update(f"{one.uid}{one.title}{to_text(list(one.segments))}".encode())
         digest.update(np.ascontiguousarray(one.labels).tobytes())
-    for study_uid in sorted(workspace.studies):
-        for finding in sorted(workspace.findings_of(study_uid), key=lambda one: one.uid):
-            digest.update(to_text(finding).encode())
-        for report in workspace.versions_of(study_uid):
-            digest.update(to_text(report).encode())
-    for _, track in sorted(workspace.tracks.items()):
+    for finding in sorted(findings, key=lambda one: one.uid):
+        digest.update(to_text(finding).encode())
+    for report in reports:
+        digest.update(to_text(report).encode())
+    for track in sorted(tracks, key=lambda one: one.uid):
         digest.update(to_text(track).encode())
     return digest.hexdigest()[:16]
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
+import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import jsonschema
 import nibabel as nib
@@ -252,6 +257,28 @@ def test_a_full_disk_leaves_the_earlier_file_whole(
     assert str(path) in caught.value.user_text
     assert path.read_bytes() == b"first"
     assert names_in(tmp_path) == {"report.pdf"}
+
+
+def _zipped(file: BinaryIO) -> None:
+    """A writer that goes back in its file."""
+    with zipfile.ZipFile(file, "w") as archive, archive.open("a", "w") as member:
+        member.write(bytes(2_500_000))
+
+
+@pytest.mark.parametrize("write", [lambda file: file.write(bytes(2_500_000)), _zipped])
+def test_a_full_disk_is_told_with_the_room_that_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[BinaryIO], object]
+) -> None:
+    path = tmp_path / "report.pdf"
+    write_file(path, write)
+    needed = math.ceil(path.stat().st_size / 1e6)
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ExportError, match=f"{needed} MB are needed, [0-9]+ MB are free"):
+        write_file(path, write)
 
 
 def test_every_file_is_on_disk_before_it_has_its_name(

@@ -289,6 +289,7 @@ def test_a_full_disk_is_told_once_and_saving_goes_on_after(
         tasks.pump()
     assert "full" in work.notices[0].text
     assert str(path) in work.notices[0].text
+    assert "1 MB are needed" in work.notices[0].text
     with pytest.raises(StoreError):
         store.save_now()
     store._connection.execute("PRAGMA max_page_count = 1000000")
@@ -311,6 +312,24 @@ def test_a_signed_version_outlives_what_is_undone_after_it(path: Path, tasks: Ta
     work.history.undo()
     settle(tasks, store)
     assert read_kept(path, STUDY).reports == (signed,)
+    store.close()
+
+
+def test_a_report_signed_and_amended_between_two_saves_is_kept_signed(
+    path: Path, tasks: Tasks
+) -> None:
+    store = Store(path)
+    work = desk.workspace()
+    review, _ = desk.desk(work, store)
+    store.attach(work, tasks)
+    review.accept(desk.propose(work, review)[0])
+    review.begin_report(STUDY)
+    store.save_now()
+    signed = review.sign(STUDY, despite_contradictions=True)
+    review.amend(STUDY)
+    store.save_now()
+    assert read_kept(path, STUDY).reports == work.versions_of(STUDY)
+    assert read_kept(path, STUDY).reports[0] == signed
     store.close()
 
 

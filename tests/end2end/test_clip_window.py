@@ -9,7 +9,7 @@ import pytest
 from tests.end2end.window import window
 from tests.unit.io.test_video import encoded, moving
 
-pytestmark = pytest.mark.xdist_group("window")
+pytestmark = pytest.mark.usefixtures("own_screen")
 
 
 def test_a_clip_plays_steps_and_closes(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.end2end.kills import judge, run_chain
 
-pytestmark = pytest.mark.xdist_group("window")
+pytestmark = pytest.mark.usefixtures("own_screen")
 
 
 def test_nothing_that_was_saved_is_lost(tmp_path: Path) -> None:

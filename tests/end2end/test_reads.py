@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,26 +12,7 @@ from medview.reporting.fields import value_text
 from tests.end2end.reads import MENDED, PLANS, READER, SCRIPT, WAYS
 from tests.end2end.window import window
 
-XVFB = shutil.which("Xvfb")
-#: With screens of their own they need not wait for the other tests of windows.
-pytestmark = pytest.mark.xdist_group("window" if XVFB is None else "reads")
-
-
-@pytest.fixture(autouse=True)
-def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A screen of its own: another window on the same one would take the keyboard away."""
-    if XVFB is None:
-        yield
-        return
-    number, told = os.pipe()
-    words = [XVFB, "-displayfd", str(told), "-screen", "0", "1600x1000x24", "-nolisten", "tcp"]
-    screen = subprocess.Popen(words, pass_fds=(told,), stderr=subprocess.DEVNULL)
-    os.close(told)
-    with os.fdopen(number) as answer:
-        monkeypatch.setenv("DISPLAY", f":{answer.readline().strip()}")
-    yield
-    screen.terminate()
-    screen.wait(60)
+pytestmark = pytest.mark.usefixtures("own_screen")
 
 
 def words_of(pdf: Path) -> str:

@@ -14,7 +14,7 @@ from tests.end2end.window import window
 from tests.helpers.dicom_phantoms import write_ct
 from tests.helpers.phantoms import Phantom
 
-pytestmark = pytest.mark.xdist_group("window")
+pytestmark = pytest.mark.usefixtures("own_screen")
 
 
 @pytest.fixture(scope="module")

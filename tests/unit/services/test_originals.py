@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medview.core.codes import AREA
 from medview.core.findings import Finding, Person, Provenance, SegmentRef, utc_now
 from medview.core.geometry import Box
+from medview.imaging.measure import PIXELS_OF_SEGMENT
 from medview.services.comparison import compare, readings
 from medview.services.corrections import Corrections
-from medview.services.edits import AddSegmentation
+from medview.services.edits import AddSegmentation, ChangeFindings, FindingStep
 from medview.services.first_read import FirstRead
 from medview.services.kept_results import ModelOutput
 from medview.services.map_files import MapFiles
@@ -158,6 +160,32 @@ def test_a_correction_is_told_in_dice_and_volume() -> None:
     while work.history.undo_title.startswith("Paint"):
         work.history.undo()
     _settled(tasks, lambda: corrections.of(_of(work, uid, 1)) is None)
+    tasks.close()
+
+
+def test_a_correction_of_a_picture_is_told_in_its_area() -> None:
+    """The reader adds 60 pixels to 120."""
+    work, _, originals, uid = _proposed()
+    tasks = Tasks(preload=())
+    corrections = Corrections(work, originals, tasks)
+    first = _of(work, uid, 1)
+    (volume,) = first.measurements
+    _, down, across = work.segmentations[uid].geometry.spacing_mm
+    area = replace(
+        volume, kind=AREA, value=120 * down * across, unit="mm2", method=PIXELS_OF_SEGMENT
+    )
+    step = FindingStep(first, replace(first, measurements=(area,)))
+    work.apply(ChangeFindings(STUDY, (step,), "Measured as a picture"))
+    edit = desk.dab(work, Box((3, 0, 0), (4, 5, 12)), 1)
+    assert edit is not None
+    work.apply(edit)
+    _settled(tasks, lambda: corrections.of(_of(work, uid, 1)) is not None)
+    told = corrections.of(_of(work, uid, 1))
+    assert told is not None
+    assert (told.what, told.change) == ("area", pytest.approx(60 / 120))
+    bare = FindingStep(_of(work, uid, 1), replace(_of(work, uid, 1), measurements=()))
+    work.apply(ChangeFindings(STUDY, (bare,), "Not measured"))
+    assert corrections.of(_of(work, uid, 1)) is None
     tasks.close()
 
 

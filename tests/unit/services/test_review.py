@@ -22,7 +22,7 @@ from medview.core.findings import (
     SegmentRef,
     utc_now,
 )
-from medview.core.geometry import Box, Geometry
+from medview.core.geometry import Box, Calibration, Geometry
 from medview.core.jobs import InferenceResult
 from medview.core.report import KeyImage, ReportStatus
 from medview.core.segmentation import LabelEdit
@@ -485,6 +485,20 @@ def test_strokes_and_studies_are_on_record(work: Workspace, bench: Bench) -> Non
         ("Dr Ada", "study.open"),
         ("Dr Ada", "study.close"),
     ]
+
+
+def test_lengths_are_doubted_only_where_no_image_has_a_scale(work: Workspace, bench: Bench) -> None:
+    review, _, uids = bench
+    review.accept(uids[0])
+    review.set_section(STUDY, "Impression", "Structure 1 of 12 mm.")
+    doubt = "“Impression” says 12 mm, but the pictures have no scale."
+    assert doubt not in review.contradictions(STUDY)
+    (volume,) = work.volumes.values()
+    grid = volume.geometry
+    for calibration in (Calibration.NONE, Calibration.DETECTOR):
+        flat = Geometry(grid.shape, grid.affine, calibration=calibration)
+        work.add_volume(replace(volume, geometry=flat))
+        assert (doubt in review.contradictions(STUDY)) is (calibration is Calibration.NONE)
 
 
 def test_areas_and_shares_of_pictures_follow_the_pen(work: Workspace, bench: Bench) -> None:

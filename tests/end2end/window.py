@@ -129,7 +129,8 @@ class Driven:
         """Everything the script said so far."""
         if not self._said.exists():
             return []
-        return [json.loads(line) for line in self._said.read_text().splitlines() if line]
+        whole, _, _ = self._said.read_text().rpartition("\n")  # what follows is being written
+        return [json.loads(line) for line in whole.splitlines() if line]
 
     def wait_for(
         self, wanted: Callable[[list[dict[str, Any]]], bool], seconds: float = 120

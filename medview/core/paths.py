@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,3 +84,27 @@ def room_words(needed: int, folder: Path) -> str:
     """What a full disk wants to be told: room needed in bytes, and what is free, both in MB."""
     free = shutil.disk_usage(folder).free
     return f"{math.ceil(needed / 1e6)} MB are needed, {math.floor(free / 1e6)} MB are free"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text that is there whole or not at all, also after a loss of power.
+
+    Temporary file beside it, fsync, rename, fsync of the folder; OSError where that fails.
+    """
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """See to it that the names in a folder outlive a loss of power, where the system can."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

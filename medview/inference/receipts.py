@@ -16,6 +16,7 @@ from pathlib import Path
 
 from medview.core.errors import ModelError
 from medview.core.findings import utc_now
+from medview.core.paths import write_whole
 from medview.core.plain import PlainError, from_plain, to_plain
 
 _AGAIN = "Add the model again."
@@ -49,10 +50,7 @@ def make_receipt(folder: Path, source: str) -> Receipt:
 
 def write_receipt(folder: Path, receipt: Receipt) -> None:
     """Put the receipt beside the folder, whole or not at all."""
-    path = receipt_file(folder)
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(to_plain(receipt), indent=1) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    write_whole(receipt_file(folder), json.dumps(to_plain(receipt), indent=1) + "\n")
 
 
 def read_receipt(folder: Path) -> Receipt | None:

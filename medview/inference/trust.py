@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medview.core.errors import ModelError
 from medview.core.findings import utc_now
+from medview.core.paths import write_whole
 from medview.core.plain import PlainError, from_plain, to_plain
 
 
@@ -60,6 +61,4 @@ class TrustFile:
         return known
 
     def _write(self, entries: Mapping[str, Trusted]) -> None:
-        fresh = self._path.with_name(self._path.name + ".new")
-        fresh.write_text(json.dumps(to_plain(_Content(entries)), indent=1) + "\n", encoding="utf-8")
-        fresh.replace(self._path)
+        write_whole(self._path, json.dumps(to_plain(_Content(entries)), indent=1) + "\n")

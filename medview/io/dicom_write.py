@@ -36,7 +36,7 @@ from medview import __version__
 from medview.core.codes import BOTH, LEFT, RIGHT, Code
 from medview.core.errors import ExportError
 from medview.core.findings import Laterality, ModelAuthor
-from medview.core.paths import room_words
+from medview.core.paths import room_words, sync_folder
 from medview.core.study import Instance
 from medview.io.conformance import require_conformance
 from medview.io.identity import OURS
@@ -259,7 +259,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         why = str(error.strerror or error)
         if error.errno == errno.ENOSPC:
@@ -304,16 +304,6 @@ class _Counted(io.RawIOBase):
         self._place += length
         self._end = max(self._end, self._place)
         return length
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_dataset(dataset: Dataset, path: Path, tail: Sequence[Encoded] = ()) -> str:

@@ -25,6 +25,7 @@ from typing import Any
 from medview.core.errors import ModelError
 from medview.core.events import VolumeLoaded
 from medview.core.models import ModelCard, Task
+from medview.core.paths import write_whole
 from medview.core.study import Series
 from medview.core.toml import toml_text
 from medview.core.volume import Volume
@@ -93,14 +94,11 @@ class RuleBook:
         What was written there before is kept beside it as `.bak`.
         """
         if self._file is not None:
-            fresh = self._file.with_name(self._file.name + ".new")
+            text = _HEAD + toml_text({"rule": [_table(rule) for rule in rules]})
             try:
-                fresh.write_text(
-                    _HEAD + toml_text({"rule": [_table(rule) for rule in rules]}), encoding="utf-8"
-                )
                 with suppress(FileNotFoundError):
                     shutil.copyfile(self._file, self._file.with_name(self._file.name + ".bak"))
-                fresh.replace(self._file)
+                write_whole(self._file, text)
             except OSError as error:
                 raise ModelError(
                     f"{self._file} cannot be written ({error.strerror})",

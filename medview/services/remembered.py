@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from medview.core.paths import write_whole
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,9 +37,7 @@ class Remembered:
         self._values[name] = value
         if self._file is not None:
             with suppress(OSError):  # nothing but convenience is lost
-                fresh = self._file.with_suffix(".new")
-                fresh.write_text(json.dumps(self._values), encoding="utf-8")
-                fresh.replace(self._file)
+                write_whole(self._file, json.dumps(self._values))
 
 
 def _read(file: Path | None) -> dict[str, Any]:

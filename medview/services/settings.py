@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from psygnal import Signal
 
 from medview.core.errors import CommandError
 from medview.core.events import Level, Notice, SettingChanged
+from medview.core.paths import write_whole
 from medview.core.toml import toml_text
 
 Value = bool | int | float | str
@@ -358,13 +358,8 @@ class Settings:
             group, _, key = name.partition(".")
             groups.setdefault(group, {})[key] = value
         text = toml_text({"format": FORMAT, **groups})
-        temporary = self._file.with_name(self._file.name + ".new")
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as target:
-            target.write(text)
-            target.flush()
-            os.fsync(target.fileno())
-        temporary.replace(self._file)
+        write_whole(self._file, text)
 
 
 def _flat(tree: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:

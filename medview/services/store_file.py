@@ -14,6 +14,7 @@ from typing import Any
 from medview.core.errors import StoreError
 from medview.core.events import Level, Notice
 from medview.core.findings import utc_now
+from medview.core.paths import sync_folder
 from medview.services.lock import ProfileLock
 from medview.services.store_log import read_log, replace_log, version_of
 
@@ -243,6 +244,7 @@ def _begun_anew(
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     begun.replace(path)
+    sync_folder(path.parent)
     text = (
         f"The file of saved work is damaged ({error}) and was kept as {kept.name}; a new one"
         f" was begun with the {saved} parts of it that can be read"

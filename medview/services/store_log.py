@@ -13,6 +13,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from medview.core.paths import sync_folder
+
 _HEADER = struct.Struct(">8I")  # magic, version, page size, sequence, salts, checksums
 _FRAME = struct.Struct(">6I")  # page, pages after a commit or 0, salts, checksums
 _MAGIC = 0x377F0682  # plus one where checksums are of big-endian words
@@ -136,6 +138,7 @@ def replace_log(store: Path, log: Log) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
+    sync_folder(path.parent)
 
 
 def _valid_header(data: bytes, page_size: int) -> bytes:

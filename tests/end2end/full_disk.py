@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import random
 import re
 import shutil
@@ -20,6 +21,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 
 from medview.core.errors import MedviewError
 from medview.core.events import Level
@@ -62,7 +66,13 @@ class _Room:
         self._copy.mkdir()
         self._chance = random.Random(seed)  # noqa: S311
         self._study = next(iter(services.workspace.studies))
-        self._editor = Editor(services.workspace, services.commands, seed)
+        self._states: set[str] = set()
+        self._editor = Editor(
+            services.workspace,
+            services.commands,
+            seed,
+            lambda state, _stack: self._states.add(state),
+        )
         self._editor.begin()
         self._faults: list[str] = []
         for _ in range(6):
@@ -81,12 +91,11 @@ class _Room:
         return Full(kind, leaves, told, tuple(self._faults))
 
     def _work_on_full_disk(self, leaves: int, *, fills_before: bool) -> bool:
-        saved = {state_of(self._services.workspace)}
+        self._states = {state_of(self._services.workspace)}
         if fills_before:
             self._own.fill(leaves)
         for _ in range(6):
             self._edit()
-            saved.add(state_of(self._services.workspace))
         if not fills_before:
             self._own.fill(leaves)
         end = time.monotonic() + 20
@@ -95,7 +104,7 @@ class _Room:
             if time.monotonic() > end:
                 self._faults.append("neither saved nor told")
                 break
-        self._require(self._kept() in saved, "the store holds a state that never was")
+        self._require(self._kept() in self._states, "the store holds a state that never was")
         told = self._told("could not be saved", self._own.path / "profile" / "store.sqlite")
         if not told:  # what was left was enough
             self._same("with little room left")
@@ -116,7 +125,9 @@ class _Room:
         self._run_export(folder)
         told = self._told("could not be written", folder)
         now = _hashes(folder)
-        self._require(now.keys() == before.keys(), f"files came or went: {now.keys()}")
+        if told:  # each file is the earlier one or a new one, and whole
+            self._require(before.keys() <= now.keys(), f"files went: {now.keys()}")
+            self._require(not _torn(folder), f"torn: {_torn(folder)}")
         self._require(told or now != before, "neither written nor told")
         self._out.empty()
         self._exported(folder)
@@ -182,6 +193,23 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {
         one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in sorted(folder.iterdir())
     }
+
+
+def _torn(folder: Path) -> list[str]:
+    """Which exported files do not read to their end."""
+    torn = []
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        try:
+            if path.suffix == ".dcm":
+                dcmread(path).to_json()
+            elif path.suffix == ".json":
+                json.loads(data)
+            elif not data.rstrip().endswith(b"%%EOF"):
+                torn.append(path.name)
+        except (ValueError, EOFError, InvalidDicomError):
+            torn.append(path.name)
+    return torn
 
 
 def full_disks(

@@ -21,7 +21,7 @@ def test_a_file_is_synced_before_it_has_its_name_and_the_folder_after(
     fsync = os.fsync
 
     def noting(handle: int) -> None:
-        seen.append((Path(os.readlink(f"/proc/self/fd/{handle}")).name, path.read_text()))
+        seen.append((Path(f"/proc/self/fd/{handle}").readlink().name, path.read_text()))
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", noting)

@@ -77,6 +77,7 @@ class Store:
         if path is not None and self._lock is not None:
             self._connection, self.notices = open_for_one(path, self._lock)
         self._unfinished: tuple[Unfinished, ...] = ()
+        self._file = _file_at(path)
         if self._connection is not None:
             self._unfinished = read_unfinished(self._connection)
         self._workspace: Workspace | None = None
@@ -312,10 +313,25 @@ class Store:
         with self._one_writer:
             if self._connection is None:
                 return True
+            self._require_file()
             try:
-                return write(batches, self._connection, self._revision_of)
+                done = write(batches, self._connection, self._revision_of)
             except sqlite3.Error as error:
                 raise _save_error(self._path, error, batches) from error
+            self._require_file()
+            return done
+
+    def _require_file(self) -> None:
+        """StoreError where the file that is open lies no longer at its path.
+
+        Of a disk that was pulled out the system lets programs write on to what nobody finds again.
+        """
+        if _file_at(self._path) != self._file:
+            raise StoreError(
+                f"Your work could not be saved: {self._path} is gone",
+                "Bring its disk back, or export your work to another folder. It is tried again"
+                " every two seconds.",
+            )
 
     def _revision_of(self, uid: str) -> int | None:
         known = None if self._workspace is None else self._workspace.segmentations.get(uid)
@@ -349,6 +365,15 @@ class Store:
         self._batches.extendleft(reversed(self._writing))
         self._writing = ()
         self._tasks.after(_RETRY_S, self._write_next)
+
+
+def _file_at(path: Path | None) -> tuple[int, int] | None:
+    """Which file lies at a path, by device and number; None where there is none."""
+    try:
+        found = None if path is None else path.stat()
+    except OSError:
+        return None
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
 def _save_error(

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -257,6 +258,68 @@ def test_a_full_disk_leaves_the_earlier_file_whole(
     assert str(path) in caught.value.user_text
     assert path.read_bytes() == b"first"
     assert names_in(tmp_path) == {"report.pdf"}
+
+
+def _killed_at(step: int, request: ExportRequest) -> bool:
+    """Export in a process that is killed before its step-th change to the disk; False if it ends.
+
+    Changes are what is synced, renamed and taken away.
+    """
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        return os.WIFSIGNALED(status)
+    left = iter(range(step))
+
+    def before(change: Callable[..., object]) -> Callable[..., object]:
+        def changed(*words: object, **named: object) -> object:
+            if next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return change(*words, **named)
+
+        return changed
+
+    try:
+        os.fsync = before(os.fsync)
+        Path.replace = before(Path.replace)  # type: ignore[method-assign,assignment]
+        Path.unlink = before(Path.unlink)  # type: ignore[method-assign,assignment]
+        export(request)
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_at_any_step_of_a_new_export_leaves_every_file_whole(
+    study: Study, tmp_path: Path
+) -> None:
+    first = tmp_path / "first"
+    request = request_of(first, study)
+    export(request)
+    earlier = {path.name: path.read_bytes() for path in first.iterdir()}
+    steps = 0
+    while True:
+        folder = tmp_path / f"again-{steps}"
+        shutil.copytree(first, folder)
+        if not _killed_at(steps, replace(request, folder=folder)):
+            break
+        steps += 1
+        names = {name for name in names_in(folder) if not name.startswith(".writing-")}
+        assert names == earlier.keys()
+        for name, data in earlier.items():
+            now = (folder / name).read_bytes()
+            if now != data and name.endswith(".dcm"):
+                dcmread(folder / name).to_json()
+            elif now != data:
+                assert name == "result.json"
+                json.loads(now)
+        # What says which files belong together is the last that changes.
+        told = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        if (folder / "result.json").read_bytes() != earlier["result.json"]:
+            assert all(
+                hashlib.sha256((folder / one["name"]).read_bytes()).hexdigest() == one["sha256"]
+                for one in told["files"]
+            )
+    assert steps > 3 * len(earlier)
 
 
 def _zipped(file: BinaryIO) -> None:

@@ -43,6 +43,7 @@ from medview.io.sr_content import SegmentPlace, SrOptions, image_places
 from medview.io.sr_write import models_of, write_report
 
 _RESULT = "result.json"
+_NO_PLACE = "the images have no place in the patient, or no identity."
 
 
 def export(request: ExportRequest) -> ExportedFiles:
@@ -55,7 +56,8 @@ def export(request: ExportRequest) -> ExportedFiles:
     report.html, report.fhir.json, findings.csv, key-01.png ..., result.json last.
     Each file appears whole or not at all; an earlier one stays until the new one is safe.
     Files of an earlier export that this one no longer has are then removed, if untouched.
-    ExportError names the file that failed; those written before it are good.
+    ExportError names the file that failed; those written before it are good. What images cannot
+    have (contours of a projection, say) is left out and named in the notes.
     """
     with foreign_values():
         return _Export(request).run()
@@ -248,6 +250,10 @@ class _Export:
         series_uid = new_dicom_uid()
         dicom = [one for one in self.request.segmentations if one.series.is_dicom]
         for number, one in enumerate(dicom, start=1):
+            sources = self.sources[one.series.uid]
+            if not (one.geometry.in_patient_space and sources.can_be_referred_to):
+                self.notes.append(f"No contours were written of {one.title}: {_NO_PLACE}")
+                continue
             path = self.request.folder / _numbered("structures.dcm", number)
             options = ObjectOptions(
                 "RTSTRUCT",
@@ -258,7 +264,7 @@ class _Export:
                 series_uid,
                 number,
             )
-            uid = write_structures(one, self.sources[one.series.uid], path, options)
+            uid = write_structures(one, sources, path, options)
             self._record(path, ExportFormat.STRUCTURES, uid, series_uid)
 
     def _maps(self) -> None:
@@ -271,6 +277,9 @@ class _Export:
             series_uid = new_dicom_uid()
             for count, one in enumerate(maps if self._wants(kind) else (), start=1):
                 if not one.series.is_dicom:
+                    continue
+                if not one.map.geometry.in_patient_space:
+                    self.notes.append(f"No {name} was written of {one.map.caption}: {_NO_PLACE}")
                     continue
                 path = self.request.folder / f"{name}-{count:02d}.dcm"
                 options = MapOptions(self.now, series_uid, number, count)

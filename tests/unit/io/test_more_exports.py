@@ -19,9 +19,10 @@ from pydicom import Dataset, dcmread
 from medview.core.codes import LENGTH
 from medview.core.errors import ExportError
 from medview.core.findings import Measurement, PictureBox
+from medview.core.geometry import Calibration, Geometry
 from medview.core.graphics import MarkKind
 from medview.core.maps import MapKind, ScalarMap
-from medview.core.report import KeyImage
+from medview.core.report import KeyImage, Report
 from medview.core.study import Series, SeriesKind, Study
 from medview.core.volume import Window
 from medview.imaging.outlines import encloses, keyholed, outlines
@@ -34,13 +35,23 @@ from medview.io.request import (
     ExportRequest,
     MapExport,
     ShownImages,
+    gather,
 )
 from medview.io.rtss_read import drawn_on, read_structures
 from medview.io.seg_read import read_segmentations
 from medview.io.sr_read import brought_by
 from medview.reporting.fhir import bundle_of
-from tests.helpers.dicom_phantoms import CtOptions, write_ct
-from tests.helpers.exports import BY_MODEL, MODEL, finding, placed, study_of
+from tests.helpers.dicom_phantoms import CtOptions, write_ct, write_projection
+from tests.helpers.exports import (
+    BY_MODEL,
+    MODEL,
+    finding,
+    placed,
+    segment,
+    segmentation_of,
+    study_of,
+    volume_of,
+)
 from tests.helpers.phantoms import Phantom
 from tests.helpers.validators import dciodvfy, dicom_sr_validator, dsrdump
 from tests.unit.io.test_export_files import PHANTOM, request_of
@@ -197,6 +208,35 @@ def test_a_label_map_holds_the_numbers_of_its_segments(study: Study, tmp_path: P
 
 
 # -- contours --------------------------------------------------------------------------------
+
+
+def test_contours_and_maps_of_a_projection_are_left_out_and_named(tmp_path: Path) -> None:
+    write_projection(tmp_path / "dx.dcm", shape=(24, 20))
+    study = study_of([tmp_path / "dx.dcm"])
+    series = study.series[0]
+    flat = Geometry((1, 24, 20), np.eye(4), calibration=Calibration.NONE)
+    volume = volume_of(series, flat)
+    labels = np.zeros((1, 24, 20), np.uint8)
+    labels[0, 3:9, 4:8] = 1
+    found = segmentation_of(volume, labels, [segment(1, "Lung")])
+    likely = ScalarMap(
+        volume.uid, MapKind.PROBABILITY, flat, labels.astype(np.float32), (0.0, 1.0), "Lung"
+    )
+    request = ExportRequest(
+        tmp_path / "out",
+        study,
+        series,
+        Report(study.uid),
+        {"findings": []},
+        gather([found], {volume.uid: volume}, study),
+        formats=(ExportFormat.STRUCTURES, ExportFormat.MAPS, ExportFormat.SEGMENTATION),
+        maps=(MapExport(likely, series, volume.instance_uids),),
+    )
+    done = export(request)
+    assert [one.path.name for one in done.files] == ["segmentation.dcm"]
+    told = [note for note in done.notes if "no place in the patient" in note]
+    assert len(told) == 2
+    assert "contours" in told[0]
 
 
 def masks(count: int) -> list[np.ndarray]:

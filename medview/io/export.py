@@ -200,16 +200,24 @@ class _Export:
         """What refers to single images: presentation state, key objects, captures."""
         request = self.request
         report, folder = request.report, request.folder
-        if self._wants(ExportFormat.PRESENTATION) and request.shown is not None:
+        named = sources.can_be_referred_to
+        if self._wants(ExportFormat.PRESENTATION) and not named:
+            self.notes.append(f"No presentation state was written: {_NO_PLACE}")
+        elif self._wants(ExportFormat.PRESENTATION) and request.shown is not None:
             path = folder / "presentation.dcm"
             uid, notes = write_presentation(
                 request.shown, report.findings, sources, path, self.now, request.reader
             )
             self.notes.extend(notes)
             self._record(path, ExportFormat.PRESENTATION, uid)
-        if self._wants(ExportFormat.KEY_OBJECTS):
+        images = key_instances(report.key_images, sources) if named else []
+        if self._wants(ExportFormat.KEY_OBJECTS) and not images:
+            self.notes.append(
+                "No key object selection was written: no key image is an image of the study that "
+                "can be referred to."
+            )
+        elif self._wants(ExportFormat.KEY_OBJECTS):
             path = folder / "key_objects.dcm"
-            images = key_instances(report.key_images, sources)
             uid = write_selection(report, images, sources, path, self.now, request.reader)
             self._record(path, ExportFormat.KEY_OBJECTS, uid)
         if self._wants(ExportFormat.CAPTURES):

@@ -23,7 +23,7 @@ from pydicom import dcmread
 from medview.core.codes import ANATOMICAL_STRUCTURE, VOLUME
 from medview.core.errors import MedviewError
 from medview.core.events import Level
-from medview.core.findings import Finding, Measurement, Provenance, ReviewState, SegmentRef, utc_now
+from medview.core.findings import Finding, Measurement, Provenance, SegmentRef, utc_now
 from medview.core.jobs import InferenceJob, InferenceResult, JobInput
 from medview.core.maps import MapKind, ScalarMap
 from medview.core.paths import Paths
@@ -81,7 +81,7 @@ def export(source: Path, out: Path, seed: int, profile: Path) -> list[Path]:
 
 
 def work(services: Services, seed: int) -> None:
-    """What a model finds, and what a reader at random makes of it; nothing stays undecided."""
+    """What a model finds, and what a reader at random makes of it; all but one is accepted."""
     volumes = services.workspace.volumes
     if volumes:
         volume = next(iter(volumes.values()))
@@ -97,9 +97,10 @@ def work(services: Services, seed: int) -> None:
         services.commands.wait_idle(120)
     study_uid = next(iter(services.workspace.studies))
     services.commands.run("report.begin")
-    for finding in services.workspace.findings_of(study_uid):
-        if finding.review.state is ReviewState.PROPOSED:
-            services.review.accept(finding.uid)
+    for finding in services.workspace.findings_of(study_uid)[:-1]:
+        services.review.accept(finding.uid)
+    heading = services.workspace.reports[study_uid].sections[0].heading
+    services.commands.run("report.set_section", heading=heading, text="Läsion links, < 5 mm & more")
     services.commands.wait_idle(120)
 
 

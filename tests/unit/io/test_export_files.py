@@ -396,3 +396,10 @@ def test_ill_formed_and_missing_uids_are_told(tmp_path: Path) -> None:
     assert "ReferencedSeriesSequence" not in seg
     result = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
     assert all("path" in given for given in result["inputs"])
+    of_images = (ExportFormat.PRESENTATION, ExportFormat.KEY_OBJECTS, ExportFormat.STRUCTURES)
+    more = replace(request_of(tmp_path / "all", study), formats=(ExportFormat.SR, *of_images))
+    done = export(more)
+    written = {one.format for one in done.files}
+    assert written == {ExportFormat.SR}
+    for words in ("No presentation state", "No key object selection", "No contours"):
+        assert any(note.startswith(words) for note in done.notes)

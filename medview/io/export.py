@@ -306,7 +306,9 @@ class _Export:
                 path = folder / _numbered("segmentation.nii.gz", number)
                 write_labels(one.labels(), one.geometry, path)
                 self._record(path, ExportFormat.NIFTI)
-            if self._wants(ExportFormat.STL):
+            if self._wants(ExportFormat.STL) and not one.geometry.in_patient_space:
+                self.notes.append(f"No surfaces were written of {one.title}: {_NO_PLACE}")
+            elif self._wants(ExportFormat.STL):
                 labels = one.labels()
                 for segment in one.segments:
                     path = folder / _numbered(f"surface-{segment.number:02d}.stl", number)

@@ -171,7 +171,8 @@ def groups_of(finding: Finding, options: SrOptions, source_series_uid: str) -> l
     """One finding, as the template that fits what shows where it lies.
 
     TID 1411 for a segment or a box in space, TID 1410 for a region of one image or a point,
-    TID 1501 otherwise. The first two allow numbers no points of their own: numbers that were
+    TID 1501 otherwise; all are extensible, and further places stand beside the first under a
+    concept of their own. The first two allow numbers no points of their own: numbers that were
     measured with points follow in a group of TID 1501 with the same tracking identifier.
     """
     shape, *others = _shapes(finding, options, source_series_uid) or [{}]
@@ -188,13 +189,11 @@ def groups_of(finding: Finding, options: SrOptions, source_series_uid: str) -> l
         group = MeasurementsAndQualitativeEvaluations(**common)
     group[0].ContentSequence.extend(_said(finding))
     group[0].ObservationDateTime = date_time_zone(finding.provenance.made_at)
-    groups = [group]
-    if apart or others:
-        common["measurements"] = [_measurement(m, options, frame) for m in every if m.uid in apart]
-        more = MeasurementsAndQualitativeEvaluations(**common)
-        more[0].ContentSequence.extend(region for shape in others for region in _regions(shape))
-        groups.append(more)
-    return groups
+    group[0].ContentSequence.extend(region for shape in others for region in _regions(shape))
+    if not apart:
+        return [group]
+    common["measurements"] = [_measurement(m, options, frame) for m in every if m.uid in apart]
+    return [group, MeasurementsAndQualitativeEvaluations(**common)]
 
 
 def _said(finding: Finding) -> Iterator[ContentItem]:

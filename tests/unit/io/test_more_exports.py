@@ -210,7 +210,7 @@ def test_a_label_map_holds_the_numbers_of_its_segments(study: Study, tmp_path: P
 # -- contours --------------------------------------------------------------------------------
 
 
-def test_contours_and_maps_of_a_projection_are_left_out_and_named(tmp_path: Path) -> None:
+def test_contours_maps_and_surfaces_of_a_projection_are_left_out_and_named(tmp_path: Path) -> None:
     write_projection(tmp_path / "dx.dcm", shape=(24, 20))
     study = study_of([tmp_path / "dx.dcm"])
     series = study.series[0]
@@ -229,14 +229,18 @@ def test_contours_and_maps_of_a_projection_are_left_out_and_named(tmp_path: Path
         Report(study.uid),
         {"findings": []},
         gather([found], {volume.uid: volume}, study),
-        formats=(ExportFormat.STRUCTURES, ExportFormat.MAPS, ExportFormat.SEGMENTATION),
+        formats=(
+            ExportFormat.STRUCTURES,
+            ExportFormat.MAPS,
+            ExportFormat.STL,
+            ExportFormat.SEGMENTATION,
+        ),
         maps=(MapExport(likely, series, volume.instance_uids),),
     )
     done = export(request)
     assert [one.path.name for one in done.files] == ["segmentation.dcm"]
     told = [note for note in done.notes if "no place in the patient" in note]
-    assert len(told) == 2
-    assert "contours" in told[0]
+    assert [note.split()[1] for note in told] == ["contours", "map", "surfaces"]
 
 
 def masks(count: int) -> list[np.ndarray]:

@@ -44,7 +44,7 @@ from medview.io.dicom_write import (
 )
 from medview.io.map_read import SALIENCY, UNCERTAINTY, VALUE, frames_of
 from medview.io.request import MapExport
-from medview.io.seg_write import drop_references, placement, refer_slice_by_slice, stand_ins
+from medview.io.slice_places import drop_references, placement, refer_slice_by_slice, stand_ins
 from medview.io.sources import Sources
 
 #: What the values of each kind of map are.

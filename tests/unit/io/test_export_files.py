@@ -260,6 +260,25 @@ def test_a_full_disk_leaves_the_earlier_file_whole(
     assert names_in(tmp_path) == {"report.pdf"}
 
 
+@pytest.mark.parametrize(
+    "start", [b"MZ\x90\0\3\0\0\0", b"\x7fELF\2\1\1", b"<html><script>", b"#!/bin/sh"]
+)
+def test_what_hides_before_the_images_does_not_leave(
+    study: Study, tmp_path: Path, start: bytes
+) -> None:
+    """Files that are programs and images at once (CVE-2019-11687): exports have an empty start."""
+    for instance in study.series[0].instances:
+        data = instance.path.read_bytes()
+        instance.path.write_bytes(start.ljust(128, b"\0") + data[128:])
+    formats = ("segmentation", "label_map", "sr", "pdf_dicom", "structures")
+    request = replace(
+        request_of(tmp_path / "out", study), formats=tuple(ExportFormat(name) for name in formats)
+    )
+    written = [file.path for file in export(request).files if file.path.suffix == ".dcm"]
+    assert len(written) == len(formats)
+    assert all(path.read_bytes()[:132] == bytes(128) + b"DICM" for path in written)
+
+
 def _killed_at(step: int, request: ExportRequest) -> bool:
     """Export in a process that is killed before its step-th change to the disk; False if it ends.
 

@@ -61,6 +61,29 @@ def test_mirrored_patient_coordinates_are_noticed() -> None:
     assert "called left lies to the right" in told
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_only_mirrored_ones_of_random_twins_are_noticed(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    for mirrored in (False, True):
+        segmentation, findings = segmented(mirrored=mirrored)
+        labels = np.zeros_like(segmentation.labels)
+        for number, first in ((1, 10), (2, 0)):  # the left one at larger x
+            low = first + chance.integers(0, 4)
+            high = low + chance.integers(2, 6)
+            labels[1:3, chance.integers(0, 3) : chance.integers(4, 6), low:high] = number
+        segmentation.labels[...] = labels
+        volumes = [(labels == number).sum() / 1000 for number in (1, 2)]
+        measured = [
+            finding(name, one.laterality, float(ml), segmentation=segmentation, number=number)
+            for number, (name, one, ml) in enumerate(
+                zip(LABELS, findings, volumes, strict=True), start=1
+            )
+        ]
+        told = contradictions(report_of(measured), STUDY, [segmentation])
+        assert [one for one in told if "lies to the right" in one] == list(told)
+        assert len(told) == mirrored
+
+
 def test_changed_voxels_make_the_volume_stale() -> None:
     segmentation, findings = segmented()
     segmentation.labels[0, :, 10:20] = 1

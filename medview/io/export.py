@@ -125,7 +125,7 @@ class _Export:
                 continue
             options = SegOptions(
                 now=self.now,
-                tracking=self._tracking(one),
+                tracking=_tracking(self.request, one),
                 creator=self.request.reader,
                 series_uid=series_uid,
                 instance_number=number,
@@ -142,24 +142,6 @@ class _Export:
                     self.segments[finding.uid] = SegmentPlace(
                         uid, series_uid, one.numbers[ref.number], one.series.uid
                     )
-
-    def _tracking(self, one: SegmentationExport) -> dict[int, SegmentTracking]:
-        """A segment carries identity and side of its finding; without one it has its own."""
-        told = {
-            finding["segment"]["number"]: finding
-            for finding in self.request.result.get("findings", ())
-            if (finding.get("segment") or {}).get("file") == one.file
-        }
-        tracking = {}
-        for old, new in one.numbers.items():
-            finding = told.get(new, {})
-            side = finding.get("laterality")
-            tracking[new] = SegmentTracking(
-                uid=finding.get("uid", f"{one.uid}/{old}"),
-                identifier=one.segments[new - 1].label,
-                laterality=Laterality(side) if side else None,
-            )
-        return tracking
 
     def _dicom_documents(self) -> None:
         request = self.request
@@ -244,7 +226,7 @@ class _Export:
             path = self.request.folder / _numbered("segmentation_labelmap.dcm", number)
             options = SegOptions(
                 now=self.now,
-                tracking=self._tracking(one),
+                tracking=_tracking(self.request, one),
                 creator=self.request.reader,
                 series_number=9908,
                 series_uid=series_uid,
@@ -394,3 +376,22 @@ def _earlier_files(result: Path) -> dict[str, str]:
         return {str(file["name"]): str(file["sha256"]) for file in files}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _tracking(request: ExportRequest, one: SegmentationExport) -> dict[int, SegmentTracking]:
+    """A segment carries identity and side of its finding; without one it has its own."""
+    told = {
+        finding["segment"]["number"]: finding
+        for finding in request.result.get("findings", ())
+        if (finding.get("segment") or {}).get("file") == one.file
+    }
+    tracking = {}
+    for old, new in one.numbers.items():
+        finding = told.get(new, {})
+        side = finding.get("laterality")
+        tracking[new] = SegmentTracking(
+            uid=finding.get("uid", f"{one.uid}/{old}"),
+            identifier=one.segments[new - 1].label,
+            laterality=Laterality(side) if side else None,
+        )
+    return tracking

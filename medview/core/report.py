@@ -54,7 +54,7 @@ class KeyImage:
     """A picture worth showing: a place and a plane in one volume, with a caption.
 
     `plane` is axial, coronal or sagittal. `png` is the rendered picture. `section` is the heading
-    it was placed under, "" for none.
+    it was placed under, "" for none. `frame_number` is that of a clip, from 1, and 0 for all else.
     """
 
     volume_uid: str
@@ -65,6 +65,7 @@ class KeyImage:
     sop_instance_uid: str = ""
     uid: str = field(default_factory=new_uid)
     section: str = field(default="", metadata=LATE)
+    frame_number: int = field(default=0, metadata=LATE)
 
 
 @dataclass(frozen=True)

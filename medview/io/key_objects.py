@@ -65,7 +65,7 @@ def write_selection(
     selection.ContentSequence = [
         *_observer(report, reader),
         *_description(report.key_images),
-        *(_image(one) for one in images),
+        *(_image(one, report.key_images) for one in images),
     ]
     uid = write_dataset(selection, path)
     with foreign_values():
@@ -116,10 +116,15 @@ def _description(images: Sequence[KeyImage]) -> list[Dataset]:
     return [item]
 
 
-def _image(instance: Instance) -> Dataset:
+def _image(instance: Instance, images: Sequence[KeyImage]) -> Dataset:
+    """An image, and which of its frames where it has several (PS3.3 table 10-3)."""
     # TID 2010 gives the image no concept name: one is a fault to strict readers.
     item = _item("IMAGE", "CONTAINS")
+    uid = instance.sop_instance_uid
+    frames = {one.frame_number for one in images if one.sop_instance_uid == uid} - {0}
     item.ReferencedSOPSequence = [reference(instance)]
+    if frames and instance.frames > 1:
+        item.ReferencedSOPSequence[0].ReferencedFrameNumber = sorted(frames)
     return item
 
 

@@ -193,15 +193,18 @@ def _pictures(services: Services, window: MainWindow) -> tuple[Command, ...]:
         images = {image.uid: image for image in report.key_images} if report is not None else {}
         if uid not in images:
             raise CommandError("There is no such key image")
-        services.viewing.show_volume(images[uid].volume_uid)
-        services.viewing.set_crosshair(images[uid].point_lps_mm)
+        image = images[uid]
+        services.viewing.show_volume(image.volume_uid)
+        services.viewing.set_crosshair(image.point_lps_mm)
+        if image.frame_number and services.viewing.clip is not None:
+            services.viewing.cine.go_to(image.frame_number - 1)
 
     def remove_key_image(uid: str = "") -> None:
         services.review.remove_key_image(_study_uid(services), uid)
 
     def can_add() -> bool:
-        study, volume = services.viewing.study, services.viewing.volume
-        if study is None or volume is None:
+        study, picture = services.viewing.study, services.viewing.picture
+        if study is None or picture is None:
             return False
         report = services.workspace.report_of(study.uid)
         return report is None or not report.status.is_signed
@@ -339,27 +342,31 @@ def _standing(services: Services, card: ModelCard) -> Standing:
 
 
 def make_key_image(services: Services, window: MainWindow, caption: str = "") -> KeyImage:
-    """The view last touched as a key image; CommandError where no slice is on show."""
-    view, volume = window.grid.active, services.viewing.volume
-    if not isinstance(view, SliceView) or volume is None:
-        raise CommandError("No slice is on show", "Key images are slices.")
-    plane = services.viewing.shown_plane(view.plane)
-    series = services.workspace.series(volume.series_uid)
-    number = services.viewing.slice_number(view.plane) + 1
-    name = shown(series.description) or series.modality
-    words = caption or f"{plane.value.capitalize()} {number}, {name}"
+    """The view last touched as a key image; CommandError where no slice or frame is on show."""
+    view, viewing = window.grid.active, services.viewing
+    picture, clip = viewing.picture, viewing.clip
+    if not isinstance(view, SliceView) or picture is None:
+        raise CommandError("No slice is on show", "Key images are slices, or frames of clips.")
+    plane = viewing.shown_plane(view.plane)
+    series = services.workspace.series(picture.series_uid)
+    number = viewing.slice_number(view.plane)
+    kind = plane.value.capitalize() if clip is None else "Frame"
+    words = caption or f"{kind} {number + 1}, {shown(series.description) or series.modality}"
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
     view.grab().save(buffer, "PNG")
-    index = round(float(volume.geometry.to_index(services.viewing.crosshair_lps_mm)[0]))
-    is_acquired = plane is Plane.ACQUIRED or 0 <= index < len(volume.instance_uids)
+    uids = picture.instance_uids
+    index = round(float(picture.geometry.to_index(viewing.crosshair_lps_mm)[0]))
+    index = index if clip is None else min(number, len(uids) - 1)  # all frames may be one file
+    is_acquired = plane is Plane.ACQUIRED or clip is not None or 0 <= index < len(uids)
     return KeyImage(
-        volume.uid,
+        picture.uid,
         plane.value,
-        services.viewing.crosshair_lps_mm,
+        viewing.crosshair_lps_mm,
         words,
         bytes(buffer.data().data()),
-        volume.instance_uids[index] if is_acquired and volume.instance_uids else "",
+        uids[index] if is_acquired and uids else "",
+        frame_number=0 if clip is None else number + 1,
     )
 
 

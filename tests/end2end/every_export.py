@@ -57,6 +57,10 @@ SOURCES = {
 STEPS = 25
 _SR = ("1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.59")
 _SEG = "1.2.840.10008.5.1.4.1.1.66.4"
+_REFERENCES = ("ReferencedSeriesSequence", "StudiesContainingOtherReferencedInstancesSequence")
+_NO_REFERENCE = (
+    "Error - Missing attribute Type 1C Conditional Element=<{}> Module=<CommonInstanceReference>"
+)
 #: Younger than the programs that judge: they do not know the kind of object.
 _UNKNOWN = ("1.2.840.10008.5.1.4.1.1.66.7",)
 
@@ -144,14 +148,23 @@ def propose(services: Services, volume: Volume) -> None:
     services.review.propose(result, job)
 
 
-def judged(files: list[Path], *, is_sheared: bool = False) -> Iterator[str]:
-    """What the programs say against the files; dcmqi knows no grid that `is_sheared`."""
+def judged(
+    files: list[Path], *, source: Path | None = None, is_sheared: bool = False
+) -> Iterator[str]:
+    """What the programs say against the files, and not against an image of the source.
+
+    Of images that have no identity nothing can be referred to. dcmqi knows no sheared grid.
+    """
+    excused = set(dciodvfy(source)) if source is not None else set()
+    if source is not None and not dcmread(source, stop_before_pixels=True).get("SOPInstanceUID"):
+        excused |= {_NO_REFERENCE.format(name) for name in _REFERENCES}
     for path in files:
         if path.suffix != ".dcm":
             continue
         kind = dcmread(path, stop_before_pixels=True).SOPClassUID
         if kind not in _UNKNOWN:
-            yield from (f"{path.name}: dciodvfy: {told}" for told in dciodvfy(path))
+            told = [one for one in dciodvfy(path) if one not in excused]
+            yield from (f"{path.name}: dciodvfy: {one}" for one in told)
         if kind in _SR:
             dsrdump(path)
         if kind == _SR[0]:
@@ -183,7 +196,10 @@ def main(arguments: list[str]) -> int:
         folder = Path(out) / name.replace(" ", "_").replace(",", "")
         shutil.rmtree(folder, ignore_errors=True)
         files = export(Path(data) / path, folder / "out", seed, folder / "profile")
-        told = list(judged(files, is_sheared=name == "tilted CT"))
+        at = Path(data) / path
+        first = next((one for one in sorted(at.rglob("*")) if one.is_file()), at)
+        image = None if first.suffix == ".xz" else first
+        told = list(judged(files, source=image, is_sheared=name == "tilted CT"))
         code = code or int(bool(told))
         sys.stdout.write(f"{name}: {len(files)} files, {len(told)} complaints\n")
         sys.stdout.writelines(f"    {line}\n" for line in told)

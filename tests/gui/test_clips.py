@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PyQt6.QtCore import QEvent, QPoint, QPointF, Qt
-from PyQt6.QtGui import QKeyEvent, QMouseEvent, QWheelEvent
+from PyQt6.QtGui import QImage, QKeyEvent, QMouseEvent, QWheelEvent
 from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QApplication, QComboBox, QSlider, QToolButton
 
@@ -71,7 +71,22 @@ def test_a_clip_stands_alone_with_its_bar(empty_desk: Desk) -> None:
     ]
     assert bar.isVisible()
     assert empty_desk.services.commands.get("clip.toggle").enabled()
-    assert not empty_desk.services.commands.get("report.add_key_image").enabled()
+
+
+def test_a_frame_is_a_key_image_that_leads_back_to_it(empty_desk: Desk) -> None:
+    view, _ = show(empty_desk)
+    empty_desk.run("clip.step", frames=2)
+    view.refresh()
+    empty_desk.run("report.add_key_image")
+    study_uid = next(iter(empty_desk.services.workspace.studies))
+    (image,) = empty_desk.services.workspace.reports[study_uid].key_images
+    assert image.caption.startswith("Frame 3")
+    picture = QImage.fromData(image.png)
+    assert picture.size() == view.grab().toImage().size()
+    empty_desk.run("clip.step", frames=-2)
+    assert empty_desk.services.viewing.cine.state.frame == 0
+    empty_desk.run("report.show_key_image", uid=image.uid)
+    assert empty_desk.services.viewing.cine.state.frame == 2
 
 
 def test_volumes_have_no_bar(desk: Desk) -> None:

@@ -168,6 +168,22 @@ def test_key_objects_name_the_acquired_images(study: Study, tmp_path: Path) -> N
     assert "Of Interest" in dsrdump(path)
 
 
+def test_a_selection_names_the_frames_of_a_clip(study: Study, tmp_path: Path) -> None:
+    request = full_request(tmp_path / "out", study, ExportFormat.KEY_OBJECTS)
+    first, second = request.report.key_images
+    frames = [replace(first, uid=f"u{n}", frame_number=n) for n in (7, 2)]
+    whole = replace(second, sop_instance_uid=ordered(study)[1])
+    (series,) = study.series
+    clips = tuple(replace(one, frames=9) for one in series.instances)
+    request = replace(request, series=replace(series, instances=clips), segmentations=())
+    export(replace(request, report=replace(request.report, key_images=(*frames, whole))))
+    chosen = dcmread(tmp_path / "out" / "key_objects.dcm")
+    images = [one for one in chosen.ContentSequence if one.ValueType == "IMAGE"]
+    told = [one.ReferencedSOPSequence[0].get("ReferencedFrameNumber") for one in images]
+    assert [list(told[0]), told[1]] == [[2, 7], None]
+    assert not dicom_sr_validator(tmp_path / "out" / "key_objects.dcm")
+
+
 def test_without_a_key_image_there_is_no_selection(study: Study, tmp_path: Path) -> None:
     request = full_request(tmp_path / "out", study, ExportFormat.KEY_OBJECTS)
     bare = replace(request, report=replace(request.report, key_images=()))

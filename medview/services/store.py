@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -67,8 +68,7 @@ class Store:
         self._dirty = Dirty()
         self._batches: deque[Batch] = deque()
         self._writing: tuple[Batch, ...] = ()
-        self._is_due = False
-        self._has_failed = False
+        self._is_due = self._has_failed = False
         self._saved = Saved()
         self._unsaved_audit: list[AuditRow] = []
         self._one_writer = threading.Lock()
@@ -77,7 +77,7 @@ class Store:
         if path is not None and self._lock is not None:
             self._connection, self.notices = open_for_one(path, self._lock)
         self._unfinished: tuple[Unfinished, ...] = ()
-        self._file = _file_at(path)
+        self._place = _Place(path)
         if self._connection is not None:
             self._unfinished = read_unfinished(self._connection)
         self._workspace: Workspace | None = None
@@ -252,9 +252,8 @@ class Store:
             case HistoryChanged() if workspace.history.study_uid:
                 dirty.steps.add(workspace.history.study_uid)
             case SegmentationChanged() if not is_putting:
-                touched = (
-                    None if event.box is None else range(event.box.start[0], event.box.stop[0])
-                )
+                box = event.box
+                touched = None if box is None else range(box.start[0], box.stop[0])
                 dirty.mark_slices(event.uid, touched)
                 dirty.originals.add(event.uid)
             case FindingChanged() if not is_putting:
@@ -313,25 +312,11 @@ class Store:
         with self._one_writer:
             if self._connection is None:
                 return True
-            self._require_file()
             try:
-                done = write(batches, self._connection, self._revision_of)
+                with self._place.held():
+                    return write(batches, self._connection, self._revision_of)
             except sqlite3.Error as error:
                 raise _save_error(self._path, error, batches) from error
-            self._require_file()
-            return done
-
-    def _require_file(self) -> None:
-        """StoreError where the file that is open lies no longer at its path.
-
-        Of a disk that was pulled out the system lets programs write on to what nobody finds again.
-        """
-        if _file_at(self._path) != self._file:
-            raise StoreError(
-                f"Your work could not be saved: {self._path} is gone",
-                "Bring its disk back, or export your work to another folder. It is tried again"
-                " every two seconds.",
-            )
 
     def _revision_of(self, uid: str) -> int | None:
         known = None if self._workspace is None else self._workspace.segmentations.get(uid)
@@ -367,13 +352,38 @@ class Store:
         self._tasks.after(_RETRY_S, self._write_next)
 
 
-def _file_at(path: Path | None) -> tuple[int, int] | None:
-    """Which file lies at a path, by device and number; None where there is none."""
-    try:
-        found = None if path is None else path.stat()
-    except OSError:
-        return None
-    return None if found is None else (found.st_dev, found.st_ino)
+class _Place:
+    """Where the file lies that is open.
+
+    Of a disk that was pulled out the system lets programs write on to what nobody finds again.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file = self._there()
+
+    def _there(self) -> tuple[int, int] | None:
+        """Which file is at the path, by device and number; None where there is none."""
+        try:
+            found = None if self._path is None else self._path.stat()
+        except OSError:
+            return None
+        return None if found is None else (found.st_dev, found.st_ino)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """StoreError where the file is not there before a save or after it."""
+        self._require()
+        yield
+        self._require()
+
+    def _require(self) -> None:
+        if self._there() != self._file:
+            raise StoreError(
+                f"Your work could not be saved: {self._path} is gone",
+                "Bring its disk back, or export your work to another folder. It is tried again"
+                " every two seconds.",
+            )
 
 
 def _save_error(

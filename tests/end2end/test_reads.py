@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,8 @@ def test_a_study_is_read_from_drop_to_signed_report(
         assert [one["label"] for one in findings] == [plan.marked]
         assert f"{plan.marked}." in words
         assert f"{plan.marked} – – {READER} added by {READER}" in words
+        assert re.search(r"Frame \d+, PS LAX", words)  # the caption of the key image
+        assert (export / "key-01.png").is_file()
     else:
         assert states.count("rejected") == states.count("edited") == 1
         assert states.count("accepted") == len(states) - 2 > 0

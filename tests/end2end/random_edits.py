@@ -120,7 +120,14 @@ class Editor:
             self._known[id(edit)] = _Known(edit, old, new)
         for edit in self._entries[len(stack) :]:  # of which nothing is known
             self._known[id(edit)] = _Known(edit, self._state, self._state)
-        self._workspace.events.history_changed.connect(lambda _event: self.note())
+        self._workspace.events.history_changed.connect(self._look)
+
+    def end(self) -> None:
+        """Watch no longer."""
+        self._workspace.events.history_changed.disconnect(self._look)
+
+    def _look(self, _event: object) -> None:
+        self.note()
 
     def note(self) -> None:
         """Take in what changed; a fault where undo or redo led elsewhere."""

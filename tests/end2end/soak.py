@@ -44,6 +44,8 @@ for number in range(most):
         editor.step()
         app.processEvents()
     commands.wait_idle(300)
+    editor.end()
+    del editor
     commands.run("study.close")
     commands.wait_idle(300)
     app.processEvents()

@@ -1,4 +1,4 @@
-"""Label maps of other programs (NIfTI, NRRD, MetaImage) as segments of the image they lie on.
+"""Label maps (NIfTI, NRRD, MetaImage) and surfaces (STL) as segments of the image they lie on.
 
 Names come from a JSON file beside the map: `{"1": "aorta"}` as TotalSegmentator writes it, or
 `{"labels": ["background", "aorta"]}`; without one the labels keep their numbers.
@@ -25,6 +25,7 @@ from medview.core.segmentation import LabelArray, Segment, Segmentation, Segment
 from medview.core.structures import readable, structure_of
 from medview.core.tints import tint
 from medview.imaging.resample import resample_labels
+from medview.io.mesh_read import read_surface
 from medview.io.seg_history import STATUS, STATUSES
 
 _STATES = {word: state for state, word in STATUSES.items()}
@@ -41,7 +42,10 @@ def read_label_map(
 
     `names` is the JSON file with its names; without it one beside the map is looked for.
     ReadError for what holds no whole numbers, does not say where it lies, or lies elsewhere.
+    A surface (STL) is what it encloses.
     """
+    if path.suffix.casefold() == ".stl":
+        return read_surface(path, geometry, volume_uid)
     labels, affine = _read(path)
     try:
         source = Geometry(labels.shape, affine)

@@ -14,7 +14,7 @@ from medview.io.dicom_write import write_file
 from medview.io.request import SegmentationExport
 
 #: One triangle: normal, three corners, and an attribute that nobody uses.
-_TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 #: The convention of 3D Slicer: a header that says LPS is not taken for RAS.
 _HEADER = "medview SPACE=LPS mm"
 
@@ -30,7 +30,7 @@ def write_surface(export: SegmentationExport, labels: LabelArray, number: int, p
             "Surfaces need images with a place in the patient", "Export the segments as NIfTI."
         )
     triangles = triangles_of(export, labels, number)
-    rows = np.zeros(len(triangles.faces), _TRIANGLE)
+    rows = np.zeros(len(triangles.faces), TRIANGLE)
     corners = triangles.points[triangles.faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normal, axis=1, keepdims=True)
@@ -39,7 +39,7 @@ def write_surface(export: SegmentationExport, labels: LabelArray, number: int, p
     data = _HEADER.encode("ascii").ljust(80) + np.uint32(len(rows)).tobytes() + rows.tobytes()
     write_file(path, lambda file: file.write(data))
     seen = path.read_bytes()
-    again = np.frombuffer(seen[84:], _TRIANGLE)
+    again = np.frombuffer(seen[84:], TRIANGLE)
     same = int.from_bytes(seen[80:84], "little") == len(rows)
     if not (same and np.array_equal(again["corners"], rows["corners"])):
         raise ExportError(f"{path.name} does not read back as it was written")

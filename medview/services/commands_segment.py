@@ -39,9 +39,10 @@ def _label_map(services: Services) -> Command:
         services.objects.open_labels(Path(path), volume, Path(names) if names else None)
 
     return Command(
-        "segment.import", "Open label map", bring, enabled=_shows_image(services.viewing),
-        menu="Segment",
-        help="Show a label map (NIfTI, NRRD, MetaImage) on the image, named by a JSON beside it.",
+        "segment.import", "Open label map or surface", bring, menu="Segment",
+        enabled=_shows_image(services.viewing),
+        help="Show a label map (NIfTI, NRRD, MetaImage), named by a JSON beside it, or what a "
+        "surface (STL) encloses, on the image.",
     )  # fmt: skip
 
 

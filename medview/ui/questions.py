@@ -115,9 +115,11 @@ class Questions:
         if path:
             self._bridge.run("segment.import", path=path, names=names)
             return
-        dialog = QFileDialog(self._window, "Open label map")
+        dialog = QFileDialog(self._window, "Open label map or surface")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.setNameFilter("Label maps (*.nii *.nii.gz *.nrrd *.mha *.mhd);;All files (*)")
+        dialog.setNameFilter(
+            "Label maps and surfaces (*.nii *.nii.gz *.nrrd *.mha *.mhd *.stl);;All files (*)"
+        )
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.filesSelected.connect(
             lambda paths: self._bridge.run("segment.import", path=paths[0])

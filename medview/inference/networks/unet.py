@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from types import EllipsisType
 
 import torch
 from torch import nn
@@ -21,11 +22,14 @@ class _ResidualBlock(nn.Module):
         self.act = nn.LeakyReLU(0.01, inplace=True)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
-            self.shortcut = parts.plain(in_channels, out_channels, 1, stride)
+            self.shortcut = parts.plain(in_channels, out_channels, 1)
+        # Taken before the convolution, not by it: see `picture_form` in learning/loop.py.
+        every = slice(None, None, stride)
+        self._met: tuple[EllipsisType | slice, ...] = (..., *[every] * parts.dimensions)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = self.act(self.norm1(self.conv1(x)))
-        out: torch.Tensor = self.act(self.norm2(self.conv2(hidden)) + self.shortcut(x))
+        out: torch.Tensor = self.act(self.norm2(self.conv2(hidden)) + self.shortcut(x[self._met]))
         return out
 
 

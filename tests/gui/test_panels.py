@@ -328,18 +328,21 @@ def test_return_takes_the_entry_of_an_open_list(desk: Desk) -> None:
     assert QApplication.activePopupWidget() is None
 
 
-def test_what_is_at_work_pushes_no_view_aside(desk: Desk) -> None:
+def test_what_is_at_work_pushes_no_view_aside(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.propose()
     desk.run("segment.select", segment=1)
     panel = desk.window.segments.findChildren(EffectsPanel)[0]
     desk.run("segment.rename", segment=1, label="A structure with a very long name " * 8)
     before = desk.window.segments.minimumSizeHint().width()
     panel._effect.setCurrentText("Smooth: median")
-    panel._apply.click()
-    desk.turn()
-    assert desk.services.effects.busy
-    assert panel._state.full_text.endswith("…")
-    assert desk.window.segments.minimumSizeHint().width() == before
+    with monkeypatch.context() as slow:
+        slow.setattr(desk.services.tasks, "pump", lambda: 0)  # the answer lies there until later
+        panel._apply.click()
+        desk.turn()
+        assert desk.services.effects.busy
+        assert panel._state.full_text.endswith("…")
+        assert desk.window.segments.minimumSizeHint().width() == before
+    desk.services.tasks.on_wake()
     desk.wait(lambda: not desk.services.effects.busy)
 
 

@@ -123,6 +123,8 @@ class _Export:
                 write_labels(one.labels(), one.geometry, path)
                 self._record(path, ExportFormat.SEGMENTATION)
                 continue
+            if not self._can_hold_segments(one):
+                continue
             options = SegOptions(
                 now=self.now,
                 tracking=_tracking(self.request, one),
@@ -223,6 +225,8 @@ class _Export:
         series_uid = new_dicom_uid()
         dicom = [one for one in self.request.segmentations if one.series.is_dicom]
         for number, one in enumerate(dicom, start=1):
+            if not self._can_hold_segments(one):
+                continue
             path = self.request.folder / _numbered("segmentation_labelmap.dcm", number)
             options = SegOptions(
                 now=self.now,
@@ -235,6 +239,16 @@ class _Export:
             )
             uid = write_segmentation(one, self.sources[one.series.uid], path, options)
             self._record(path, ExportFormat.LABEL_MAP, uid, series_uid)
+
+    def _can_hold_segments(self, one: SegmentationExport) -> bool:
+        """Whether there can be a DICOM SEG: of one image always, of many by their places."""
+        if one.geometry.in_patient_space or one.geometry.shape[0] == 1:
+            return True
+        self.notes.append(
+            f"No DICOM segmentation was written of {one.title}: {_NO_PLACE} NIfTI and NRRD can "
+            "hold it."
+        )
+        return False
 
     def _structures(self) -> None:
         series_uid = new_dicom_uid()

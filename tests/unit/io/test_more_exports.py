@@ -259,6 +259,29 @@ def test_contours_maps_and_surfaces_of_a_projection_are_left_out_and_named(tmp_p
     assert [note.split()[1] for note in told] == ["contours", "map", "surfaces"]
 
 
+def test_segments_of_a_stack_without_places_are_left_to_other_formats(
+    study: Study, tmp_path: Path
+) -> None:
+    nowhere = replace(PHANTOM.geometry, calibration=Calibration.NONE)
+    volume = volume_of(study.series[0], nowhere)
+    labels = PHANTOM.sphere().astype(np.uint8)
+    found = segmentation_of(volume, labels, [segment(1, "Heart")])
+    request = ExportRequest(
+        tmp_path / "out",
+        study,
+        study.series[0],
+        Report(study.uid),
+        {"findings": []},
+        gather([found], {volume.uid: volume}, study),
+        formats=(ExportFormat.SEGMENTATION, ExportFormat.LABEL_MAP, ExportFormat.NRRD),
+    )
+    done = export(request)
+    assert [one.path.name for one in done.files] == ["segmentation.seg.nrrd"]
+    (told,) = done.notes
+    assert "no place in the patient" in told
+    assert "NRRD" in told
+
+
 def masks(count: int) -> list[np.ndarray]:
     generator = np.random.default_rng(7)
     return [generator.random(generator.integers(1, 14, 2)) < generator.random()

@@ -11,9 +11,8 @@ from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
 from medview.core.findings import Point
-from medview.core.geometry import Box
 from medview.core.volume import Volume
-from medview.imaging.edit import Brush, Mask, Patch, stroke
+from medview.imaging.edit import Brush, Mask, Patch, grey_values, stroke
 
 Float = npt.NDArray[np.float64]
 Pixel = tuple[int, int]
@@ -48,7 +47,7 @@ def edge_stroke(volume: Volume, points_lps_mm: Sequence[Point], brush: Brush) ->
 
 def _alike(volume: Volume, reach: Patch, core: Patch) -> Patch:
     """The part of a patch that looks like its core and is joined to it."""
-    values = _values(volume, reach.box)
+    values = np.asarray(grey_values(volume, reach.box), dtype=np.float64)
     seeds = np.zeros(reach.box.shape, dtype=np.bool_)
     inner = tuple(
         slice(a - o, b - o)
@@ -62,12 +61,6 @@ def _alike(volume: Volume, reach: Patch, core: Patch) -> Patch:
     fits = reach.mask & (np.abs(values - float(np.median(under))) <= spread)
     joined = ndimage.binary_propagation(seeds & fits, mask=fits)
     return Patch(reach.box, np.asarray(ndimage.binary_closing(joined) & reach.mask | joined))
-
-
-def _values(volume: Volume, box: Box) -> Float:
-    """Real-world values of a box; of colour images their mean over the channels."""
-    values = np.asarray(volume.value_of(volume.voxels[box.slices]), dtype=np.float64)
-    return values.mean(axis=-1) if values.ndim == 4 else values
 
 
 def traced(values: npt.NDArray[np.floating], place: Pixel) -> Mask | None:

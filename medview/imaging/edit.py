@@ -144,10 +144,16 @@ def _near_line(
 
 
 def has_values(volume: Volume, box: Box, low: float, high: float) -> Mask:
-    """Where in a box the real-world values lie from `low` to `high`, both included."""
-    values = volume.value_of(volume.voxels[box.slices])
+    """Where in a box the grey values lie from `low` to `high`, both included."""
+    values = grey_values(volume, box)
     mask: Mask = (values >= low) & (values <= high)
     return mask
+
+
+def grey_values(volume: Volume, box: Box) -> npt.NDArray[np.floating]:
+    """Real-world values of a box; of colour images their mean over the channels."""
+    values: npt.NDArray[np.floating] = volume.value_of(volume.voxels[box.slices])
+    return values.mean(axis=-1) if values.ndim == 4 else values
 
 
 def delete_segment(segmentation: Segmentation, number: int) -> LabelEdit | None:

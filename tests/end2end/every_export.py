@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from medview.core.codes import ANATOMICAL_STRUCTURE, VOLUME
 from medview.core.errors import MedviewError
@@ -158,7 +158,7 @@ def judged(
     none without a place in the patient.
     """
     excused = set(dciodvfy(source)) if source is not None else set()
-    if source is not None and not dcmread(source, stop_before_pixels=True).get("SOPInstanceUID"):
+    if source is not None and not _header(source).get("SOPInstanceUID"):
         excused |= {_NO_REFERENCE.format(name) for name in _REFERENCES}
     for path in files:
         if path.suffix != ".dcm":
@@ -175,6 +175,11 @@ def judged(
             yield from (f"{path.name}: DicomSRValidator: {one}" for one in told)
         if kind == _SEG and not is_sheared and "FrameOfReferenceUID" in header:
             yield from (f"{path.name}: dcmqi: {told}" for told in dcmqi(path))
+
+
+def _header(source: Path) -> Dataset:
+    """What a source says; some are older than the preamble of a file."""
+    return dcmread(source, stop_before_pixels=True, force=True)
 
 
 def dcmqi(path: Path) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -137,6 +139,17 @@ def test_a_range_of_values_limits_the_brush() -> None:
     box = Box((1, 2, 3), (3, 9, 10))
     part = volume.voxels[box.slices]
     np.testing.assert_array_equal(has_values(volume, box, 0, 100), (part >= 0) & (part <= 100))
+
+
+def test_a_range_of_colours_is_one_of_their_mean_values() -> None:
+    phantom = Phantom((1, 12, 16))
+    colours = np.random.default_rng(6).integers(0, 256, (1, 12, 16, 3)).astype(np.uint8)
+    volume = replace(phantom.volume(), voxels=colours, slope=1.0, intercept=0.0)
+    box = Box((0, 2, 3), (1, 9, 10))
+    patch = Patch(box, has_values(volume, box, 100, 150))
+    for index in np.ndindex(box.shape):
+        red, green, blue = colours[tuple(np.add(index, box.start))].tolist()
+        assert patch.mask[index] == (300 <= red + green + blue <= 450)
 
 
 def test_deleting_clears_every_voxel_of_a_segment_only() -> None:

@@ -34,12 +34,11 @@ def read_surface(path: Path, geometry: Geometry, volume_uid: str) -> Segmentatio
     if not geometry.in_patient_space:
         raise ReadError("A surface lies in millimetres, and this image has no place in the patient")
     data = path.read_bytes()
-    corners = _binary(data)
-    if corners is None:
-        corners = _text(data)
+    packed = _binary(data)
+    corners = _text(data) if packed is None else packed
     if not len(corners) or not np.isfinite(corners).all():
         raise ReadError(f"{path.name} is no surface in STL")
-    said = _SPACE.search(data[:_HEAD] if _binary(data) is not None else data[:1024])
+    said = _SPACE.search(data[: 1024 if packed is None else _HEAD])
     if said is not None and said[1] == b"RAS":
         corners = corners * (-1.0, -1.0, 1.0)
     index = geometry.to_index(corners.reshape(-1, 3)).reshape(-1, 3, 3)

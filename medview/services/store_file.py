@@ -16,7 +16,7 @@ from medview.core.events import Level, Notice
 from medview.core.findings import utc_now
 from medview.core.paths import sync_folder
 from medview.services.lock import ProfileLock
-from medview.services.store_log import read_log, replace_log, version_of
+from medview.services.store_log import Log, read_log, replace_log, version_of
 
 #: Version of the tables: major << 16 | minor. A newer minor only adds, a newer major changes.
 MAJOR, MINOR = 2, 0
@@ -204,8 +204,9 @@ def open_for_one(path: Path, lock: ProfileLock) -> tuple[sqlite3.Connection | No
 
 
 def _open_locked(path: Path) -> tuple[sqlite3.Connection, list[Notice]]:
-    _refuse_newer(version_of(path))  # before SQLite, which moves the log into the database
-    notices = _mend_log(path)
+    log = read_log(path)
+    _refuse_newer(version_of(path, log))  # before SQLite, which moves the log into the database
+    notices = _mend_log(path, log)
     try:
         return open_store(path, is_mended=bool(notices)), notices
     except sqlite3.OperationalError:
@@ -214,12 +215,11 @@ def _open_locked(path: Path) -> tuple[sqlite3.Connection, list[Notice]]:
         return _begun_anew(path, error, notices)
 
 
-def _mend_log(path: Path) -> list[Notice]:
+def _mend_log(path: Path, log: Log | None) -> list[Notice]:
     """See to it that SQLite reads what lies behind damage in the log of a store.
 
     A log that merely ends in a save that was never finished is no damage.
     """
-    log = read_log(path)
     if log is None or not log.is_damaged:
         return []
     kept = set_aside(path)

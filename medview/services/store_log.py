@@ -114,7 +114,7 @@ def read_log(store: Path) -> Log | None:
     return Log(header, kept == header, frames)
 
 
-def version_of(store: Path) -> int:
+def version_of(store: Path, log: Log | None) -> int:
     """The user version of a store, its log included, without SQLite; 0 where it has none."""
     try:
         with store.open("rb") as file:
@@ -123,7 +123,6 @@ def version_of(store: Path) -> int:
         return 0
     if not first.startswith(b"SQLite format 3\0"):
         return 0
-    log = read_log(store)
     pages = [] if log is None else [one.page for one in log.frames if one.is_good and one.is_first]
     return int.from_bytes([first, *pages][-1][_VERSION_AT : _VERSION_AT + 4], "big")
 

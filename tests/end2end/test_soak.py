@@ -8,8 +8,6 @@ import pytest
 
 from tests.end2end.soak import _told, soak
 
-pytestmark = pytest.mark.xdist_group("window")
-
 
 def test_studies_leave_no_files_and_threads_behind(tmp_path: Path) -> None:
     told = soak(tmp_path, minutes=30, studies=4)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.end2end.two_programs import together
-
-pytestmark = pytest.mark.xdist_group("window")
 
 
 def test_the_second_window_is_told_and_mixes_nothing(tmp_path: Path) -> None:

@@ -21,6 +21,12 @@ from medview.ui.dialogs.frame import confirm, message_box, warn
 from medview.ui.dialogs.reader import ReaderDialog
 from medview.ui.text import patient_line, shown
 
+#: Commands that change a finding in the name of who reads.
+_BY_A_READER = (
+    "finding.reshape", "finding.add_box", "finding.merge", "finding.key_frame",
+    "finding.drop_key_frame",
+)  # fmt: skip
+
 
 class Asking:
     """What questions of every kind need; `with_reader` runs something once a reader is named."""
@@ -72,6 +78,7 @@ class Questions:
                 "finding.reject": self.reject,
                 "finding.reject_for": self.reject_for,
                 "finding.accept_all": self.accept_all,
+                **{name: partial(self._named, name) for name in _BY_A_READER},
                 "ai.reveal": self.first_read,
                 "reader.change": self.reader,
                 "volume.values": self.values,
@@ -219,6 +226,10 @@ class Questions:
         dialog.open()
 
     # Findings
+
+    def _named(self, command: str, **arguments: object) -> None:
+        """What is corrected carries a name: ask for it the first time."""
+        self.with_reader(lambda: self._bridge.run(command, **arguments))
 
     def accept(self, uid: str = "") -> None:
         """A decision needs a name: ask for it the first time."""

@@ -158,8 +158,11 @@ class SliceView(QWidget):
     reading everything from `services`. `port` says where the slice lies in it.
     """
 
-    def __init__(self, services: Services, plane: Plane) -> None:
+    def __init__(
+        self, services: Services, plane: Plane, start: Callable[..., object] | None = None
+    ) -> None:
         super().__init__()
+        self._start = start or services.commands.run
         self.plane = plane
         self.port: Viewport | None = None
         self._services = services
@@ -192,7 +195,7 @@ class SliceView(QWidget):
             ToolKind.CROSSHAIR: CrosshairTool(viewing),
             ToolKind.BRUSH: BrushTool(viewing, commands, erases=False),
             ToolKind.ERASER: BrushTool(viewing, commands, erases=True),
-            ToolKind.BOX: BoxTool(viewing, self._services.results, commands),
+            ToolKind.BOX: BoxTool(viewing, self._services.results, self._start),
             ToolKind.TRACK: TrackTool(viewing, self._services.tracking, commands),
             ToolKind.TRACE: TraceTool(viewing, commands),
             **{kind: OutlineTool(viewing, commands, kind) for kind in _OUTLINES},

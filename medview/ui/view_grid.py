@@ -140,7 +140,7 @@ class ViewGrid(QStackedWidget):
                 volume_view.maximise.connect(self._toggle_volume)
                 self.views[name] = volume_view
             else:
-                self.views[name] = SliceView(self._services, Plane(name))
+                self.views[name] = SliceView(self._services, Plane(name), self._bridge.start)
                 self.views[name].setAccessibleName(f"{name.capitalize()} view")
         return self.views[name]
 

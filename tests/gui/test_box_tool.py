@@ -26,6 +26,7 @@ from medview.core.views import Plane
 from medview.imaging.boxes import index_box, patient_box
 from medview.services.toolbox import ToolKind
 from medview.ui.dialogs.finding import FindingDialog
+from medview.ui.dialogs.reader import ReaderDialog
 from medview.ui.slice_view import SliceView
 from tests.gui.conftest import Desk
 from tests.helpers import desk as made
@@ -192,6 +193,23 @@ def test_a_box_is_added_where_the_model_missed_and_joined(boxed: tuple[Desk, str
     assert states == [ReviewState.REJECTED, ReviewState.REJECTED, ReviewState.ACCEPTED]
     desk.run("edit.undo")
     assert len(desk.services.workspace.findings_of("1")) == 2
+
+
+def test_a_drag_of_nobody_asks_who_reads_and_is_not_lost(boxed: tuple[Desk, str]) -> None:
+    desk, uid = boxed
+    desk.services.workspace.reader = ""
+    view = view_of(desk, Plane.AXIAL)
+    drag(desk, view, at(view, 8, 28, 34), at(view, 8, 34, 42))
+    dialog = desk.dialog(ReaderDialog)
+    assert len(desk.services.workspace.findings_of("1")) == 1
+    dialog._name.setText("Dr Bea")
+    dialog.accept()
+    desk.turn()
+    _, mine = desk.services.workspace.findings_of("1")
+    assert mine.provenance.author == Person("Dr Bea")
+    np.testing.assert_allclose(corners_of(desk, mine.uid)[0][1:], (28, 34), atol=near(view))
+    drag(desk, view, at(view, 8, 19, 30), at(view, 8, 19, 36))
+    assert desk.services.workspace.findings[uid].review.by == "Dr Bea"
 
 
 def test_another_class_takes_its_code(boxed: tuple[Desk, str]) -> None:

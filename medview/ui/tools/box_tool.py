@@ -6,6 +6,7 @@ A box is held as two index corners (k, j, i) in the grid of the image on show.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,6 @@ from PyQt6.QtCore import Qt
 
 from medview.core.findings import Finding
 from medview.imaging.boxes import IndexBox
-from medview.services.commands import Registry
 from medview.services.result_overlay import ResultOverlay
 from medview.services.viewing import Viewing
 from medview.ui.box_painting import slab_box
@@ -26,15 +26,20 @@ _CLICK_PX = 4.0
 
 
 class BoxTool:
-    """Corrects the boxes on a slice. What is changed is changed at release, by one command."""
+    """Corrects the boxes on a slice. What is changed is changed at release, by one command.
+
+    `start` runs a command, asking first who reads where nobody is named.
+    """
 
     cursor = Qt.CursorShape.CrossCursor
     preview = None
 
-    def __init__(self, viewing: Viewing, results: ResultOverlay, commands: Registry) -> None:
+    def __init__(
+        self, viewing: Viewing, results: ResultOverlay, start: Callable[..., object]
+    ) -> None:
         self._viewing = viewing
         self._results = results
-        self._commands = commands
+        self._run = start
         self._start: Pointer | None = None
         self._now: Pointer | None = None
         self._held: Finding | None = None
@@ -93,13 +98,13 @@ class BoxTool:
         self.forget()
         if box is None:
             if held is not None:
-                self._commands.run("finding.show", uid=held.uid)
+                self._run("finding.show", uid=held.uid)
             return
         corners = {"low": [float(v) for v in box[0]], "high": [float(v) for v in box[1]]}
         if held is not None:
-            self._commands.run("finding.reshape", uid=held.uid, **corners)
+            self._run("finding.reshape", uid=held.uid, **corners)
         else:
-            self._commands.run("finding.add_box", **corners)
+            self._run("finding.add_box", **corners)
 
     def cancel(self) -> None:
         """Nothing was changed yet."""

@@ -23,10 +23,14 @@ class DataConfig:
     `grey` how colours become grey (`mean`, or `nuclear`: see `nuclear_stain`), `margin` the share
     of a picture to classify that is cut from each of its edges. A patch of a
     volume with one side of 1 is for a flat network, which sees slices across that axis with so
-    many `neighbours` on each side as channels.
+    many `neighbours` on each side as channels. `learn` is what is learned from the data where it
+    is not what they are for: `marks`, to outline what a reader points at, from everything that is
+    outlined in `folder` and in the folders `also` named.
     """
 
     folder: str
+    learn: str = ""
+    also: tuple[str, ...] = ()
     folds: int = 0
     fold: int = 0
     cache: bool = True
@@ -216,7 +220,11 @@ def _with_paths(config: TrainConfig, beside: Path) -> TrainConfig:
 
     return dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, folder=place(config.data.folder)),
+        data=dataclasses.replace(
+            config.data,
+            folder=place(config.data.folder),
+            also=tuple(place(name) for name in config.data.also),
+        ),
         network=dataclasses.replace(config.network, weights=place(config.network.weights)),
         export=dataclasses.replace(config.export, card=place(config.export.card)),
     )
@@ -260,12 +268,13 @@ _CHOICES = types.MappingProxyType(
     {
         "loss.name": (
             *("cross_entropy", "mse", "focal", "dice", "dice_ce"),
-            *("box", "depth", "end_point"),
+            *("box", "depth", "end_point", "outline"),
         ),
         "optimiser.name": ("sgd", "adam", "adamw"),
         "schedule.name": ("constant", "cosine", "one_cycle", "poly"),
         "run.amp": ("auto", "on", "off"),
         "data.grey": ("mean", "nuclear"),
+        "data.learn": ("", "marks"),
     }
 )
 
@@ -281,6 +290,7 @@ def _check_values(config: TrainConfig, problems: list[str]) -> None:
         and min(config.data.patch) > 0,
         "data.size_px must be empty or two whole numbers above zero": not config.data.size_px
         or (len(config.data.size_px) == 2 and min(config.data.size_px) > 0),
+        "data.also belongs to data.learn": bool(config.data.learn) or not config.data.also,
         "data.margin must be from 0 to below 0.5": 0 <= config.data.margin < 0.5,
         "data.patch of a volume may have one side of 1": len(config.data.patch) != 3
         or config.data.patch.count(1) < 2,

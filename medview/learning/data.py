@@ -1,5 +1,7 @@
 """Data sets for learning: cases of people, in splits that never share a person or an image."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -50,6 +52,23 @@ class Dataset:
     classes: tuple[str, ...]
     cases: tuple[Case, ...]
     multi_label: bool = False
+
+    @staticmethod
+    def to_mark(sets: Sequence[Dataset]) -> Dataset:
+        """Give everything outlined in data sets as objects that a reader may point at.
+
+        ReadError for one without outlines.
+        """
+        cases: list[Case] = []
+        for one in sets:
+            if one.task not in {"segmentation", "instances"}:
+                raise ReadError(f"{one.folder.name} is for {one.task}: it has no outlines.")
+            numbered = {"numbered": "yes"} if one.task == "instances" else {}
+            cases += [
+                replace(case, id=f"{one.folder.name}_{case.id}", tags={**case.tags, **numbered})
+                for case in one.cases
+            ]
+        return Dataset(sets[0].folder, "marks", ("object",), tuple(cases))
 
     def of(self, split: str) -> tuple[Case, ...]:
         """Give the cases of one split, or of all."""

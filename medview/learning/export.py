@@ -99,12 +99,13 @@ def export_model(
     _write_json(folder / "configs" / "metadata.json", described)
     own = described["medview"]
     volumes = len(trained.recipe.patch) == 3
-    _write_json(
-        folder / "configs" / "inference.json",
-        inference_config(trained.config, flips=own["flips"], keep_largest=own["keep_largest"])
-        if volumes and trained.task == "segmentation"
-        else answering_config(network, volumes=volumes),
-    )
+    if trained.task != "marks":  # there is no reader to point at anything in a folder of images
+        _write_json(
+            folder / "configs" / "inference.json",
+            inference_config(trained.config, flips=own["flips"], keep_largest=own["keep_largest"])
+            if volumes and trained.task == "segmentation"
+            else answering_config(network, volumes=volumes),
+        )
     for name, source in sources.items():
         _copy(source, folder / "configs" / name)
     _copy(card.licence, folder / "LICENSE")
@@ -198,6 +199,8 @@ def _channels(recipe: Recipe, task: str) -> dict[str, str]:
     """Give the names of what the network sees at once."""
     if task == "video":
         names = ["frame", "next frame"]
+    elif task == "marks":
+        names = ["image", "marks on it", "marks beside it", "answer before", "box around it"]
     elif recipe.channels == 1:
         around = range(-recipe.neighbours, recipe.neighbours + 1)
         names = [f"slice {place:+d}" if place else "image" for place in around]
@@ -214,6 +217,7 @@ _PREDICTED = MappingProxyType(
         "down the axes and up them, in cells 4 pixels or voxels wide",
         "instances": "logits of the foreground and of the depth within an object",
         "video": "displacement to the right and down, in pixels",
+        "marks": "one channel of logits: what is meant by the marks",
     }
 )
 
@@ -234,6 +238,8 @@ def _answer_format(trained: Trained, names: Mapping[str, str]) -> dict[str, Any]
                 ways = ["left", "back", "down", "right", "front", "up"]
             named = [*trained.recipe.classes, *ways]
             channels = {str(n): name for n, name in enumerate(named)}
+        case "marks":
+            form, shape, channels = "segmentation", patch, {"0": "object"}
         case "instances":
             form, shape, channels = "instances", patch, {"0": "foreground", "1": "depth"}
         case _:

@@ -32,6 +32,11 @@ _WHOLE = MappingProxyType(
         "pq": "panoptic quality",
         "sq": "mean overlap of matched objects",
         "count_error_median": "error of the count, median (share of the true count)",
+        "clicks_median": "clicks until Dice 0.9, median",
+        "good": "share of cases that reach it",
+        "dice_1_click": "Dice after the first click",
+        "dice_3_clicks": "Dice after 3 clicks",
+        "dice_5_clicks": "Dice after 5 clicks",
         "epe_px": "end-point error (pixels)",
         "epe_still_px": "end-point error of an answer of no motion (pixels)",
     }
@@ -179,6 +184,13 @@ def _how(own: dict[str, Any]) -> str:
     many = f"The mean of {members} networks `{name}`" if members > 1 else f"`{name}`"
     mirrored = f", mirrored along the axes {own['flips']} and averaged" if own["flips"] else ""
     trained = f"Trained by `{own['train_command']}`."
+    if own["engine"] == "marks":
+        return (
+            f"{many} on a window of {own['patch'][0]} x {own['patch'][1]} cells, as large as the "
+            "marks and what was answered before ask for, normalised by "
+            f"{json.dumps(preprocess['intensity'])}; marks, the answer before and a box are "
+            f"channels beside the image. {trained}"
+        )
     if len(own["patch"]) == 2:
         size = " x ".join(map(str, preprocess["size_px"]))
         scaled = f"scaled to fit into {size} pixels" if size else "in their own pixels"

@@ -19,7 +19,7 @@ from medview.core.succession import COMPARISON_FILE
 from medview.learning import parallel
 from medview.learning.checks import find_near_copies, write_split
 from medview.learning.compare import compare
-from medview.learning.config import TrainConfig, load_config
+from medview.learning.config import DataConfig, TrainConfig, load_config
 from medview.learning.data import Case, Dataset, with_folds, without_copies
 from medview.learning.export import Trained, export_model, load_card
 from medview.learning.layouts import open_dataset
@@ -98,7 +98,7 @@ def _train(path: Path, out: Path, resume: bool) -> None:
             hint="Set run.batch to a multiple of them.",
         )
     card = load_card(Path(config.export.card)) if config.export.id else None
-    dataset = open_dataset(Path(config.data.folder))
+    dataset = _opened(config.data)
     entries = card.entries if card else {}
     recipe = recipe_of_config(config, dataset.classes, entries, multi_label=dataset.multi_label)
     jobs = plan(config, dataset, recipe, out)
@@ -128,6 +128,12 @@ def _train(path: Path, out: Path, resume: bool) -> None:
     if measured.of(split):
         start = None if config.network.part else start_of(config.network.weights)
         _measure(folder, measured, split, start, card["note"])
+
+
+def _opened(data: DataConfig) -> Dataset:
+    """Give the data set, or all of them as what is to be learned from them."""
+    sets = [open_dataset(Path(folder)) for folder in (data.folder, *data.also)]
+    return Dataset.to_mark(sets) if data.learn == "marks" else sets[0]
 
 
 def _measure(folder: Path, dataset: Dataset, split: str, start: Path | None, note: str) -> None:

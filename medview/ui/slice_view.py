@@ -31,7 +31,7 @@ from medview.ui.slice_dressing import dressing_of
 from medview.ui.slice_overlay import Dresser, paint_message
 from medview.ui.slice_picture import SlicePicture
 from medview.ui.slice_text import loading_words, reading_words
-from medview.ui.tools.box_tool import BoxTool
+from medview.ui.tools.box_tool import BoxTool, Run
 from medview.ui.tools.brush_tool import BrushTool
 from medview.ui.tools.crosshair_tool import CrosshairTool
 from medview.ui.tools.outline_tool import OutlineTool
@@ -158,11 +158,8 @@ class SliceView(QWidget):
     reading everything from `services`. `port` says where the slice lies in it.
     """
 
-    def __init__(
-        self, services: Services, plane: Plane, start: Callable[..., object] | None = None
-    ) -> None:
+    def __init__(self, services: Services, plane: Plane, start: Run | None = None) -> None:
         super().__init__()
-        self._start = start or services.commands.run
         self.plane = plane
         self.port: Viewport | None = None
         self._services = services
@@ -177,7 +174,7 @@ class SliceView(QWidget):
         self._held: tuple[Qt.MouseButton, Tool] | None = None
         self._wheel = 0
         self._pens_asked = False
-        self._tools = self._make_tools()
+        self._tools = self._make_tools(start or services.commands.run)
         self._canvas = _Canvas(self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -186,7 +183,7 @@ class SliceView(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._listen()
 
-    def _make_tools(self) -> dict[ToolKind, Tool]:
+    def _make_tools(self, start: Run) -> dict[ToolKind, Tool]:
         viewing, commands = self._viewing, self._services.commands
         return {
             ToolKind.WINDOW: WindowTool(viewing),
@@ -195,7 +192,7 @@ class SliceView(QWidget):
             ToolKind.CROSSHAIR: CrosshairTool(viewing),
             ToolKind.BRUSH: BrushTool(viewing, commands, erases=False),
             ToolKind.ERASER: BrushTool(viewing, commands, erases=True),
-            ToolKind.BOX: BoxTool(viewing, self._services.results, self._start),
+            ToolKind.BOX: BoxTool(viewing, self._services.results, start),
             ToolKind.TRACK: TrackTool(viewing, self._services.tracking, commands),
             ToolKind.TRACE: TraceTool(viewing, commands),
             **{kind: OutlineTool(viewing, commands, kind) for kind in _OUTLINES},

@@ -5,6 +5,7 @@ from medview.inference.networks.slices import slice_axis
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.tasks.boxes import Detection
 from medview.learning.tasks.instances import Instances
+from medview.learning.tasks.marks import Marks
 from medview.learning.tasks.masks import MaskSegmentation
 from medview.learning.tasks.picture_classes import Classification
 from medview.learning.tasks.slices import SliceSegmentation
@@ -20,6 +21,7 @@ _BY_NAME: dict[str, tuple[type[Task], type[Task] | None]] = {
     "detection": (Detection, VolumeDetection),
     "instances": (Instances, None),
     "video": (Motion, None),
+    "marks": (Marks, None),
 }
 
 

@@ -19,6 +19,9 @@ from medview.services.viewing import Viewing
 from medview.ui.box_painting import slab_box
 from medview.ui.tools.tool import Pointer
 
+#: Runs a command, with the question that stands before it.
+Run = Callable[..., object]
+
 #: Nearer than this to a side the pointer takes hold of it.
 _NEAR_PX = 7.0
 #: Less than this is a click: it chooses a box.
@@ -34,9 +37,7 @@ class BoxTool:
     cursor = Qt.CursorShape.CrossCursor
     preview = None
 
-    def __init__(
-        self, viewing: Viewing, results: ResultOverlay, start: Callable[..., object]
-    ) -> None:
+    def __init__(self, viewing: Viewing, results: ResultOverlay, start: Run) -> None:
         self._viewing = viewing
         self._results = results
         self._run = start

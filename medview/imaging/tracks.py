@@ -94,6 +94,49 @@ def curves_of(track: Track, clip: Clip) -> tuple[FrameCurve, ...]:
     )
 
 
+@dataclass(frozen=True)
+class Figure:
+    """One number that a whole track comes to, in its unit, and how it was found."""
+
+    name: str
+    value: float
+    unit: str
+    method: str
+
+
+def figures_of(track: Track, clip: Clip) -> tuple[Figure, ...]:
+    """What a track comes to over the whole clip; empty where it is seen on one frame only.
+
+    A point: how far it moved at most. A line: longest, shortest, and its largest strain. A contour:
+    its largest and smallest area, and by which share of the largest it shrinks.
+    """
+    rows = {curve.name: curve for curve in curves_of(track, clip)}
+    seen = {name: [v for v in curve.values if v is not None] for name, curve in rows.items()}
+    if len(seen.get("Displacement", ())) < 2:
+        return ()
+    found: list[Figure] = []
+
+    def tell(name: str, curve: str, value: float, unit: str = "", how: str = "") -> None:
+        one = rows[curve]
+        found.append(Figure(name, value, unit or one.unit, how or one.method))
+
+    match track.shape:
+        case TrackShape.LINE:
+            tell("Largest length", "Length", max(seen["Length"]))
+            tell("Smallest length", "Length", min(seen["Length"]))
+            tell("Largest strain", "Strain", max(seen["Strain"], key=abs))
+        case TrackShape.CONTOUR:
+            largest, smallest = max(seen["Area"]), min(seen["Area"])
+            tell("Largest area", "Area", largest)
+            tell("Smallest area", "Area", smallest)
+            if largest > 0:
+                share = 100 * (largest - smallest) / largest
+                how = "Largest less smallest area, by the largest"
+                tell("Fractional area change", "Area", share, "%", how)
+    tell("Largest displacement", "Displacement", max(seen["Displacement"]))
+    return tuple(found)
+
+
 def _spread(frames: list[int], values: list[float], count: int) -> tuple[float | None, ...]:
     row: list[float | None] = [None] * count
     for frame, value in zip(frames, values, strict=True):

@@ -26,6 +26,7 @@ from medview.services import (
     commands_draw,
     commands_edit,
     commands_effects,
+    commands_own,
     commands_prompt,
     commands_report,
     commands_results,
@@ -58,6 +59,7 @@ from medview.services.loading import Loading
 from medview.services.map_files import MapFiles
 from medview.services.objects import Objects
 from medview.services.originals import Originals
+from medview.services.own_findings import OwnFindings
 from medview.services.priors import Priors
 from medview.services.prompting import Prompting
 from medview.services.ranking import Ranking
@@ -115,6 +117,7 @@ class Services:
     results: ResultOverlay
     guide: Guide
     detections: Detections
+    own_findings: OwnFindings
     catalog: Catalog
     shelf: Shelf
     training: Training
@@ -192,6 +195,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         results=results,
         guide=Guide(viewing, results, settings),
         detections=Detections(viewing, review, jobs.outcomes),
+        own_findings=OwnFindings(workspace, review, results, tasks),
         catalog=models,
         shelf=Shelf(paths, models, audit, TrustFile(paths.trust_file)),
         training=Training(workspace, models),
@@ -298,6 +302,7 @@ def _register(services: Services) -> None:
         commands_clip,
         commands_track,
         commands_box,
+        commands_own,
         commands_report,
         commands_two,
     )

@@ -47,7 +47,8 @@ from medview.services.viewing import Viewing
 
 #: What a box is called that nobody named.
 UNNAMED_BOX = "Finding"
-_BOX_CODE = Code("404684003", "SCT", "Clinical finding")
+#: What is said of a finding that nobody named a kind of.
+OF_NO_KIND = Code("404684003", "SCT", "Clinical finding")
 #: Models measure this of their boxes; it is measured again when the box changes.
 _EXTENT = "Extent"
 #: Boxes that agree so well are one: edges come back from millimetres by rounding.
@@ -66,7 +67,7 @@ class Detections:
         self._workspace = viewing.workspace
         self._review = review
         self._outcomes = outcomes
-        self._last: tuple[str, Code] = (UNNAMED_BOX, _BOX_CODE)
+        self._last: tuple[str, Code] = (UNNAMED_BOX, OF_NO_KIND)
 
     def original_of(self, finding: Finding) -> Finding | None:
         """A finding as its model gave it; None for a reader's own, and where it is not kept."""
@@ -103,7 +104,7 @@ class Detections:
         new = self._fitted(old, _inside(box, volume), volume, name)
         frame = round(float(np.minimum(*box)[0]))
         if self._viewing.clip is not None and _is_elsewhere(old, frame):
-            self._put_key(old, _picture_box(_inside(box, volume), volume), name)
+            self._put_key(old, picture_box(_inside(box, volume), volume), name)
             return
         if new == old:
             return
@@ -162,7 +163,7 @@ class Detections:
         low, high = _inside(box, volume)
         known, code = self._last
         if label and label != known:
-            known, code = label, _BOX_CODE
+            known, code = label, OF_NO_KIND
         self._last = known, code
         now = utc_now()
         made = Finding(
@@ -272,7 +273,7 @@ def _placed(finding: Finding, box: IndexBox, volume: Volume) -> Finding:
     low, high = box
     picture = None
     if high[0] - low[0] <= 1 + 1e-9 or not volume.geometry.in_patient_space:
-        picture = _picture_box(box, volume)
+        picture = picture_box(box, volume)
     corners = patient_box(box, volume.geometry) if volume.geometry.in_patient_space else None
     place = None
     if corners is not None:
@@ -281,7 +282,7 @@ def _placed(finding: Finding, box: IndexBox, volume: Volume) -> Finding:
     return replace(finding, picture_box=picture, box_lps_mm=corners, location_lps_mm=place)
 
 
-def _picture_box(box: IndexBox, volume: Volume) -> PictureBox:
+def picture_box(box: IndexBox, volume: Volume) -> PictureBox:
     """A box on the picture that its first slice is."""
     low, high = box
     at = int(low[0])

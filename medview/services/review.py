@@ -34,6 +34,7 @@ from medview.services.edits import (
     ChangeFindings,
     ChangeReport,
     ChangeSegments,
+    ChangeTracks,
     Compound,
     Edit,
     FindingStep,
@@ -65,6 +66,8 @@ class ReviewDesk(ReportDesk):
         self._last_stroke = ""
         #: Where several read, each decision becomes an opinion.
         self.route: Callable[[Sequence[FindingStep]], Sequence[FindingStep]] = _as_decided
+        #: What findings about tracks say when those change.
+        self.remeasure: Callable[[ChangeTracks], Sequence[FindingStep]] = _as_it_is
         workspace.follow(self._follow)
         workspace.events.study_opened.connect(lambda event: self._note_study(event, "study.open"))
         workspace.events.study_closed.connect(lambda event: self._note_study(event, "study.close"))
@@ -244,8 +247,7 @@ class ReviewDesk(ReportDesk):
         for uid, changes in dabs.items():
             steps |= {step.uid: step for step in self._remeasured(uid, changes)}
         for leaf in leaves(edit):
-            if isinstance(leaf, ChangeSegments):
-                steps |= {step.uid: step for step in self._orphaned(leaf)}
+            steps |= {step.uid: step for step in self._told_by(leaf)}
         parts: list[Edit] = []
         if steps:
             parts.append(ChangeFindings(edit.study_uid, tuple(steps.values()), edit.title))
@@ -256,6 +258,12 @@ class ReviewDesk(ReportDesk):
             report = self._redrafted(edit.study_uid, now)
             parts += [] if report is None else [report]
         return Compound(edit.study_uid, edit.title, tuple(parts)) if parts else None
+
+    def _told_by(self, leaf: Edit) -> Sequence[FindingStep]:
+        """Findings whose segment was deleted, or whose track changed."""
+        if isinstance(leaf, ChangeTracks):
+            return self.remeasure(leaf)
+        return self._orphaned(leaf) if isinstance(leaf, ChangeSegments) else ()
 
     def _orphaned(self, change: ChangeSegments) -> list[FindingStep]:
         """Findings whose segment was deleted: rejected by that, and kept in the record."""
@@ -351,6 +359,11 @@ class ReviewDesk(ReportDesk):
 def _title_of(cards: Sequence[ModelCard], model_id: str) -> str:
     """What a model is called, by its card."""
     return next((card.title for card in cards if card.id == model_id), model_id)
+
+
+def _as_it_is(_change: ChangeTracks) -> Sequence[FindingStep]:
+    """For a desk without tracks."""
+    return ()
 
 
 def _as_decided(steps: Sequence[FindingStep]) -> Sequence[FindingStep]:

@@ -89,14 +89,15 @@ MENUS: tuple[tuple[str, Entries], ...] = (
              ("segment.smooth", "segment.margin", "segment.hollow", "segment.mirror",
               "segment.complement", "segment.combine")), "",
             "segment.copy", "segment.copy_slice", "segment.paste", "",
-            "segment.classify", "segment.lock", "segment.state", "", "segment.cancel",
+            "segment.classify", "segment.lock", "segment.state", "segment.report", "",
+            "segment.cancel",
         ),
     ),
     (
         "Track",
         (
-            "track.point", "", "track.follow", "track.uncorrect", "", "track.save_table", "",
-            "track.delete",
+            "track.point", "", "track.follow", "track.uncorrect", "", "track.report",
+            "track.save_table", "", "track.delete",
         ),
     ),
     (
@@ -181,6 +182,8 @@ ICONS = {
     "segment.drop": "cross",
     "segment.cancel": "stop",
     "track.delete": "trash",
+    "track.report": "report",
+    "segment.report": "report",
     "brush.sphere": "sphere",
     "clip.toggle": "play",
     "clip.play": "play",

@@ -24,7 +24,7 @@ from medview.ui.text import patient_line, shown
 #: Commands that change a finding in the name of who reads.
 _BY_A_READER = (
     "finding.reshape", "finding.add_box", "finding.merge", "finding.key_frame",
-    "finding.drop_key_frame",
+    "finding.drop_key_frame", "segment.report", "track.report",
 )  # fmt: skip
 
 

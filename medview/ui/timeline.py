@@ -38,6 +38,7 @@ _BUTTONS = (
     ("tool.track", "track"),
     ("track.follow", "reset"),
     ("track.uncorrect", "cross"),
+    ("track.report", "report"),
     ("track.delete", "trash"),
 )
 

@@ -18,6 +18,7 @@ from medview.core.maps import MapArray, MapKind, ScalarMap
 from medview.core.models import ModelCard, OutputChannel
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
+from medview.imaging.structure import patient_box, point_of
 from medview.inference.adapter import (
     Context,
     loaded,
@@ -26,7 +27,6 @@ from medview.inference.adapter import (
     wanted_threshold,
 )
 from medview.inference.engines.explaining import MOST_EXPLAINED, Subject
-from medview.inference.engines.labelled import patient_box, point_of
 from medview.inference.engines.planes import FlatModel, picture_at, slice_grid
 from medview.inference.engines.solids import SolidModel, box_on, boxes_over
 from medview.inference.networks.centres import STRIDE

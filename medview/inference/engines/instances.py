@@ -21,8 +21,8 @@ from medview.core.models import OutputChannel
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
+from medview.imaging.structure import measured_area, patient_box
 from medview.inference.adapter import Context, loaded, wanted_maps
-from medview.inference.engines.labelled import measured_area, patient_box
 from medview.inference.engines.planes import FlatEngine
 from medview.inference.networks.averaging import unsureness
 from medview.inference.networks.readings import object_maps, objects_of

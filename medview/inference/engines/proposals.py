@@ -23,7 +23,7 @@ from medview.core.segmentation import Segment, Segmentation
 from medview.core.volume import Volume
 from medview.imaging.crops import spread_back
 from medview.imaging.measure import expected_dice
-from medview.inference.engines.labelled import measured_volume, patient_box, point_of
+from medview.imaging.structure import measured_volume, patient_box, point_of
 
 #: One side of the structure in people without disease, generously, and left against right.
 _PLAUSIBLE_ML = (1.0, 7.0)

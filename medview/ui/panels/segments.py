@@ -189,10 +189,16 @@ class SegmentsPanel(QWidget):
         """The segment at hand is in its next state."""
         self._turn("segment.state")
 
+    def report(self) -> None:
+        """The segment at hand becomes a finding."""
+        self._turn("segment.report")
+
     def _turn(self, command_id: str) -> None:
         ref = self.selected
         if ref is not None:
-            self._bridge.run(command_id, segment=ref.number, segmentation_uid=ref.segmentation_uid)
+            self._bridge.start(
+                command_id, segment=ref.number, segmentation_uid=ref.segmentation_uid
+            )
 
     def _run(self, command_id: str, ref: SegmentRef, name: str, value: object) -> None:
         arguments = {name: value}
@@ -216,6 +222,7 @@ class SegmentsPanel(QWidget):
             ("palette", "Colour of the segment", self.recolor),
             ("lock", "Lock or unlock: a locked segment is not changed", self.lock),
             ("check", "Next state of work: not started, in progress, done, flagged", self.advance),
+            ("report", "Add the segment with its size to the report", self.report),
             ("trash", "Delete segment with its voxels", self.delete),
         ):
             button = self._button(name, text)

@@ -1,0 +1,128 @@
+"""A segment as a finding: its size, its side, and where in the patient it lies."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from medview.core import codes
+from medview.core.findings import Finding, Measurement, Point, Provenance, SegmentRef
+from medview.core.geometry import Geometry
+from medview.core.segmentation import LabelArray, Segment, Segmentation
+from medview.core.structures import structure_of
+from medview.imaging.measure import PIXELS_OF_SEGMENT, SHARE_OF_PICTURE
+
+_PIXELS = "{pixels}"
+
+
+def finding_of(
+    segment: Segment,
+    count: int,
+    box: tuple[slice, slice, slice],
+    segmentation: Segmentation,
+    made_by: Provenance,
+) -> Finding:
+    """What is said of a segment of so many voxels that lie within a box of the labels.
+
+    Its volume in millilitres where the image has a place in the patient, else the area of a single
+    picture in pixels and its share; of a stack of pictures the share in words.
+    """
+    geometry = segmentation.geometry
+    in_patient = geometry.in_patient_space
+    single = geometry.shape[0] == 1
+    share = 100 * count / segmentation.labels.size
+    sizes: tuple[Measurement, ...] = ()
+    if in_patient:
+        sizes = (measured_volume(count, geometry, made_by),)
+    elif single:
+        sizes = (
+            measured_area(count, geometry, "Area", made_by),
+            Measurement(
+                kind=codes.RATIO,
+                value=share,
+                unit=codes.PERCENT.value,
+                method=SHARE_OF_PICTURE,
+                provenance=made_by,
+                name="Share of the picture",
+            ),
+        )
+    place = _place(segmentation.labels, segment.number, box) if in_patient else None
+    return Finding(
+        label=segment.label,
+        code=segment.type,
+        provenance=made_by,
+        site=segment.type,
+        laterality=structure_of(segment.label)[1],
+        text="" if in_patient or single else f"{share:.3g} % of the picture.",
+        measurements=sizes,
+        segment_ref=SegmentRef(segmentation.uid, segment.number),
+        location_lps_mm=point_of(geometry.to_lps_mm(place)) if place is not None else None,
+        box_lps_mm=patient_box(geometry, [part.start for part in box], [part.stop for part in box]),
+    )
+
+
+def measured_volume(voxels: int, geometry: Geometry, made_by: Provenance) -> Measurement:
+    """The volume in millilitres of so many voxels of a segment."""
+    return Measurement(
+        kind=codes.VOLUME,
+        value=voxels * geometry.voxel_volume_ml,
+        unit=codes.MILLILITRE.value,
+        method="Voxels of the segment times their volume",
+        provenance=made_by,
+        name="Volume",
+    )
+
+
+def measured_area(
+    pixels: float,
+    geometry: Geometry,
+    name: str,
+    made_by: Provenance,
+    method: str = PIXELS_OF_SEGMENT,
+) -> Measurement:
+    """An area, in square millimetres where the image is in the patient, else in pixels."""
+    known = geometry.in_patient_space
+    _, down, across = geometry.spacing_mm
+    return Measurement(
+        kind=codes.AREA,
+        value=pixels * down * across if known else float(pixels),
+        unit=codes.SQUARE_MILLIMETRE.value if known else _PIXELS,
+        method=method,
+        provenance=made_by,
+        name=name,
+    )
+
+
+def _place(
+    labels: LabelArray, number: int, box: tuple[slice, slice, slice]
+) -> npt.NDArray[np.float64]:
+    """A voxel of a structure where a reader would look first: in its largest slice, central."""
+    inside = labels[box] == number
+    k = int(inside.sum(axis=(1, 2)).argmax())
+    points = np.argwhere(inside[k])
+    nearest = points[((points - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
+    start = np.array([part.start for part in box], dtype=np.float64)
+    result: npt.NDArray[np.float64] = start + np.array([k, *nearest], dtype=np.float64)
+    return result
+
+
+def point_of(values: npt.NDArray[np.float64]) -> Point:
+    """A place in the patient as findings hold one, from an array of three numbers."""
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
+def patient_box(
+    geometry: Geometry, start: npt.ArrayLike, stop: npt.ArrayLike
+) -> tuple[Point, Point] | None:
+    """Opposite corners in LPS millimetres of the box between two (k, row, column) edges.
+
+    Edges count from the outer corner of the first voxel. None without a place in the patient.
+    """
+    if not geometry.in_patient_space:
+        return None
+    ends = product(*zip(np.asarray(start) - 0.5, np.asarray(stop) - 0.5, strict=True))
+    corners = geometry.to_lps_mm(list(ends))
+    return point_of(corners.min(axis=0)), point_of(corners.max(axis=0))

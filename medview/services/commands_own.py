@@ -1,0 +1,46 @@
+"""Commands that put what the reader drew into the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medview.core.errors import CommandError
+from medview.services import painting
+from medview.services.commands import Command, Registry
+
+if TYPE_CHECKING:
+    # The bundle builds the registry and calls `register`: it knows this module, not the reverse.
+    from medview.services.bundle import Services
+
+
+def register(registry: Registry, services: Services) -> None:
+    """Add the commands."""
+    viewing, tracking, own = services.viewing, services.tracking, services.own_findings
+
+    def segment(segment: int | None = None, segmentation_uid: str = "", by: str = "") -> None:
+        own.report_segment(painting.find_segment(viewing, segment, segmentation_uid), by)
+
+    def track(track: str = "", by: str = "") -> str:
+        clip = viewing.clip
+        known = {one.uid: one for one in tracking.tracks}
+        chosen = known.get(track) if track else tracking.selected
+        if clip is None or chosen is None:
+            raise CommandError("There is no such track on this clip", "Place a point or contour.")
+        if tracking.is_following(chosen.uid):
+            raise CommandError(f"{chosen.name} is still being followed", "Wait for it.")
+        return own.report_track(chosen, clip, by)
+
+    for command in (
+        Command(
+            "segment.report", "Add segment to the report", segment, menu="Segment",
+            enabled=lambda: viewing.overlay.active is not None,
+            help="Make an accepted finding of a segment, with its volume or area; both follow it.",
+        ),
+        Command(
+            "track.report", "Add track to the report", track, menu="Track",
+            enabled=lambda: tracking.selected is not None,
+            help="Make an accepted finding of what the chosen track measures over the clip: how "
+            "far it moved, largest and smallest length or area.",
+        ),
+    ):  # fmt: skip
+        registry.add(command)

@@ -52,7 +52,8 @@ class Provenance:
     """Who made a thing, when, in which job and from what.
 
     `cautions` say in words where the input left what the author was made for, so that a
-    model's result carries its limits wherever it goes.
+    model's result carries its limits wherever it goes. `aids` are models that a person drew it
+    with.
     """
 
     author: Author
@@ -60,6 +61,17 @@ class Provenance:
     job_uid: str = ""
     derived_from: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    aids: tuple[ModelAuthor, ...] = field(default=(), metadata=LATE)
+
+    def aided_by(self, model: ModelAuthor) -> Provenance:
+        """The same, with the help of a model besides."""
+        return self if model in self.aids else replace(self, aids=(*self.aids, model))
+
+    @property
+    def models(self) -> tuple[ModelAuthor, ...]:
+        """The models that had a part in it: as its author, or as an aid."""
+        own = (self.author,) if isinstance(self.author, ModelAuthor) else ()
+        return (*own, *(one for one in self.aids if one not in own))
 
     def __post_init__(self) -> None:
         if self.made_at.tzinfo is None:

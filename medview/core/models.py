@@ -19,6 +19,7 @@ class Task(StrEnum):
     INSTANCES = "instances"
     MOTION = "motion"
     RULES = "rules"
+    MARKS = "marks"
 
 
 @dataclass(frozen=True)

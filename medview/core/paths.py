@@ -43,6 +43,11 @@ class Paths:
         return self.resources / "models"
 
     @property
+    def prompt_models(self) -> Path:
+        """Models that answer a reader's marks, which are asked for nothing else."""
+        return self.resources / "prompts"
+
+    @property
     def known_models(self) -> Path:
         """Cards of published networks that come without one, each for one hash of weights."""
         return self.resources / "known_models"

@@ -29,6 +29,8 @@ ENGINES: Mapping[str, str] = MappingProxyType(
         "onnx": "medview.inference.engines.onnx:Engine",
     }
 )
+#: The engines that answer a reader's marks in the window's process; they are asked nothing else.
+ANSWERERS: Mapping[str, str] = MappingProxyType({"marks": "medview.inference.marks:MarkAnswerer"})
 #: What models of others are recognised by, tried in this order.
 _FORMATS = (nnunet.describe, meshnet.describe, monai_bundle.describe, lone_network.describe)
 

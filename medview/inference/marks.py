@@ -18,10 +18,8 @@ from safetensors.numpy import load_file
 from medview.core.errors import ModelError
 from medview.core.models import ModelCard
 from medview.imaging.prompts import SIDE, Floats, View
-from medview.inference.catalog import load_card, verify_model, weights_file
+from medview.inference.catalog import ANSWERERS, load_card, verify_model, weights_file
 
-#: The engine word of such models, and what answers for them.
-ENGINES: Mapping[str, str] = {"marks": "medview.inference.marks:MarkAnswerer"}
 #: What a view shows, channel by channel.
 CHANNELS = 5
 _LEAK, _EPSILON = 0.01, 1e-5
@@ -34,7 +32,7 @@ def open_answerer(folder: Path) -> MarkAnswerer:
 
     ModelError for a folder that is no such model, changed weights, or weights that do not fit.
     """
-    card = load_card(folder, ENGINES)
+    card = load_card(folder, ANSWERERS)
     verify_model(card, folder)
     answerer = MarkAnswerer(card, load_file(weights_file(card, folder)))
     empty = np.zeros((SIDE, SIDE), dtype=np.float32)

@@ -270,8 +270,8 @@ def _pixels(labels: LabelArray, frames: Sequence[_Frame], bits: int) -> bytes:
 
 def models_drawing(export: SegmentationExport) -> tuple[ModelAuthor, ...]:
     """The models among the authors of the segments, each once."""
-    authors = (segment.provenance.author for segment in export.segments)
-    return tuple(dict.fromkeys(one for one in authors if isinstance(one, ModelAuthor)))
+    models = (model for segment in export.segments for model in segment.provenance.models)
+    return tuple(dict.fromkeys(models))
 
 
 def _series_description(export: SegmentationExport) -> str:
@@ -284,9 +284,9 @@ def _series_description(export: SegmentationExport) -> str:
 
 
 def algorithm_type(provenance: Provenance, review: Review) -> str:
-    """(0062,0008): AUTOMATIC, SEMIAUTOMATIC once a person changed it, MANUAL when drawn."""
+    """(0062,0008): AUTOMATIC, SEMIAUTOMATIC with a person and a model or source, MANUAL drawn."""
     if isinstance(provenance.author, Person):
-        return "SEMIAUTOMATIC" if provenance.derived_from else "MANUAL"
+        return "SEMIAUTOMATIC" if provenance.derived_from or provenance.aids else "MANUAL"
     return "SEMIAUTOMATIC" if review.state is ReviewState.EDITED else "AUTOMATIC"
 
 
@@ -312,8 +312,8 @@ def _description(segment: Segment, tracking: Mapping[int, SegmentTracking]) -> S
 
 
 def _algorithm(segment: Segment) -> AlgorithmIdentificationSequence:
-    author = segment.provenance.author
-    if not isinstance(author, ModelAuthor):
+    author = next(iter(segment.provenance.models), None)
+    if author is None:
         return AlgorithmIdentificationSequence(
             name="segment editor",
             family=codes.DCM.ArtificialIntelligence,

@@ -78,6 +78,7 @@ class Trainer:
         self.state = TrainingState(
             network, Average(network, config.run.ema), make_optimiser(network, config.optimiser)
         )
+        task.watch(self.state.average.network)
         self.half = config.run.amp == "on" or (
             config.run.amp == "auto" and self.device.type == "cuda"
         )

@@ -16,6 +16,7 @@ from scipy import ndimage
 from medview.imaging.edit import Mask
 from medview.imaging.prompts import (
     SIDE,
+    Answerer,
     Floats,
     Hints,
     Path,
@@ -30,9 +31,11 @@ from medview.learning.made_up import made_up, smooth_noise
 #: A window over a picture that is itself (SIDE, SIDE), cell by cell.
 _WHOLE = Window(((SIDE - 1) / 2, (SIDE - 1) / 2), float(SIDE))
 #: A window is this much wider than the object.
-_NEAREST, _FARTHEST = 0.5, 6.0
+_NEAREST, _FARTHEST = 0.2, 8.0
 #: No object is smaller than this, in pixels.
 LEAST_PX = 12
+#: So many of what is answered at first is corrected, of examples that begin with it.
+_CORRECTED = 0.45
 #: A window is at least this wide, in pixels.
 _LEAST_WINDOW_PX = 12.0
 
@@ -66,7 +69,7 @@ def meant(subject: Subject, rng: np.random.Generator) -> Meant:
     values, sizes = subject.image, subject.pixel_mm
     numbers = np.unique(label)
     numbers = numbers[numbers > 0]
-    if not subject.numbered and len(numbers) > 1 and rng.random() < 0.5:
+    if not subject.numbered and len(numbers) > 1 and rng.random() < 0.7:
         chosen = label > 0
     else:
         chosen = label == rng.choice(numbers)
@@ -99,10 +102,13 @@ def _one_part(mask: Mask, rng: np.random.Generator) -> Mask:
 # Examples to learn from
 
 
-def example(subject: Subject | None, rng: np.random.Generator) -> tuple[View, Mask]:
+def example(
+    subject: Subject | None, rng: np.random.Generator, answer: Answerer
+) -> tuple[View, Mask]:
     """A view with marks in it, and what is meant there, both (SIDE, SIDE).
 
-    Without a subject the picture is made up.
+    Without a subject the picture is made up. The marks of some correct what `answer` gives to
+    marks before them (Sofiiuk et al., arXiv:2102.06583).
     """
     if subject is None:
         (image, truth), beside = made_up(rng), None
@@ -110,7 +116,29 @@ def example(subject: Subject | None, rng: np.random.Generator) -> tuple[View, Ma
         image, truth, beside = _looked_at(meant(subject, rng), rng)
     image = _changed(image, rng)
     hints, before = _marked(image, truth, beside, rng)
-    return view_of(Question(Slice(image, (1.0, 1.0)), hints, before), _WHOLE), truth
+    if before is None and rng.random() < _CORRECTED:
+        before = answer(_seen(image, hints, None)) >= 0.5
+        for _ in range(int(rng.integers(1, 3))):
+            hints = _corrected(hints, truth, before, rng)
+            if rng.random() < 0.5:
+                before = answer(_seen(image, hints, before)) >= 0.5
+    return _seen(image, hints, before), truth
+
+
+def _seen(image: Floats, hints: Hints, before: Mask | None) -> View:
+    return view_of(Question(Slice(image, (1.0, 1.0)), hints, before), _WHOLE)
+
+
+def _corrected(hints: Hints, truth: Mask, before: Mask, rng: np.random.Generator) -> Hints:
+    """One mark more, where the answer is wrong."""
+    if (truth == before).all():
+        return hints
+    exact = rng.random() < 0.7
+    place, missing = worst_place(truth, before) if exact else _wrong(truth, before, rng)
+    path = (np.array([place], dtype=np.float64),)
+    if missing:
+        return Hints(hints.adds + path, hints.takes, hints.box)
+    return Hints(hints.adds, hints.takes + path, hints.box)
 
 
 def _looked_at(one: Meant, rng: np.random.Generator) -> tuple[Floats, Mask, Mask | None]:
@@ -177,26 +205,21 @@ def _marked(
 ) -> tuple[Hints, Mask | None]:
     """Marks on an object, and an answer given before; in the ways that they come about."""
     way = rng.random()
-    if way < 0.35:  # the first mark
+    if way < 0.5:  # the first mark
         return Hints((_mark(truth, rng),)), None
-    if way < 0.5 and not _at_rim(truth):  # a box, with marks or without
+    if way < 0.65 and not _at_rim(truth):  # a box, with marks or without
         inside = (_mark(truth, rng),) if rng.random() < 0.3 else ()
         return Hints(inside, (), _box(truth, rng)), None
-    if way < 0.65:  # the next slice: what it was in the one before
+    if way < 0.78:  # the next slice: what it was in the one before
         before = beside if beside is not None and beside.any() else _wobbled(truth, 0.15, rng)
         return Hints(), before if before.any() else truth
     before = _mistaken(image, truth, rng)
     adds = [_mark(truth, rng) for _ in range(int(rng.integers(0, 3)))]
     takes = [_mark(_near(truth), rng) for _ in range(int(rng.integers(0, 3)))]
+    hints = Hints(tuple(adds), tuple(takes))
     for _ in range(int(rng.integers(1, 4))):
-        wrong = truth ^ before
-        if not wrong.any():
-            break
-        place, missing = (
-            worst_place(truth, before) if rng.random() < 0.7 else _wrong(truth, before, rng)
-        )
-        (adds if missing else takes).append(np.array([place], dtype=np.float64))
-    return Hints(tuple(adds), tuple(takes)), before
+        hints = _corrected(hints, truth, before, rng)
+    return hints, before
 
 
 def _at_rim(mask: Mask) -> bool:

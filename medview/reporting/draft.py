@@ -167,10 +167,12 @@ def ai_statement(
     models = list(dict.fromkeys(a for a in authors if isinstance(a, ModelAuthor)))
     told = [_model_statement(model, findings, titles, originals) for model in models]
     own = sum(not isinstance(author, ModelAuthor) for author in authors)
-    if not models:
+    aided = _aided(findings, titles)
+    if not models and not aided:
         told.append("No AI model contributed to this report.")
     elif own:
         told.append(f"{_plural(own, 'finding was', 'findings were')} added by the reader.")
+    told += aided
     return "\n".join(told)
 
 
@@ -182,11 +184,7 @@ def _model_statement(
 ) -> str:
     mine = [finding for finding in findings if finding.provenance.author == model]
     states = Counter(finding.review.state for finding in mine)
-    name = f"{model.model_id} version {model.version}"
-    if model.weights_sha256:
-        name += f", weights sha256 {model.weights_sha256[:12]}"
-    title = titles.get(model.model_id, "")
-    shown = f"{title} ({name})" if title else name
+    shown = _named(model, titles)
     proposed = _plural(len(mine), "finding", "findings")
     if states[ReviewState.PROPOSED] == len(mine):
         return (
@@ -206,6 +204,26 @@ def _model_statement(
     by = f" by {', '.join(readers)}" if readers else ""
     reviewed = f"reviewed{by}: {'; '.join(parts)}."
     return f"The AI model {shown} proposed {proposed}; {reviewed}{_outside(mine)}"
+
+
+def _named(model: ModelAuthor, titles: Mapping[str, str]) -> str:
+    name = f"{model.model_id} version {model.version}"
+    if model.weights_sha256:
+        name += f", weights sha256 {model.weights_sha256[:12]}"
+    title = titles.get(model.model_id, "")
+    return f"{title} ({name})" if title else name
+
+
+def _aided(findings: Sequence[Finding], titles: Mapping[str, str]) -> list[str]:
+    """What models drew under the reader's hand, a sentence for each."""
+    stand = [one for one in findings if one.review.state is not ReviewState.REJECTED]
+    models = dict.fromkeys(model for one in stand for model in one.provenance.aids)
+    return [
+        f"The AI model {_named(model, titles)} helped the reader to outline "
+        f"{fields.labels_of([f for f in stand if model in f.provenance.aids], ', ')}; "
+        "the reader pointed, looked and accepted."
+        for model in models
+    ]
 
 
 def _corrections(corrected: Sequence[Finding], originals: Originals) -> str:

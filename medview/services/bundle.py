@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +13,9 @@ import platformdirs
 import medview
 from medview.core.errors import ReportError
 from medview.core.events import Level, ModelsChanged
+from medview.core.models import ModelCard
 from medview.core.paths import Paths
-from medview.inference.catalog import Catalog
+from medview.inference.catalog import ANSWERERS, Catalog
 from medview.inference.client import WorkerClient
 from medview.inference.trust import TrustFile
 from medview.reporting.template import Template, load_templates
@@ -61,7 +62,7 @@ from medview.services.objects import Objects
 from medview.services.originals import Originals
 from medview.services.own_findings import OwnFindings
 from medview.services.priors import Priors
-from medview.services.prompting import Prompting
+from medview.services.prompting import Answering, Prompting
 from medview.services.ranking import Ranking
 from medview.services.remembered import Remembered
 from medview.services.report_output import ReportOutput
@@ -155,9 +156,13 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     tasks = Tasks(import_workers=int(settings.number("loading.workers")))
     store = Store(paths.store_file, settings.number("store.delay_s"))
     audit = Audit(store)
-    models = catalog(paths)
+    models, marks = catalog(paths), Catalog((paths.prompt_models,), ANSWERERS)
+
+    def cards() -> Sequence[ModelCard]:
+        return (*models.cards(), *marks.cards())
+
     originals = Originals(workspace)
-    review = ReviewDesk(workspace, audit, _templates(paths, workspace), models.cards)
+    review = ReviewDesk(workspace, audit, _templates(paths, workspace), cards)
     loading = Loading(workspace, tasks, load_protocols(paths.resources / "hanging"), paths.cache)
     jobs = _jobs(paths, workspace, models, review, settings)
     viewing = Viewing(workspace, settings)
@@ -165,7 +170,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     thresholds = Thresholds(workspace, jobs.outcomes, audit, _usual(paths))
     first_read = FirstRead(workspace, settings, audit)
     results = ResultOverlay(viewing, jobs.outcomes, thresholds, first_read)
-    leaving = Leaving(workspace, jobs, models, audit, viewing.grey_of)
+    leaving = Leaving(workspace, jobs, cards, audit, viewing.grey_of)
     services = Services(
         paths=paths,
         settings=settings,
@@ -173,11 +178,13 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         history=workspace.history,
         review=review,
         parts=ReportParts(workspace, review),
-        report_output=ReportOutput(workspace, review, models.cards, tasks, paths.resources),
+        report_output=ReportOutput(workspace, review, cards, tasks, paths.resources),
         priors=Priors(workspace, store),
         viewing=viewing,
         effects=effects,
-        prompting=Prompting(viewing, effects, tasks),
+        prompting=Prompting(
+            viewing, effects, tasks, Answering(marks, partial(settings.flag, "segment.network"))
+        ),
         statistics=SegmentStatistics(workspace, tasks),
         terminology=load_terminology(paths.resources / "terminology" / "segments.toml"),
         loading=loading,

@@ -54,14 +54,16 @@ def put(
     segmentation = viewing.workspace.segmentations[ref.segmentation_uid]
     mine = segmentation.labels[patch.box.slices] == ref.number
     mask = mine | patch.mask if adds else mine & ~patch.mask
-    return become(viewing, ref, Patch(patch.box, mask), title, step)
+    return become(viewing, ref, Patch(patch.box, mask), title, step) is not None
 
 
-def become(viewing: Viewing, ref: SegmentRef, patch: Patch, title: str, step: str = "") -> bool:
+def become(
+    viewing: Viewing, ref: SegmentRef, patch: Patch, title: str, step: str = ""
+) -> SegmentRef | None:
     """Make a segment, within a box, the mask of a patch under the rules, as one step.
 
     Where it is to share voxels with others of its group it moves into a group of its own first.
-    False if nothing changes; CommandError for a locked segment.
+    Gives where it is then, None if nothing changes; CommandError for a locked segment.
     """
     ground = ground_of(viewing, ref)
     ground.require_free(ref)
@@ -69,7 +71,8 @@ def become(viewing: Viewing, ref: SegmentRef, patch: Patch, title: str, step: st
         step = step or new_uid()
         ref = own_group(viewing, ref, title, step)
         ground = ground_of(viewing, ref)
-    return apply_changes(viewing, ground.become(ref, patch, title), title, step)
+    changed = apply_changes(viewing, ground.become(ref, patch, title), title, step)
+    return ref if changed else None
 
 
 def clear(viewing: Viewing, ref: SegmentRef, patch: Patch, title: str) -> bool:
@@ -134,9 +137,17 @@ def apply_changes(
 
 
 def change_segment(
-    viewing: Viewing, ref: SegmentRef, verb: str, changed: Callable[[Segment], Segment]
+    viewing: Viewing,
+    ref: SegmentRef,
+    verb: str,
+    changed: Callable[[Segment], Segment],
+    *,
+    part_of: tuple[str, str] = ("", ""),
 ) -> None:
-    """Change what is said of one segment, as one step."""
+    """Change what is said of one segment, as one step, or as `part_of` a larger one.
+
+    That is named by its title and by what joins its parts.
+    """
     workspace = viewing.workspace
     segmentation = workspace.segmentations[ref.segmentation_uid]
     old = segmentation.find_segment(ref.number)
@@ -144,5 +155,6 @@ def change_segment(
     after = tuple(changed(one) if one is old else one for one in before)
     if after != before:
         study_uid = workspace.study_of(segmentation.uid).uid
-        title = f"{verb}: {old.label}"
-        workspace.apply(ChangeSegments(study_uid, segmentation.uid, before, after, title))
+        title, step = part_of
+        title = title or f"{verb}: {old.label}"
+        workspace.apply(ChangeSegments(study_uid, segmentation.uid, before, after, title, step))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from medview.core.errors import Cancelled, CommandError, MedviewError
 from medview.core.events import Level, StudyClosed, ViewChanged
-from medview.core.findings import SegmentRef, new_uid
+from medview.core.findings import ModelAuthor, SegmentRef, new_uid
 from medview.core.geometry import Box, Geometry
-from medview.core.segmentation import LabelEdit
+from medview.core.segmentation import LabelEdit, Segment
 from medview.core.views import Plane
 from medview.imaging.edit import Mask, Patch, has_values, segment_box
-from medview.services.changing import apply_changes, become, ground_of, put
+from medview.services.changing import apply_changes, become, change_segment, ground_of, put
 from medview.services.painting import add_segment
 from medview.services.previews import LabelsPreview, PatchPreview, Preview, RangePreview
 from medview.services.rules import Ground
@@ -147,9 +147,19 @@ class Effects:
 
         self._task = self._tasks.run(wish, ground, on_done=show, on_error=self._failed)
 
-    def offer(self, ref: SegmentRef, title: str, patch: Patch, ground: Ground) -> Preview:
-        """Show a segment as the mask of a patch that was worked out on a ground elsewhere."""
-        preview = PatchPreview.of(ground, ref, patch)
+    def offer(
+        self,
+        ref: SegmentRef,
+        title: str,
+        patch: Patch,
+        ground: Ground,
+        aid: ModelAuthor | None = None,
+    ) -> Preview:
+        """Show a segment as the mask of a patch that was worked out on a ground elsewhere.
+
+        A model that worked it out is named by the segment once the preview is accepted.
+        """
+        preview = PatchPreview.of(ground, ref, patch, aid)
         self._show(preview, title, ground)
         return preview
 
@@ -170,11 +180,22 @@ class Effects:
 
             self.work(ref, f"{title}: {label}", everywhere)
         elif isinstance(preview, PatchPreview):
-            become(self._viewing, preview.ref, preview.patch, title)
+            self._accept_patch(preview, title)
         elif isinstance(preview, LabelsPreview):
             one = self._viewing.workspace.segmentations[preview.segmentation_uid]
             change = LabelEdit.between(one, preview.box, preview.labels, title)
             apply_changes(self._viewing, () if change is None else (change,), title)
+
+    def _accept_patch(self, preview: PatchPreview, title: str) -> None:
+        aid, step = preview.aid, new_uid() if preview.aid is not None else ""
+        now = become(self._viewing, preview.ref, preview.patch, title, step)
+        if now is None or aid is None:
+            return
+
+        def aided(one: Segment) -> Segment:
+            return replace(one, provenance=one.provenance.aided_by(aid))
+
+        change_segment(self._viewing, now, "", aided, part_of=(title, step))
 
     def drop(self) -> None:
         """Forget the preview."""

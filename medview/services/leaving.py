@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from medview.core.findings import Finding, ModelAuthor
+from medview.core.findings import Finding
 from medview.core.jobs import JobState
 from medview.core.models import ModelCard
 from medview.core.report import Report
 from medview.core.segmentation import Segmentation
 from medview.core.study import Series
 from medview.core.volume import Volume, Window
-from medview.inference.catalog import Catalog
 from medview.io.request import (
     ExportedFiles,
     ExportFormat,
@@ -63,14 +62,14 @@ class Leaving:
         self,
         workspace: Workspace,
         jobs: Jobs,
-        catalog: Catalog,
+        cards: Callable[[], Sequence[ModelCard]],
         audit: Audit,
         grey_of: Callable[[str], tuple[Window, bool] | None],
     ) -> None:
         self._workspace = workspace
         self._grey_of = grey_of
         self._jobs = jobs
-        self._catalog = catalog
+        self._cards = cards
         self._audit = audit
 
     def material(self, study_uid: str, series: Series) -> Material:
@@ -83,7 +82,7 @@ class Leaving:
             segmentations=segmentations,
             volumes={s.volume_uid: self._workspace.volumes[s.volume_uid] for s in segmentations},
             findings=findings,
-            cards=tuple(self._catalog.cards()),
+            cards=tuple(self._cards()),
             runs=self._runs(study_uid),
             trail=[asdict(row) for row in rows],
             frames={one.uid: frame for one in findings if (frame := self._frame_of(one))},
@@ -153,7 +152,7 @@ class Leaving:
 
     def _runs(self, study_uid: str) -> tuple[ModelRun, ...]:
         """Runs of this session, and models of an earlier one that findings still name."""
-        known = {card.id: card for card in self._catalog.cards()}
+        known = {card.id: card for card in self._cards()}
         runs = [
             ModelRun.of(known[job.model_id], self._jobs.outcomes.result(job.uid))
             for job in self._workspace.jobs.values()
@@ -161,10 +160,10 @@ class Leaving:
         ]
         named = {(run.id, run.version) for run in runs}
         for finding in self._workspace.findings_of(study_uid):
-            author = finding.provenance.author
-            if isinstance(author, ModelAuthor) and (author.model_id, author.version) not in named:
-                named.add((author.model_id, author.version))
-                runs.append(ModelRun(author.model_id, author.version, author.weights_sha256))
+            for model in finding.provenance.models:
+                if (model.model_id, model.version) not in named:
+                    named.add((model.model_id, model.version))
+                    runs.append(ModelRun(model.model_id, model.version, model.weights_sha256))
         return tuple(runs)
 
 

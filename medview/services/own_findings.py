@@ -67,10 +67,11 @@ class OwnFindings:
             self._results.take_up(there.uid)
             return
         one = self._workspace.segmentations[ref.segmentation_uid]
-        author = one.find_segment(ref.number).provenance
-        made_by = Provenance(Person(name), utc_now(), derived_from=(one.volume_uid,))
-        if not isinstance(author.author, Person):
-            made_by = replace(author, made_at=made_by.made_at)
+        drawn = one.find_segment(ref.number).provenance
+        made_by = replace(drawn, made_at=utc_now())
+        if isinstance(drawn.author, Person):
+            source = (one.volume_uid,)
+            made_by = replace(made_by, author=Person(name), derived_from=source)
         self._tasks.run(
             _measured, one, ref.number, made_by,
             on_done=lambda found: self._take(ref, one.revision, found, name),

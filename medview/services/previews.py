@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from medview.core.findings import SegmentRef
+from medview.core.findings import ModelAuthor, SegmentRef
 from medview.core.geometry import Box
 from medview.imaging.edit import Patch, has_values, sliced
 from medview.imaging.reslice import PlaneFrame
@@ -112,16 +112,22 @@ class LabelsPreview:
 
 @dataclass(frozen=True, eq=False)
 class PatchPreview(LabelsPreview):
-    """A segment as it would be within a box: the mask of a patch, under the rules."""
+    """A segment as it would be within a box: the mask of a patch, under the rules.
+
+    `aid` is the model that gave the patch, if one did.
+    """
 
     ref: SegmentRef
     patch: Patch
+    aid: ModelAuthor | None = None
 
     @staticmethod
-    def of(ground: Ground, ref: SegmentRef, patch: Patch) -> PatchPreview:
+    def of(
+        ground: Ground, ref: SegmentRef, patch: Patch, aid: ModelAuthor | None = None
+    ) -> PatchPreview:
         """What the rules leave of a patch."""
         after, _ = ground.after(ref, patch)
-        return PatchPreview(ref.segmentation_uid, patch.box, after, ref, patch)
+        return PatchPreview(ref.segmentation_uid, patch.box, after, ref, patch, aid)
 
 
 def _pixels(frame: PlaneFrame, box: Box) -> tuple[slice, slice]:

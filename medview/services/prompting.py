@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medview.core.errors import Cancelled, CommandError, MedviewError
+from medview.core.errors import Cancelled, CommandError, MedviewError, ModelError
 from medview.core.events import Level, StudyClosed, ViewChanged
-from medview.core.findings import Point, SegmentRef
+from medview.core.findings import ModelAuthor, Point, SegmentRef
+from medview.core.models import ModelCard
 from medview.imaging.edit import Patch
+from medview.inference.catalog import Catalog
 from medview.services.changing import ground_of
 from medview.services.effects import Effects, imaging
 from medview.services.previews import Preview
@@ -23,6 +28,10 @@ from medview.services.viewing import Viewing
 if TYPE_CHECKING:
     # Slow to import: looked up when first asked.
     from medview.imaging.prompted import Answer, Key, Mark
+    from medview.imaging.prompts import Answerer
+
+    #: Gives what answers marks, the model it is, and what is wrong with that which should.
+    Ready = Callable[[], tuple[Answerer, ModelAuthor | None, str]]
 
 #: How often marks in one dialogue are answered is up to the reader; so many are kept.
 MOST_MARKS = 200
@@ -48,6 +57,56 @@ class _Dialogue:
     preview: Preview | None = None
 
 
+@dataclass(frozen=True)
+class Outlined:
+    """What marks were answered: by slice, the patch that the segment becomes, and by which model.
+
+    `problem` says why it was not the model that should have answered.
+    """
+
+    answers: Mapping[Key, Answer]
+    patch: Patch | None
+    aid: ModelAuthor | None = None
+    problem: str = ""
+
+
+class Answering:
+    """What answers marks: the network of a model folder, else random walks, which need none.
+
+    `wanted` says whether the reader wants the network.
+    """
+
+    def __init__(self, models: Catalog | None, wanted: Callable[[], bool]) -> None:
+        self._models = models
+        self._wanted = wanted
+        self._lock = threading.Lock()
+        self._known: tuple[Answerer, ModelAuthor | None, str] | None = None
+
+    def ready(self) -> tuple[Answerer, ModelAuthor | None, str]:
+        """What answers, the model it is, and what is wrong with that which should; on the pool."""
+        imaging("prompted")
+        walked: Answerer = imaging("walker").walked
+        cards = self._models.cards() if self._models is not None and self._wanted() else ()
+        if self._models is None or not cards:
+            return walked, None, ""
+        with self._lock:
+            if self._known is None:
+                try:
+                    self._known = _opened(self._models.folder(cards[0].id)), _author(cards[0]), ""
+                except ModelError as error:
+                    self._known = walked, None, error.user_text
+            return self._known
+
+
+def _opened(folder: Path) -> Answerer:
+    answerer: Answerer = importlib.import_module("medview.inference.marks").open_answerer(folder)
+    return answerer
+
+
+def _author(card: ModelCard) -> ModelAuthor:
+    return ModelAuthor(card.id, card.version, card.sha256)
+
+
 class _Wanted:
     """Whether an answer that is being worked out is still waited for."""
 
@@ -65,10 +124,14 @@ class Prompting:
     slices beside it. The preview is one of `effects`: accepted it is one step of the history.
     """
 
-    def __init__(self, viewing: Viewing, effects: Effects, tasks: Tasks) -> None:
+    def __init__(
+        self, viewing: Viewing, effects: Effects, tasks: Tasks, answering: Answering | None = None
+    ) -> None:
         self._viewing = viewing
         self._effects = effects
         self._tasks = tasks
+        self._ask_by = (answering or Answering(None, lambda: False)).ready
+        self._told = ""
         self._dialogue: _Dialogue | None = None
         self._task: Task | None = None
         self._wanted = _Wanted()
@@ -126,7 +189,7 @@ class Prompting:
         """Load what answers while the first mark is still to come."""
         if not self._ready and self._viewing.toolbox.tool() in PROMPT_TOOLS:
             self._ready = True
-            self._tasks.run(_loaded)
+            self._tasks.run(self._ask_by)
 
     # The course of an answer
 
@@ -151,7 +214,7 @@ class Prompting:
         self._dialogue, self._wanted = dialogue, _Wanted()
         known = dialogue.answers or {}
         self._task = self._tasks.run(
-            answer_slices, dialogue.ground, dialogue.ref, dialogue.marks, known,
+            answer_slices, self._ask_by, dialogue.ground, dialogue.ref, dialogue.marks, known,
             on_done=lambda found: self._show(dialogue, found, goes_on=self._solid),
             on_error=self._failed,
         )  # fmt: skip
@@ -161,34 +224,39 @@ class Prompting:
     def _solid(self) -> bool:
         return self._viewing.toolbox.prompts_solid
 
-    def _show(
-        self,
-        dialogue: _Dialogue,
-        found: tuple[Mapping[Key, Answer], Patch | None],
-        *,
-        goes_on: bool,
-    ) -> None:
+    def _show(self, dialogue: _Dialogue, found: Outlined, *, goes_on: bool) -> None:
         """Show what was found, and carry it on where that is wanted."""
         self._task = None
-        answers, patch = found
+        self._tell(found.problem)
         if self._dialogue is None or self._dialogue.marks is not dialogue.marks:
             return
         if self._effects.busy:  # begun meanwhile: it alone knows which labels it looked at
             self._dialogue = None
             return
-        if patch is None:
-            self._dialogue = replace(dialogue, answers=answers)
+        if found.patch is None:
+            self._dialogue = replace(dialogue, answers=found.answers)
             self._tell_nothing()
             return
         label = self._viewing.overlay.find(dialogue.ref).label
-        preview = self._effects.offer(dialogue.ref, f"Outline: {label}", patch, dialogue.ground)
-        self._dialogue = shown = replace(dialogue, answers=answers, preview=preview)
+        by = "" if found.aid is None else f" by {found.aid.model_id} {found.aid.version}"
+        preview = self._effects.offer(
+            dialogue.ref, f"Outline{by}: {label}", found.patch, dialogue.ground, found.aid
+        )
+        self._dialogue = shown = replace(dialogue, answers=found.answers, preview=preview)
         if goes_on:
             self._task = self._tasks.run(
-                answer_through, shown.ground, shown.ref, shown.marks, answers, self._wanted,
+                answer_through, self._ask_by, shown.ground, shown.ref, shown.marks, found.answers,
+                self._wanted,
                 on_done=lambda more: self._show(shown, more, goes_on=False),
                 on_error=self._failed,
             )  # fmt: skip
+
+    def _tell(self, problem: str) -> None:
+        """Say once that the network does not answer."""
+        if problem and problem != self._told:
+            self._told = problem
+            hint = "Marks are answered without a network, by random walks."
+            self._viewing.workspace.notify(Level.WARNING, problem, hint)
 
     def _tell_nothing(self) -> None:
         self._viewing.workspace.notify(
@@ -204,32 +272,33 @@ class Prompting:
 # On the pool
 
 
-def _loaded() -> None:
-    """Import what answers, which is slow the first time."""
-    for name in ("prompted", "walker"):
-        imaging(name)
-
-
 def answer_slices(
-    ground: Ground, ref: SegmentRef, marks: Sequence[Marked], known: Mapping[Key, Answer]
-) -> tuple[Mapping[Key, Answer], Patch | None]:
+    ready: Ready,
+    ground: Ground,
+    ref: SegmentRef,
+    marks: Sequence[Marked],
+    known: Mapping[Key, Answer],
+) -> Outlined:
     """What the marks mean in the slices they were drawn in, and what the segment becomes."""
+    answer, aid, problem = ready()
     prompted, canvas, placed = _ready(ground, ref, marks)
-    answers = prompted.in_slices(canvas, placed, known, imaging("walker").walked)
-    return answers, prompted.patch_of(canvas, answers)
+    answers = prompted.in_slices(canvas, placed, known, answer)
+    return Outlined(answers, prompted.patch_of(canvas, answers), aid, problem)
 
 
 def answer_through(
+    ready: Ready,
     ground: Ground,
     ref: SegmentRef,
     marks: Sequence[Marked],
     known: Mapping[Key, Answer],
     wanted: _Wanted,
-) -> tuple[Mapping[Key, Answer], Patch | None]:
+) -> Outlined:
     """What the marks mean in all slices that the object goes through."""
+    answer, aid, problem = ready()
     prompted, canvas, placed = _ready(ground, ref, marks)
-    answers = prompted.through(canvas, placed, known, imaging("walker").walked, wanted)
-    return answers, prompted.patch_of(canvas, answers)
+    answers = prompted.through(canvas, placed, known, answer, wanted)
+    return Outlined(answers, prompted.patch_of(canvas, answers), aid, problem)
 
 
 def _ready(ground: Ground, ref: SegmentRef, marks: Sequence[Marked]) -> tuple[Any, Any, list[Mark]]:

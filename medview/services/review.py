@@ -260,10 +260,26 @@ class ReviewDesk(ReportDesk):
         return Compound(edit.study_uid, edit.title, tuple(parts)) if parts else None
 
     def _told_by(self, leaf: Edit) -> Sequence[FindingStep]:
-        """Findings whose segment was deleted, or whose track changed."""
+        """Findings whose segment was deleted or drawn with a model, or whose track changed."""
         if isinstance(leaf, ChangeTracks):
             return self.remeasure(leaf)
-        return self._orphaned(leaf) if isinstance(leaf, ChangeSegments) else ()
+        if isinstance(leaf, ChangeSegments):
+            return [*self._orphaned(leaf), *self._aided(leaf)]
+        return ()
+
+    def _aided(self, change: ChangeSegments) -> list[FindingStep]:
+        """Findings of segments that a model has helped with since."""
+        before = {s.number: s.provenance.aids for s in change.before}
+        now = {s.number: s.provenance.aids for s in change.after}
+        return [
+            FindingStep(finding, replace(finding, provenance=provenance))
+            for finding in self._workspace.findings.values()
+            if (ref := finding.segment_ref) is not None
+            and ref.segmentation_uid == change.segmentation_uid
+            and now.get(ref.number, ()) != before.get(ref.number, ())
+            and (provenance := replace(finding.provenance, aids=now.get(ref.number, ())))
+            != finding.provenance
+        ]
 
     def _orphaned(self, change: ChangeSegments) -> list[FindingStep]:
         """Findings whose segment was deleted: rejected by that, and kept in the record."""

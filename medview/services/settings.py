@@ -104,6 +104,13 @@ _DECLARED = (
         choices=("full", "minimal", "none"),
     ),
     Option(
+        "segment.network",
+        True,
+        "Clicks, scribbles and boxes are answered by a network that learned to; off: by random "
+        "walks, which follow values and borders alone.",
+        "Answer marks by a network",
+    ),
+    Option(
         "segment.opacity",
         0.4,
         "How strongly segments cover the picture at first: 0 is invisible, 1 hides it.",

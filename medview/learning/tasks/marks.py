@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from medview.core.errors import ReadError
 from medview.core.geometry import Geometry
-from medview.imaging.prompts import SIDE, Floats, Question, View, answered
+from medview.imaging.prompts import SIDE, Answerer, Floats, Question, View, answered
 from medview.inference.marks import CHANNELS, to_channels
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
@@ -36,6 +36,11 @@ class Marks(Task):
         super().__init__(recipe, loss, augment)
         if tuple(recipe.patch) != (SIDE, SIDE):
             raise ReadError(f"Marks are answered in windows of {SIDE} x {SIDE}.")
+        self._answer: Answerer = _nothing
+
+    def watch(self, network: nn.Module) -> None:
+        """Let what the network answers by now be corrected in examples."""
+        self._answer = answerer_of(network)
 
     def read(self, case: Case) -> Subject:
         """Read a picture with its map, or a volume with its."""
@@ -70,7 +75,9 @@ class Marks(Task):
         """Give views (N, 5, SIDE, SIDE) and what is meant (N, 1, SIDE, SIDE)."""
         seed = int(torch.randint(2**62, (), generator=generator).item())
         rng = np.random.default_rng(seed)
-        pairs = [example(None if rng.random() < _MADE_UP else one, rng) for one in prepared]
+        pairs = [
+            example(None if rng.random() < _MADE_UP else one, rng, self._answer) for one in prepared
+        ]
         truths = np.stack([truth for _, truth in pairs])[:, None].astype(np.float32)
         return torch.stack(
             [torch.from_numpy(to_channels(view)) for view, _ in pairs]
@@ -86,12 +93,7 @@ class Marks(Task):
 
     def answer(self, network: nn.Module, example: Subject) -> list[float]:
         """Give the Dice after each click on an object of the image, the same at every call."""
-        one = object_to_find(example)
-
-        def ask(view: View) -> Floats:
-            with torch.inference_mode():
-                logits: torch.Tensor = network(torch.from_numpy(to_channels(view))[None])[0, 0]
-            return logits.sigmoid().numpy()
+        one, ask = object_to_find(example), answerer_of(network)
 
         def outline(question: Question) -> npt.NDArray[np.bool_]:
             return answered(question, ask)
@@ -130,6 +132,24 @@ class Marks(Task):
     def input_shape(self) -> tuple[int, ...]:
         """Give the image, marks on and beside the object, the answer before, the box."""
         return (CHANNELS, SIDE, SIDE)
+
+
+def answerer_of(network: nn.Module) -> Answerer:
+    """Give what answers views with a network, wherever it lies."""
+
+    def ask(view: View) -> Floats:
+        device = next(network.parameters()).device
+        with torch.inference_mode():
+            logits = network(torch.from_numpy(to_channels(view))[None].to(device))[0, 0]
+        likely: Floats = logits.sigmoid().cpu().numpy()
+        return likely
+
+    return ask
+
+
+def _nothing(view: View) -> Floats:
+    """What is answered before there is a network."""
+    return np.zeros_like(view.image)
 
 
 def _steps(geometry: Geometry) -> tuple[float, ...]:

@@ -164,6 +164,10 @@ class Task(ABC):
     def read(self, case: Case) -> Any:
         """Read and check one case; ReadError says what is wrong with it."""
 
+    def watch(self, network: nn.Module) -> None:
+        """See the network that is learning, in evaluation mode, for examples that depend on it."""
+        del network
+
     def shows(self, example: Any) -> set[str]:
         """Give the classes that an example shows."""
         del example

@@ -68,6 +68,8 @@ def _add_author(sheet: Sheet, services: Services, finding: Finding) -> None:
         sheet.add_text("SHA-256 of the weights", author.weights_sha256 or "rules without weights")
     else:
         sheet.add_text("Reader", shown(author.name))
+    for model in provenance.aids:
+        sheet.add_text("With the help of", f"{shown(model.model_id)} {shown(model.version)}")
     sheet.add_text("Made", f"{provenance.made_at:%Y-%m-%d %H:%M:%S} UTC")
 
 

@@ -34,8 +34,8 @@ _SMALLEST_PX = 24.0
 _WIDER = 1.6
 #: A window leaves this room around what it is about.
 _ROOM = 1.5
-#: What is smaller than this share of a window, with the room, is believed last.
-_SPECK = 0.4
+#: A window so many times as wide as one that fits is too coarse to end with.
+_MUCH_LARGER = 1.3
 #: What is answered reaches the rim of a window if so many of the rim's cells are in it.
 _AT_RIM = 0.02
 
@@ -136,24 +136,46 @@ def view_of(question: Question, window: Window) -> View:
 def answered(question: Question, answer: Answerer) -> Mask:
     """The mask of what the hints mean, on the slice's own pixels.
 
-    Windows of growing size are tried until the object lies within one; of a box one window is
-    enough. What was found is looked at once more through a window that fits it.
+    First marks do not say how large the object is: windows of all sizes are looked through, and
+    what two neighbours agree on best is believed (as Matas et al. choose regions by their
+    stability, Image and Vision Computing 22:761 (2004)). A box or an answer before say it: the
+    window around them is widened only until the object lies within. What was found is looked at
+    once more through a window that fits it.
     """
-    where, small = question.where, list[Mask]()
-    found: Mask = np.zeros(where.values.shape, dtype=np.bool_)
+    before = question.before
+    if _extent(before, question.hints) is None and question.hints.box is None:
+        return np.zeros(question.where.values.shape, dtype=np.bool_)
+    knows_size = question.hints.box is not None or (before is not None and before.any())
+    look = _widened if knows_size else _agreed
+    found, window = look(question, answer)
+    fitting = _around(question.where, _extent(found, question.hints), _ROOM)
+    if not found.any() or fitting is None or fitting.side_mm >= window.side_mm / _MUCH_LARGER:
+        return found
+    return _through(Question(question.where, question.hints, found), fitting, answer)[0]
+
+
+def _agreed(question: Question, answer: Answerer) -> tuple[Mask, Window]:
+    """What two windows, one a step larger than the other, agree on best; the larger one's."""
+    windows = list(_windows(question))
+    masks = [_through(question, window, answer)[0] for window in windows]
+    alike = [
+        _share((one & other).sum(), (one | other).sum()) for one, other in itertools.pairwise(masks)
+    ]
+    best = int(np.argmax(alike)) + 1 if alike else 0
+    return masks[best], windows[best]
+
+
+def _widened(question: Question, answer: Answerer) -> tuple[Mask, Window]:
+    """What is seen through the first window that the object lies within, else the largest."""
     for window in _windows(question):
         found, inside = _through(question, window, answer)
-        fitting = _around(where, _extent(found, question.hints), _ROOM)
-        if not inside or fitting is None:
-            continue
-        if fitting.side_mm < _SPECK * window.side_mm:  # grain looks like an object from near by
-            small.append(found)
-            continue
-        if fitting.side_mm < window.side_mm / 1.3:
-            once = Question(where, question.hints, found)
-            found, _ = _through(once, fitting, answer)
-        return found
-    return small[0] if small else found
+        if inside:
+            break
+    return found, window
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
 
 
 def next_slice(question: Question, answer: Answerer) -> Mask:

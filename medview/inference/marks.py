@@ -34,11 +34,11 @@ def open_answerer(folder: Path) -> MarkAnswerer:
     """
     card = load_card(folder, ANSWERERS)
     verify_model(card, folder)
-    answerer = MarkAnswerer(card, load_file(weights_file(card, folder)))
     empty = np.zeros((SIDE, SIDE), dtype=np.float32)
     try:
+        answerer = MarkAnswerer(card, load_file(weights_file(card, folder)))
         answerer(View(empty, empty > 0, empty > 0, empty, empty > 0))
-    except (KeyError, ValueError, TypeError) as error:
+    except (LookupError, ValueError, TypeError) as error:
         raise ModelError(
             f"The weights of {card.title} are not those of a network for marks.",
             detail=repr(error),

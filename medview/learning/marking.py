@@ -282,7 +282,7 @@ def _mistaken(image: Floats, truth: Mask, rng: np.random.Generator) -> Mask:
         wrong = _flooded(image, truth, rng)
     else:
         wrong = truth & _disc(_inside(truth, rng), _radius(truth) * rng.uniform(0.3, 1.3))
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 and not truth.all():
         blob = _disc(_inside(_near(truth), rng), _radius(truth) * rng.uniform(0.2, 1.0))
         wrong = wrong | blob
     return np.asarray(wrong)

@@ -10,16 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from medview.core.errors import CommandError
-from medview.core.findings import SegmentRef
+from medview.core.findings import ModelAuthor, Person, Review, SegmentRef
 from medview.core.paths import Paths
 from medview.core.study import Patient, Series, Study
 from medview.imaging.reslice import PlaneFrame
+from medview.imaging.walker import walked
+from medview.inference.catalog import ANSWERERS, Catalog
+from medview.io.seg_write import algorithm_type
 from medview.services import bundle
 from medview.services.bundle import Services
+from medview.services.prompting import Answering
 from medview.services.rules import Ground, Overlap, Where
 from tests.helpers.phantoms import Phantom, oblique
+from tests.unit.inference.test_marks import folder_of, network
 
 RESOURCES = Path(__file__).resolve().parents[3] / "resources"
 TURNED = oblique(20, 30)
@@ -36,6 +42,7 @@ class Bench:
         series = Series("1.1", "1", "CT", "Thorax", ())
         self.services.workspace.open_studies([Study("1", Patient("7", "DOE^J"), series=(series,))])
         self.services.workspace.add_volume(replace(PHANTOM.volume(), uid="v", series_uid="1.1"))
+        self.services.settings.set("segment.network", value=False)
         self.services.viewing.show_series("1.1")
         self.ball = PHANTOM.sphere()
         self.run("segment.add", label="One")
@@ -203,3 +210,82 @@ def test_marks_end_with_their_study(bench: Bench) -> None:
     bench.services.workspace.close_study("1")
     assert bench.services.prompting.marks == ()
     assert bench.services.effects.preview is None
+
+
+MODEL = ModelAuthor("pointer", "2.1.0", "ab" * 32)
+
+
+def by_network(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walks answer in the name of a model."""
+    monkeypatch.setattr(bench.services.prompting, "_ask_by", lambda: (walked, MODEL, ""))
+
+
+def test_a_model_that_helped_is_named_by_segment_finding_and_report(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_network(bench, monkeypatch)
+    bench.services.workspace.reader = "Dr Ada"
+    bench.mark()
+    bench.run("segment.accept")
+    assert bench.services.history.undo_title == "Outline by pointer 2.1.0: One"
+    (one,) = bench.services.workspace.segmentations.values()
+    assert one.find_segment(1).provenance.aids == (MODEL,)
+    assert isinstance(one.find_segment(1).provenance.author, Person)
+    assert algorithm_type(one.find_segment(1).provenance, Review()) == "SEMIAUTOMATIC"
+    bench.run("segment.report")
+    (finding,) = bench.services.workspace.findings.values()
+    assert finding.provenance.aids == (MODEL,)
+    report = bench.services.workspace.report_of("1")
+    assert report is not None
+    assert "No AI model" not in report.ai_statement
+    assert "pointer version 2.1.0, weights sha256 abababababab" in report.ai_statement
+    assert "helped the reader to outline One" in report.ai_statement
+    bench.run("edit.undo")
+    bench.run("edit.undo")
+    (one,) = bench.services.workspace.segmentations.values()
+    assert not one.labels.any()
+    assert one.find_segment(1).provenance.aids == ()
+
+
+def test_a_finding_says_so_too_when_a_model_helps_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.services.workspace.reader = "Dr Ada"
+    bench.mark()
+    bench.run("segment.accept")
+    bench.run("segment.report")
+    (finding,) = bench.services.workspace.findings.values()
+    assert finding.provenance.aids == ()
+    by_network(bench, monkeypatch)
+    bench.mark(4)
+    bench.run("segment.accept")
+    (finding,) = bench.services.workspace.findings.values()
+    assert finding.provenance.aids == (MODEL,)
+
+
+def test_a_network_that_cannot_be_read_is_told_once_and_walks_answer(
+    bench: Bench, tmp_path: Path
+) -> None:
+    folder = folder_of({"layer.weight": torch.zeros(2, 2)}, tmp_path / "models" / "one")
+    answering = Answering(Catalog((folder.parent,), ANSWERERS), lambda: True)
+    bench.services.prompting._ask_by = answering.ready
+    bench.mark()
+    bench.mark(4)
+    assert bench.seen().any()
+    told = [one.text for one in bench.services.workspace.notices]
+    assert [one for one in told if "Pointer" in one] == [
+        "The weights of Pointer are not those of a network for marks."
+    ]
+    bench.run("segment.accept")
+    (one,) = bench.services.workspace.segmentations.values()
+    assert one.find_segment(1).provenance.aids == ()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_reader_chooses_whether_a_network_answers(tmp_path: Path, wanted: bool) -> None:
+    folder = folder_of(network().state_dict(), tmp_path / "models" / "one")
+    answering = Answering(Catalog((folder.parent,), ANSWERERS), lambda: wanted)
+    answer, model, problem = answering.ready()
+    assert problem == ""
+    assert (answer is walked) is not wanted
+    assert (model.model_id if model else "") == ("pointer" if wanted else "")

@@ -1,0 +1,110 @@
+"""The network that answers marks, in plain arrays: as torch computes it, or refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from medview.core.errors import ModelError
+from medview.imaging.prompts import SIDE, View
+from medview.inference.marks import CHANNELS, open_answerer, to_channels
+from medview.inference.networks.unet import ShuffledUNet2d
+
+WIDTHS = (8, 12, 20)
+
+
+def network() -> nn.Module:
+    """Any weights, and norms that have seen something."""
+    torch.manual_seed(3)
+    made = ShuffledUNet2d(CHANNELS, 1, WIDTHS, "batch")
+    for part in made.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_()
+            part.running_var.uniform_(0.5, 2.0)
+            part.weight.data.normal_()
+            part.bias.data.normal_()
+    return made.eval()
+
+
+def folder_of(made: dict[str, torch.Tensor], folder: Path) -> Path:
+    """A model folder with these weights."""
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    content = safetensors.torch.save(made)
+    (folder / "models" / "model.safetensors").write_bytes(content)
+    told = {
+        "version": "2.1.0",
+        "name": "Pointer",
+        "intended_use": "Tests",
+        "medview": {
+            "id": "pointer",
+            "engine": "marks",
+            "weights": {
+                "file": "models/model.safetensors",
+                "sha256": hashlib.sha256(content).hexdigest(),
+            },
+            "limits": ["Not for clinical use."],
+            "licence": "CC0-1.0",
+            "scope": {"modality": ["CT"]},
+            "outputs": [
+                {
+                    "index": 1,
+                    "label": "Object",
+                    "code": {"value": "1", "scheme": "99TEST", "meaning": "Object"},
+                    "color_rgb": [1, 2, 3],
+                }
+            ],
+        },
+    }
+    (folder / "configs" / "metadata.json").write_text(json.dumps(told), encoding="utf-8")
+    return folder
+
+
+def view() -> View:
+    rng = np.random.default_rng(5)
+    image = rng.normal(size=(SIDE, SIDE)).astype(np.float32)
+    marks = rng.random((3, SIDE, SIDE)) < 0.02
+    before = rng.random((SIDE, SIDE)).astype(np.float32)
+    return View(image, marks[0], marks[1], before, marks[2])
+
+
+def test_it_answers_as_torch_does(tmp_path: Path) -> None:
+    made = network()
+    with torch.inference_mode():
+        wanted = made(torch.from_numpy(to_channels(view()))[None])[0, 0].sigmoid().numpy()
+    found = open_answerer(folder_of(made.state_dict(), tmp_path / "one"))(view())
+    assert np.ptp(wanted) > 0.1
+    np.testing.assert_allclose(found, wanted, atol=2e-6)
+
+
+def test_the_channels_are_image_marks_answer_and_box() -> None:
+    one = view()
+    channels = to_channels(one)
+    assert channels.shape == (CHANNELS, SIDE, SIDE)
+    for channel, part in zip(
+        channels, (one.image, one.adds, one.takes, one.before, one.box), strict=True
+    ):
+        np.testing.assert_array_equal(channel, part.astype(np.float32))
+
+
+def test_changed_weights_are_refused(tmp_path: Path) -> None:
+    folder = folder_of(network().state_dict(), tmp_path / "one")
+    path = folder / "models" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(ModelError, match="not the ones it was released with"):
+        open_answerer(folder)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    folder = folder_of({"layer.weight": torch.zeros(2, 2)}, tmp_path / "one")
+    with pytest.raises(ModelError, match="Pointer are not those of a network for marks"):
+        open_answerer(folder)

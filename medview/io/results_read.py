@@ -117,7 +117,13 @@ def _finding(told: Mapping[str, Any]) -> Finding:
     if model:
         author = ModelAuthor(model, made.get("version") or "", made.get("weights_sha256") or "")
     provenance = Provenance(
-        author, _moment(made.get("at")) or utc_now(), cautions=tuple(made.get("cautions", ()))
+        author,
+        _moment(made.get("at")) or utc_now(),
+        cautions=tuple(made.get("cautions", ())),
+        aids=tuple(
+            ModelAuthor(one["model"], one["version"], one["weights_sha256"])
+            for one in made.get("aids", ())
+        ),
     )
     state = ReviewState(told["state"])
     review = Review(state, told["by"] or "", _moment(told["at"]), told.get("reason") or "")

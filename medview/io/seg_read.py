@@ -23,7 +23,7 @@ from medview.io.frame_pixels import decoded_frames
 from medview.io.identity import OURS
 from medview.io.label_places import Index, Parts, marked_part
 from medview.io.multiframe import damage_refused, data_set, frame_values
-from medview.io.seg_history import told_by
+from medview.io.seg_history import drawn_by, told_by
 from medview.io.stacking import is_orientation
 from medview.io.values import Values, numbers
 
@@ -226,7 +226,7 @@ def _segments(ds: Dataset) -> dict[int, Segment]:
             category=_code(item, "SegmentedPropertyCategoryCodeSequence", TISSUE),
             type=_code(item, "SegmentedPropertyTypeCodeSequence", ANATOMICAL_STRUCTURE),
             color_rgb=_color(item.get("RecommendedDisplayCIELabValue")),
-            provenance=Provenance(_author(ds, item), at, derived_from=derived),
+            provenance=_provenance(ds, item, at, derived),
             review=review,
             state=state,
             locked=locked,
@@ -241,6 +241,14 @@ def _code(item: Dataset, keyword: str, default: Code) -> Code:
     parts = [str(sequence[0].get(name, "")) for name in
              ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")]  # fmt: skip
     return Code(*parts) if all(parts) else default
+
+
+def _provenance(ds: Dataset, item: Dataset, at: datetime, derived: tuple[str, ...]) -> Provenance:
+    """Who drew it, and with which model's help."""
+    author, person = _author(ds, item), drawn_by(str(item.get("SegmentDescription", "")))
+    if person and isinstance(author, ModelAuthor):
+        return Provenance(Person(person), at, derived_from=derived, aids=(author,))
+    return Provenance(author, at, derived_from=derived)
 
 
 def _author(ds: Dataset, item: Dataset) -> Author:

@@ -166,6 +166,10 @@ def _finding(finding: Finding, places: SegmentPlaces) -> dict[str, Any]:
             "weights_sha256": author.weights_sha256 if isinstance(author, ModelAuthor) else None,
             "at": finding.provenance.made_at.isoformat(),
             "cautions": list(finding.provenance.cautions),
+            "aids": [
+                {"model": m.model_id, "version": m.version, "weights_sha256": m.weights_sha256}
+                for m in finding.provenance.aids
+            ],
         },
         "location_lps_mm": list(finding.location_lps_mm) if finding.location_lps_mm else None,
         "box_lps_mm": [list(corner) for corner in box] if box is not None else None,

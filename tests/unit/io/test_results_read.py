@@ -31,7 +31,7 @@ from medview.io.results_read import read_results
 from medview.io.scan import scan
 from medview.reporting.fhir import bundle_of
 from medview.reporting.tables import findings_csv, result_json
-from tests.helpers.exports import AT, BY_MODEL, finding
+from tests.helpers.exports import AT, BY_MODEL, MODEL, finding
 
 CYST = Code("33595009", "SCT", "Cyst")
 SERIES = Series("1.2.3", "1.2", "MR", "T1", (Instance("1.2.3.4", "1.2.840", "/x"),))
@@ -42,7 +42,7 @@ EDITED = Review(ReviewState.EDITED, "Dr Ada", AT, "too small")
 FINDINGS = (
     replace(finding("Left hippocampus", Laterality.LEFT, 3.4256789012345, probability=0.875,
             calibrated=True, location_lps_mm=(1.5, 2.5, 3.5),
-            provenance=replace(BY_MODEL, cautions=("slices of 5 mm",))),
+            provenance=replace(BY_MODEL, cautions=("slices of 5 mm",), aids=(MODEL,))),
             segment_ref=SegmentRef("s", 3)),
     Finding("=Nodule", CYST, BY_READER, site=Code("39607008", "SCT", "Lung"),
             text="≤ 8 mm, \"round\"", review=EDITED,

@@ -7,10 +7,10 @@ from datetime import timedelta, timezone
 
 import pytest
 
-from medview.core.findings import Review, ReviewState
+from medview.core.findings import Person, Provenance, Review, ReviewState
 from medview.core.segmentation import SegmentState
-from medview.io.seg_history import history_of, told_by
-from tests.helpers.exports import AT, segment
+from medview.io.seg_history import drawn_by, history_of, told_by
+from tests.helpers.exports import AT, MODEL, segment
 
 EAST = AT.astimezone(timezone(timedelta(hours=5)))
 
@@ -30,6 +30,16 @@ def test_decision_state_and_lock_come_back(
 ) -> None:
     one = replace(segment(1, "Lobe", review), state=state, locked=locked)
     assert told_by(history_of(one)) == (review, state, locked)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_who_drew_it_with_a_model_comes_back(locked: bool) -> None:
+    review = Review(ReviewState.ACCEPTED, "Dr Ada; by night", EAST)
+    drawn = Provenance(Person("Dr Ada; with it"), AT, aids=(MODEL,))
+    one = replace(segment(1, "Lobe", review, provenance=drawn), locked=locked)
+    assert drawn_by(history_of(one)) == "Dr Ada; with it"
+    assert told_by(history_of(one)) == (review, SegmentState.NOT_STARTED, locked)
+    assert drawn_by(history_of(segment(1, "Lobe", review))) == ""
 
 
 def test_words_of_others_say_nothing() -> None:

@@ -20,9 +20,10 @@ from medview.core.errors import ExportError
 from medview.core.findings import Laterality, Person, Provenance, Review, ReviewState
 from medview.core.geometry import Calibration, Geometry
 from medview.core.segmentation import Segment
-from medview.core.study import Study
+from medview.core.study import SeriesKind, Study
 from medview.io.dicom_write import person_name
 from medview.io.request import SegmentationExport, gather
+from medview.io.seg_read import read_segmentations
 from medview.io.seg_write import SegmentTracking, SegOptions, algorithm_type, write_segmentation
 from medview.io.seg_write import verify_segmentation as verify
 from medview.io.sources import read_sources
@@ -229,6 +230,23 @@ def test_algorithm_and_its_weights_are_named(tmp_path: Path) -> None:
     assert "SegmentationAlgorithmIdentificationSequence" not in dataset.SegmentSequence[2]
     equipment = [e.get("ManufacturerModelName") for e in dataset.ContributingEquipmentSequence]
     assert "hippocampus_mr" in equipment
+
+
+def test_a_model_that_helped_a_person_is_named_and_both_come_back(tmp_path: Path) -> None:
+    phantom = phantom_of()
+    study = study_of(write_ct(tmp_path / "ct", phantom))
+    drawn = Provenance(Person("Dr Reader"), AT, aids=(MODEL,))
+    segments = tuple(segment(n, f"Lobe {n}", provenance=drawn) for n in (1, 2, 3))
+    _, dataset = exported(study, phantom.geometry, tmp_path / "seg.dcm", segments=segments)
+    item = dataset.SegmentSequence[0]
+    assert item.SegmentAlgorithmType == "SEMIAUTOMATIC"
+    (algorithm,) = item.SegmentationAlgorithmIdentificationSequence
+    assert algorithm.AlgorithmName == MODEL.model_id
+    series = replace(study_of([tmp_path / "seg.dcm"]).series[0], kind=SeriesKind.SEGMENTATION)
+    (found,) = read_segmentations(series, phantom.geometry)
+    back = found.segments[0]
+    assert back.provenance.author == Person("Dr Reader")
+    assert back.provenance.aids == (MODEL,)
 
 
 def test_a_persons_correction_of_a_model_is_semiautomatic() -> None:

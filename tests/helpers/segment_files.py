@@ -3,7 +3,8 @@
     python -m tests.helpers.segment_files FOLDER (ours|peer) (write|read) (BINARY|LABELMAP)
 
 prints the seconds that the step took and the most memory that the process ever held, in GB.
-`make` fills the folder with the images and the labels.
+`make` fills the folder with the images and the labels, `make_most` with as many segments as there
+can be.
 """
 
 from __future__ import annotations
@@ -32,15 +33,30 @@ from tests.helpers.phantoms import Phantom
 
 SHAPE = (600, 512, 512)
 COUNT = 40
+#: As many as a 16 bit number can tell apart.
+MOST = 65_535
+
+
+def _images(folder: Path, shape: tuple[int, int, int]) -> None:
+    """Slices without a picture in them."""
+    (folder / "ct").mkdir(parents=True)
+    for number, ds in enumerate(ct_datasets(Phantom(shape=(shape[0], 8, 8)))):
+        ds.Rows, ds.Columns = shape[1:]
+        ds.PixelData = bytes(2 * shape[1] * shape[2])
+        save(ds, folder / "ct" / f"{number:04}")
+
+
+def make_most(folder: Path) -> None:
+    """16 slices of 128 x 128 cut into 65,535 segments of four voxels."""
+    shape = (16, 128, 128)
+    _images(folder, shape)
+    numbers = np.minimum(np.arange(np.prod(shape)) // 4 + 1, MOST).astype(np.uint16)
+    np.save(folder / "labels.npy", numbers.reshape(shape))
 
 
 def make(folder: Path) -> None:
     """600 slices without a picture in them, and 40 ellipsoids of organs' sizes as labels."""
-    (folder / "ct").mkdir(parents=True)
-    for number, ds in enumerate(ct_datasets(Phantom(shape=(SHAPE[0], 8, 8)))):
-        ds.Rows, ds.Columns = SHAPE[1:]
-        ds.PixelData = bytes(2 * SHAPE[1] * SHAPE[2])
-        save(ds, folder / "ct" / f"{number:04}")
+    _images(folder, SHAPE)
     chance = np.random.default_rng(0)
     labels = np.zeros(SHAPE, np.uint8)
     for number in range(1, COUNT + 1):
@@ -56,7 +72,7 @@ def make(folder: Path) -> None:
     np.save(folder / "labels.npy", labels)
 
 
-def grid(paths: list[Path]) -> Geometry:
+def grid(paths: list[Path], rows: int, columns: int) -> Geometry:
     """The grid of the slices."""
     first, last = (dcmread(path, stop_before_pixels=True) for path in (paths[0], paths[-1]))
     ends = [np.array(one.ImagePositionPatient, dtype=float) for one in (first, last)]
@@ -66,14 +82,15 @@ def grid(paths: list[Path]) -> Geometry:
     affine[:3, 1] = cosines[3:] * first.PixelSpacing[0]
     affine[:3, 2] = cosines[:3] * first.PixelSpacing[1]
     affine[:3, 3] = ends[0]
-    return Geometry(SHAPE, affine, frame_of_reference_uid=str(first.FrameOfReferenceUID))
+    shape = (len(paths), rows, columns)
+    return Geometry(shape, affine, frame_of_reference_uid=str(first.FrameOfReferenceUID))
 
 
 def ours(folder: Path, step: str, kind: str) -> float:
     """As the export and the import workers do it, the look at what was written included."""
     paths = sorted((folder / "ct").iterdir())
     labels, path = np.load(folder / "labels.npy"), folder / f"ours_{kind}.dcm"
-    geometry = grid(paths)
+    geometry = grid(paths, *labels.shape[1:])
     if step == "read":
         series = replace(study_of([path]).series[0], kind=SeriesKind.SEGMENTATION)
         begun = time.perf_counter()
@@ -83,7 +100,8 @@ def ours(folder: Path, step: str, kind: str) -> float:
         return seconds
     study = study_of(paths)
     volume = volume_of(study.series[0], geometry)
-    segments = [segment(number, f"Organ {number}") for number in range(1, COUNT + 1)]
+    numbers = range(1, int(labels.max()) + 1)
+    segments = [segment(number, f"Organ {number}") for number in numbers]
     (export,) = gather([segmentation_of(volume, labels, segments)], {volume.uid: volume}, study)
     sources = read_sources(study.series[0])
     del labels

@@ -184,7 +184,7 @@ class ReportDesk:
         signed = replace(report, status=status, signatures=(*report.signatures, signature))
         change = ChangeReport(study_uid, report, signed, "Sign report")
         self._workspace.apply(change, undoable=False)
-        self._workspace.history.clear_report(study_uid)
+        self._workspace.forget_steps(study_uid)
         note = "despite: " + " ".join(wrong) if wrong else ""
         self._record(name, "report.sign", report, signed, note)
         return signed

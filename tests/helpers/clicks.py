@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import SimpleITK
 from PIL import Image
 from scipy import ndimage
 
-from medview.imaging.prompts import Hints, Question, Slice, answered
+from medview.imaging.prompts import Answerer, Hints, Question, Slice, answered
 from medview.imaging.walker import walked
+from medview.inference.marks import open_answerer
+from tests.end2end.command_line import ROOT
 
 Mask = npt.NDArray[np.bool_]
 #: A picture and the mask of the object that is meant.
@@ -73,7 +76,17 @@ def clicks_needed(reached: list[float]) -> int:
 # Methods
 
 
-def ours(picture: npt.NDArray[np.float32], hints: Hints, before: Mask | None) -> Mask:
+@functools.cache
+def _network() -> Answerer:
+    return open_answerer(ROOT / "resources" / "prompts" / "clicks")
+
+
+def network(picture: npt.NDArray[np.float32], hints: Hints, before: Mask | None) -> Mask:
+    """The network that comes along, in windows that follow from the marks."""
+    return answered(Question(Slice(picture, (1.0, 1.0)), hints, before), _network())
+
+
+def walks(picture: npt.NDArray[np.float32], hints: Hints, before: Mask | None) -> Mask:
     """Random walks with priors, in windows that follow from the marks."""
     return answered(Question(Slice(picture, (1.0, 1.0)), hints, before), walked)
 

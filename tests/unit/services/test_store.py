@@ -24,10 +24,13 @@ from medview.core.geometry import Box
 from medview.core.report import KeyImage
 from medview.services.edits import AddSegmentation, ChangeFindings, FindingStep
 from medview.services.kept import read_kept
+from medview.services.originals import Originals
+from medview.services.settings import Settings
 from medview.services.steps import KEPT_STEPS
 from medview.services.store import Store
 from medview.services.store_file import VERSION, connect
 from medview.services.tasks import Tasks
+from medview.services.two_readers import TwoReaders
 from medview.services.workspace import Workspace
 from tests.helpers import desk
 from tests.helpers.desk import STUDY
@@ -330,6 +333,27 @@ def test_a_report_signed_and_amended_between_two_saves_is_kept_signed(
     store.save_now()
     assert read_kept(path, STUDY).reports == work.versions_of(STUDY)
     assert read_kept(path, STUDY).reports[0] == signed
+    store.close()
+
+
+def test_a_finished_reading_takes_the_steps_behind_it_out_of_the_store(
+    path: Path, tasks: Tasks
+) -> None:
+    store = Store(path, delay_s=0.01)
+    work = desk.workspace()
+    review, audit = desk.desk(work, store)
+    settings = Settings(None)
+    settings.set("reading.readers", "two")
+    two = TwoReaders(work, review, settings, audit, Originals(work))
+    store.attach(work, tasks)
+    work.apply(AddSegmentation(STUDY, desk.segmentation(work), "Add"))
+    settle(tasks, store)
+    assert len(read_kept(path, STUDY).steps) == 1
+    two.finish(STUDY)
+    assert not work.history.can_undo
+    settle(tasks, store)
+    assert read_kept(path, STUDY).steps == ()
+    assert len(read_kept(path, STUDY).segmentations) == 1
     store.close()
 
 

@@ -13,7 +13,7 @@ from PyQt6.QtWidgets import QApplication, QDialog
 
 from medview.core.errors import CommandError
 from medview.core.findings import Finding
-from medview.core.models import ModelCard
+from medview.core.models import ModelCard, Task
 from medview.core.report import KeyImage
 from medview.core.views import Plane
 from medview.services.bundle import Services
@@ -88,11 +88,12 @@ def _dialogs(services: Services, window: MainWindow) -> tuple[Command, ...]:
     workspace, resources = services.workspace, services.paths.resources
 
     def card(model: str = "") -> None:
-        cards = services.catalog.cards()
+        cards = (*services.catalog.cards(), *services.prompting.cards)
         if not model and not cards:
             raise CommandError("No models are installed")
         if model:
-            chosen = services.catalog.card(model)
+            known = {one.id: one for one in cards}
+            chosen = known[model] if model in known else services.catalog.card(model)
             ModelCardDialog(chosen, window, _standing(services, chosen)).open()
         else:
             ModelsDialog([(one, _standing(services, one)) for one in cards], window).open()
@@ -331,8 +332,8 @@ def _standing(services: Services, card: ModelCard) -> Standing:
     """How a model stands to the image on show."""
     picture = services.viewing.picture
     image = services.viewing.clip or services.viewing.volume
-    if picture is None or image is None:
-        return Standing()
+    if picture is None or image is None or card.task is Task.MARKS:
+        return Standing()  # one that answers marks is asked by a reader, about whatever is shown
     series = services.workspace.series(picture.series_uid)
     return Standing(
         shown(series.description) or series.modality,

@@ -59,7 +59,8 @@ def measure(
     for each fold of its data lets only that member judge an image of those data that had not
     learned from it.
     """
-    if read_metadata(model)["medview"]["engine"] == "marks":
+    answers_marks = read_metadata(model)["medview"]["engine"] == "marks"
+    if answers_marks and dataset.task != "marks":
         dataset = Dataset.to_mark([dataset])
     judge = open_judge(model, dataset, choose_device(device))
     chosen = split or ("test" if dataset.of("test") else "val")

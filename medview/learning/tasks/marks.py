@@ -47,7 +47,10 @@ class Marks(Task):
         """Read a picture with its map, or a volume with its."""
         if case.image.name.endswith((".nii", ".nii.gz", ".nrrd")):
             volume = load_volume(case)
-            return Subject(volume.voxels, load_label(case, volume, 255), _steps(volume.geometry))
+            label = load_label(case, volume, 255)
+            if not label.any():
+                raise ReadError("label is empty")
+            return Subject(volume.voxels, label, _steps(volume.geometry))
         picture, label = read_picture(case), read_map(case.label)
         if label.shape != picture.shape[:2] or not label.any():
             raise ReadError("label is empty or lies on another grid")

@@ -1,10 +1,9 @@
-"""Answering prompts by random walks with priors over a window: nothing need be learned for it.
+"""Answering prompts without anything learned: random walks with priors over a window.
 
 A walker that starts in a cell steps to alike neighbours rather than across borders, and now and
 then ends by chance. The probability that it ends at what belongs to the object is the answer:
 Grady, "Multilabel random walker image segmentation using prior models", CVPR 2005. The priors are
-what the values under the marks say, how near marks are, what was answered before, and what a
-network says where there is one.
+what the values under the marks say, how near marks are, and what was answered before.
 """
 
 from __future__ import annotations
@@ -32,22 +31,15 @@ _LEAST_SPREAD = 0.35
 _COMMON = 0.7
 #: What looks, nearness of marks and an earlier answer say counts by these weights.
 _LOOKS, _NEARNESS, _BEFORE = 0.7, 0.8, 0.6
-#: So does what a network says, which has seen all of that.
-_LEARNED = 1.0
 #: A mark against an earlier answer makes it doubtful so far around, in cells.
 _DOUBT_CELLS = 20.0
 
 
-def walked(view: View, learned: Floats | None = None) -> Floats:
-    """How likely each cell belongs to what is marked, (SIDE, SIDE).
-
-    `learned` is how likely a network finds it; marks are held whatever it says.
-    """
+def walked(view: View) -> Floats:
+    """How likely each cell belongs to what is marked, (SIDE, SIDE)."""
     outside = ~view.box if view.box.any() else np.zeros_like(view.box)
     adds, takes = view.adds & ~view.takes & ~outside, view.takes
     weight = _LOOKS * _logit(_looks(view, adds, takes))
-    if learned is not None:
-        weight += _LEARNED * _logit(learned)
     if takes.any() and adds.any():
         far, near = (ndimage.distance_transform_edt(~one) for one in (takes, adds))
         weight += _NEARNESS * _logit(far / np.maximum(far + near, 1e-6))

@@ -18,7 +18,6 @@ from safetensors.numpy import load_file
 from medview.core.errors import ModelError
 from medview.core.models import ModelCard
 from medview.imaging.prompts import SIDE, Floats, View
-from medview.imaging.walker import walked
 from medview.inference.catalog import ANSWERERS, load_card, verify_model, weights_file
 
 #: What a view shows, channel by channel.
@@ -54,11 +53,7 @@ def to_channels(view: View) -> Floats:
 
 
 class MarkAnswerer:
-    """Says how likely each cell of a view belongs to what is marked.
-
-    Walks between the marks (`imaging.walker`) whose prior is what the network says: they hold the
-    marks and keep to borders.
-    """
+    """A network that says how likely each cell of a view belongs to what is marked."""
 
     def __init__(self, card: ModelCard, weights: Weights) -> None:
         self.card = card
@@ -66,10 +61,6 @@ class MarkAnswerer:
 
     def __call__(self, view: View) -> Floats:
         """Probabilities, (SIDE, SIDE)."""
-        return walked(view, self.likely(view))
-
-    def likely(self, view: View) -> Floats:
-        """What the network alone says."""
         logits = self._network(to_channels(view))[0]
         likely: Floats = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
         return likely

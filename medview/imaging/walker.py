@@ -1,4 +1,4 @@
-"""Answering prompts without anything learned: random walks with priors over a window.
+"""Answering prompts by random walks with priors over a window, alone or led by a network.
 
 A walker that starts in a cell steps to alike neighbours rather than across borders, and now and
 then ends by chance. The probability that it ends at what belongs to the object is the answer:
@@ -31,18 +31,17 @@ _LEAST_SPREAD = 0.35
 _COMMON = 0.7
 #: What looks, nearness of marks and an earlier answer say counts by these weights.
 _LOOKS, _NEARNESS, _BEFORE = 0.7, 0.8, 0.6
+#: What a network says counts by the first of these, looks and nearness beside it by the others;
+#: so readily do such walks end.
+_LED, _LED_LOOKS, _LED_NEARNESS, _LED_ENDS = 4.0, 0.35, 0.4, 0.02
 #: A mark against an earlier answer makes it doubtful so far around, in cells.
 _DOUBT_CELLS = 20.0
 
 
 def walked(view: View) -> Floats:
     """How likely each cell belongs to what is marked, (SIDE, SIDE)."""
-    outside = ~view.box if view.box.any() else np.zeros_like(view.box)
-    adds, takes = view.adds & ~view.takes & ~outside, view.takes
-    weight = _LOOKS * _logit(_looks(view, adds, takes))
-    if takes.any() and adds.any():
-        far, near = (ndimage.distance_transform_edt(~one) for one in (takes, adds))
-        weight += _NEARNESS * _logit(far / np.maximum(far + near, 1e-6))
+    adds, takes, _ = _marks(view)
+    weight = _LOOKS * _logit(_looks(view, adds, takes)) + _NEARNESS * _nearness(adds, takes)
     if view.before.any():
         against = np.where(view.before >= 0.5, takes, adds)
         doubt = 0.0
@@ -50,10 +49,42 @@ def walked(view: View) -> Floats:
             away = ndimage.distance_transform_edt(~against)
             doubt = np.exp(-((away / _DOUBT_CELLS) ** 2))
         weight += _BEFORE * (1 - doubt) * _logit(view.before)
+    return _ended(view, weight, _ENDS)
+
+
+def led(view: View, learned: Floats) -> Floats:
+    """The same, of walks that are led by how likely a network finds each cell, (SIDE, SIDE).
+
+    It has seen the marks and what was answered before; walks hold the marks and keep to borders.
+    """
+    adds, takes, _ = _marks(view)
+    weight = _LED * _logit(learned)
+    weight += _LED_LOOKS * _logit(_looks(view, adds, takes))
+    weight += _LED_NEARNESS * _nearness(adds, takes)
+    return _ended(view, weight, _LED_ENDS)
+
+
+def _marks(view: View) -> tuple[Mask, Mask, Mask]:
+    """What is marked as belonging and as not, and what lies outside the box."""
+    outside = ~view.box if view.box.any() else np.zeros_like(view.box)
+    return view.adds & ~view.takes & ~outside, view.takes, outside
+
+
+def _nearness(adds: Mask, takes: Mask) -> npt.NDArray[np.float64]:
+    """The odds by which marks are nearer; even ones without marks of both kinds."""
+    if not (takes.any() and adds.any()):
+        return np.zeros(adds.shape)
+    far, near = (ndimage.distance_transform_edt(~one) for one in (takes, adds))
+    return _logit(far / np.maximum(far + near, 1e-6))
+
+
+def _ended(view: View, weight: npt.NDArray[np.float64], ends: float) -> Floats:
+    """Where walks end whose prior has these odds; marks are certain."""
+    adds, takes, outside = _marks(view)
     prior = 1 / (1 + np.exp(-weight))
     known = adds | takes | outside
     prior[known] = adds[known]
-    return _walk(ndimage.gaussian_filter(view.image, 0.7), prior, known)
+    return _walk(ndimage.gaussian_filter(view.image, 0.7), prior, known, ends)
 
 
 def _logit(likely: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
@@ -95,7 +126,7 @@ def _shares(places: npt.NDArray[np.intp], spread: float) -> npt.NDArray[np.float
     return np.asarray(ndimage.gaussian_filter1d(counts, spread, mode="constant") / len(places))
 
 
-def _walk(image: Floats, prior: npt.NDArray[np.float64], known: Mask) -> Floats:
+def _walk(image: Floats, prior: npt.NDArray[np.float64], known: Mask, chance: float) -> Floats:
     """Where walks end: (L + ends) x = ends * prior, with what is known held."""
     down, across = np.abs(np.diff(image, axis=0)), np.abs(np.diff(image, axis=1))
     usual = _SAME * max(float(np.concatenate([down.ravel(), across.ravel()]).mean()), 1e-6)
@@ -106,7 +137,7 @@ def _walk(image: Floats, prior: npt.NDArray[np.float64], known: Mask) -> Floats:
     total = below + right
     total[1:] += weights[0]
     total[:, 1:] += weights[1]
-    ends = np.where(known, _HELD, _ENDS)
+    ends = np.where(known, _HELD, chance)
     flat = [-below.ravel()[: -columns or None], -right.ravel()[:-1]]
     system = sparse.diags_array(
         [flat[0], flat[1], (total + ends).ravel(), flat[1], flat[0]],

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from medview.core.errors import ModelError
 from medview.core.models import ModelCard
 from medview.imaging.prompts import SIDE, Floats, View
+from medview.imaging.walker import led
 from medview.inference.catalog import ANSWERERS, load_card, verify_model, weights_file
 
 #: What a view shows, channel by channel.
@@ -53,7 +54,10 @@ def to_channels(view: View) -> Floats:
 
 
 class MarkAnswerer:
-    """A network that says how likely each cell of a view belongs to what is marked."""
+    """Says how likely each cell of a view belongs to what is marked.
+
+    A network does, and leads random walks that hold the marks and keep to borders.
+    """
 
     def __init__(self, card: ModelCard, weights: Weights) -> None:
         self.card = card
@@ -61,6 +65,10 @@ class MarkAnswerer:
 
     def __call__(self, view: View) -> Floats:
         """Probabilities, (SIDE, SIDE)."""
+        return led(view, self.likely(view))
+
+    def likely(self, view: View) -> Floats:
+        """What the network alone says."""
         logits = self._network(to_channels(view))[0]
         likely: Floats = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
         return likely

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -122,7 +123,9 @@ def random_walker(picture: npt.NDArray[np.float32], hints: Hints, _before: Mask 
             down, across = path[0].astype(int)
             labels[max(0, down - 1) : down + 2, max(0, across - 1) : across + 2] = number
     scaled = (picture - picture.mean()) / max(float(picture.std()), 1e-6)
-    return np.asarray(walker(scaled, labels, beta=130, mode="cg_j", tol=1e-3) == 1)
+    with warnings.catch_warnings():  # its answers are compared, not its numbers between 0 and 1
+        warnings.filterwarnings("ignore", "The probability range is outside")
+        return np.asarray(walker(scaled, labels, beta=130, mode="cg_j", tol=1e-3) == 1)
 
 
 # Cases

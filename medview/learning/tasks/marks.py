@@ -12,6 +12,7 @@ from torch.nn import functional
 from medview.core.errors import ReadError
 from medview.core.geometry import Geometry
 from medview.imaging.prompts import SIDE, Answerer, Floats, Question, View, answered
+from medview.imaging.walker import led
 from medview.inference.marks import CHANNELS, to_channels
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
@@ -95,8 +96,14 @@ class Marks(Task):
         return entropy + (1 - (2 * both + 1) / (all_of + 1)).mean()
 
     def answer(self, network: nn.Module, example: Subject) -> list[float]:
-        """Give the Dice after each click on an object of the image, the same at every call."""
-        one, ask = object_to_find(example), answerer_of(network)
+        """Give the Dice after each click on an object of the image, the same at every call.
+
+        The network leads walks, as in the window.
+        """
+        one, likely = object_to_find(example), answerer_of(network)
+
+        def ask(view: View) -> Floats:
+            return led(view, likely(view))
 
         def outline(question: Question) -> npt.NDArray[np.bool_]:
             return answered(question, ask)

@@ -52,7 +52,8 @@ class Catalog:
     Only one that was put in the place of another by the reader's word wins over it.
 
     `engines` maps the engine word of the metadata to `module:Class`; plug-ins add to it.
-    `trust` is the list of folders whose programs the reader allows.
+    `trust` is the list of folders whose programs the reader allows. `beside` are models that are
+    asked in other ways: not found by id here, but known by their cards.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class Catalog:
         folders: Sequence[Path],
         engines: Mapping[str, str] = ENGINES,
         trust: TrustFile | None = None,
+        beside: Catalog | None = None,
     ) -> None:
+        self.beside = beside
         self._folders = tuple(folders)
         self._engines = dict(engines)
         self._trust = trust
@@ -95,6 +98,10 @@ class Catalog:
         """All usable models, by title."""
         cards = (card for card, _ in self._models.values())
         return tuple(sorted(cards, key=lambda card: (card.title.lower(), card.id)))
+
+    def every_card(self) -> tuple[ModelCard, ...]:
+        """All usable models, and those beside them."""
+        return (*self.cards(), *(self.beside.cards() if self.beside is not None else ()))
 
     def card(self, model_id: str) -> ModelCard:
         """The card of one model; ModelError if there is no such model."""

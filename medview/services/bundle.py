@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,6 @@ import platformdirs
 import medview
 from medview.core.errors import ReportError
 from medview.core.events import Level, ModelsChanged
-from medview.core.models import ModelCard
 from medview.core.paths import Paths
 from medview.inference.catalog import ANSWERERS, Catalog
 from medview.inference.client import WorkerClient
@@ -60,7 +59,6 @@ from medview.services.loading import Loading
 from medview.services.map_files import MapFiles
 from medview.services.objects import Objects
 from medview.services.originals import Originals
-from medview.services.own_findings import OwnFindings
 from medview.services.priors import Priors
 from medview.services.prompting import Answering, Prompting
 from medview.services.ranking import Ranking
@@ -118,7 +116,6 @@ class Services:
     results: ResultOverlay
     guide: Guide
     detections: Detections
-    own_findings: OwnFindings
     catalog: Catalog
     shelf: Shelf
     training: Training
@@ -145,7 +142,9 @@ def find_paths(profile: Path | None = None) -> Paths:
 
 def catalog(paths: Paths) -> Catalog:
     """The shipped models and the reader's own."""
-    return Catalog((paths.shipped_models, paths.own_models), trust=TrustFile(paths.trust_file))
+    marks = Catalog((paths.prompt_models,), ANSWERERS)
+    folders = (paths.shipped_models, paths.own_models)
+    return Catalog(folders, trust=TrustFile(paths.trust_file), beside=marks)
 
 
 def build(paths: Paths, *, keeps_work: bool = True) -> Services:
@@ -156,13 +155,9 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     tasks = Tasks(import_workers=int(settings.number("loading.workers")))
     store = Store(paths.store_file, settings.number("store.delay_s"))
     audit = Audit(store)
-    models, marks = catalog(paths), Catalog((paths.prompt_models,), ANSWERERS)
-
-    def cards() -> Sequence[ModelCard]:
-        return (*models.cards(), *marks.cards())
-
+    models = catalog(paths)
     originals = Originals(workspace)
-    review = ReviewDesk(workspace, audit, _templates(paths, workspace), cards)
+    review = ReviewDesk(workspace, audit, _templates(paths, workspace), models.every_card)
     loading = Loading(workspace, tasks, load_protocols(paths.resources / "hanging"), paths.cache)
     jobs = _jobs(paths, workspace, models, review, settings)
     viewing = Viewing(workspace, settings)
@@ -170,7 +165,7 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
     thresholds = Thresholds(workspace, jobs.outcomes, audit, _usual(paths))
     first_read = FirstRead(workspace, settings, audit)
     results = ResultOverlay(viewing, jobs.outcomes, thresholds, first_read)
-    leaving = Leaving(workspace, jobs, cards, audit, viewing.grey_of)
+    leaving = Leaving(workspace, jobs, models.every_card, audit, viewing.grey_of)
     services = Services(
         paths=paths,
         settings=settings,
@@ -178,13 +173,11 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         history=workspace.history,
         review=review,
         parts=ReportParts(workspace, review),
-        report_output=ReportOutput(workspace, review, cards, tasks, paths.resources),
+        report_output=ReportOutput(workspace, review, models.every_card, tasks, paths.resources),
         priors=Priors(workspace, store),
         viewing=viewing,
         effects=effects,
-        prompting=Prompting(
-            viewing, effects, tasks, Answering(marks, partial(settings.flag, "segment.network"))
-        ),
+        prompting=_prompting(viewing, effects, tasks, models, settings),
         statistics=SegmentStatistics(workspace, tasks),
         terminology=load_terminology(paths.resources / "terminology" / "segments.toml"),
         loading=loading,
@@ -202,7 +195,6 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         results=results,
         guide=Guide(viewing, results, settings),
         detections=Detections(viewing, review, jobs.outcomes),
-        own_findings=OwnFindings(workspace, review, results, tasks),
         catalog=models,
         shelf=Shelf(paths, models, audit, TrustFile(paths.trust_file)),
         training=Training(workspace, models),
@@ -215,6 +207,14 @@ def build(paths: Paths, *, keeps_work: bool = True) -> Services:
         commands=Registry(settings),
     )
     return _tied(services, keeps_work=keeps_work)
+
+
+def _prompting(
+    viewing: Viewing, effects: Effects, tasks: Tasks, models: Catalog, settings: Settings
+) -> Prompting:
+    """What answers marks: the models beside the others, as long as the reader wants them."""
+    wanted = partial(settings.flag, "segment.network")
+    return Prompting(viewing, effects, tasks, Answering(models.beside, wanted))
 
 
 def _objects(

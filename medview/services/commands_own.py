@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from medview.core.errors import CommandError
 from medview.services import painting
 from medview.services.commands import Command, Registry
+from medview.services.own_findings import OwnFindings
 
 if TYPE_CHECKING:
     # The bundle builds the registry and calls `register`: it knows this module, not the reverse.
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 def register(registry: Registry, services: Services) -> None:
     """Add the commands."""
-    viewing, tracking, own = services.viewing, services.tracking, services.own_findings
+    viewing, tracking, results = services.viewing, services.tracking, services.results
+    own = OwnFindings(services.workspace, services.review, results, services.tasks)
 
     def segment(segment: int | None = None, segmentation_uid: str = "", by: str = "") -> None:
         own.report_segment(painting.find_segment(viewing, segment, segmentation_uid), by)

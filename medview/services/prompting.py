@@ -82,16 +82,11 @@ class Answering:
         self._lock = threading.Lock()
         self._known: tuple[Answerer, ModelAuthor | None, str] | None = None
 
-    @property
-    def cards(self) -> tuple[ModelCard, ...]:
-        """The models there are to answer, the one that is asked first."""
-        return () if self._models is None else self._models.cards()
-
     def ready(self) -> tuple[Answerer, ModelAuthor | None, str]:
         """What answers, the model it is, and what is wrong with that which should; on the pool."""
         imaging("prompted")
         walked: Answerer = imaging("walker").walked
-        cards = self.cards if self._wanted() else ()
+        cards = self._models.cards() if self._models is not None and self._wanted() else ()
         if self._models is None or not cards:
             return walked, None, ""
         with self._lock:
@@ -135,8 +130,7 @@ class Prompting:
         self._viewing = viewing
         self._effects = effects
         self._tasks = tasks
-        self._answering = answering or Answering(None, lambda: False)
-        self._ask_by = self._answering.ready
+        self._ask_by = (answering or Answering(None, lambda: False)).ready
         self._told = ""
         self._dialogue: _Dialogue | None = None
         self._task: Task | None = None
@@ -144,11 +138,6 @@ class Prompting:
         self._ready = False
         viewing.workspace.events.view_changed.connect(self._prepare)
         viewing.workspace.events.study_closed.connect(self._forget)
-
-    @property
-    def cards(self) -> tuple[ModelCard, ...]:
-        """The models that answer marks."""
-        return self._answering.cards
 
     @property
     def marks(self) -> tuple[Marked, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from medview.core.errors import ReportError
+from medview.core.events import HistoryChanged
 from medview.core.findings import Finding, ReviewState, new_uid, utc_now
 from medview.core.geometry import Calibration
 from medview.core.models import ModelCard
@@ -184,10 +185,16 @@ class ReportDesk:
         signed = replace(report, status=status, signatures=(*report.signatures, signature))
         change = ChangeReport(study_uid, report, signed, "Sign report")
         self._workspace.apply(change, undoable=False)
-        self._workspace.forget_steps(study_uid)
+        self.forget_steps(study_uid)
         note = "despite: " + " ".join(wrong) if wrong else ""
         self._record(name, "report.sign", report, signed, note)
         return signed
+
+    def forget_steps(self, study_uid: str) -> None:
+        """Let nothing of a study be taken back any more, in a later run neither."""
+        self._workspace.history.clear_report(study_uid)
+        self._workspace.history.focus(study_uid)
+        self._workspace.emit(HistoryChanged())
 
     def amend(self, study_uid: str, by: str = "") -> Report:
         """Begin the next version of a signed report; the signed one is kept as it is."""

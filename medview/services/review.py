@@ -41,6 +41,7 @@ from medview.services.edits import (
     PaintEdit,
     leaves,
 )
+from medview.services.following import follow_segments
 from medview.services.journal import digest
 from medview.services.report_desk import UNNAMED, ReportDesk, no_cards
 from medview.services.volumes import SegmentSizes
@@ -264,38 +265,8 @@ class ReviewDesk(ReportDesk):
         if isinstance(leaf, ChangeTracks):
             return self.remeasure(leaf)
         if isinstance(leaf, ChangeSegments):
-            return [*self._orphaned(leaf), *self._aided(leaf)]
+            return follow_segments(self._workspace, leaf)
         return ()
-
-    def _aided(self, change: ChangeSegments) -> list[FindingStep]:
-        """Findings of segments that a model has helped with since."""
-        before = {s.number: s.provenance.aids for s in change.before}
-        now = {s.number: s.provenance.aids for s in change.after}
-        return [
-            FindingStep(finding, replace(finding, provenance=provenance))
-            for finding in self._workspace.findings.values()
-            if (ref := finding.segment_ref) is not None
-            and ref.segmentation_uid == change.segmentation_uid
-            and now.get(ref.number, ()) != before.get(ref.number, ())
-            and (provenance := replace(finding.provenance, aids=now.get(ref.number, ())))
-            != finding.provenance
-        ]
-
-    def _orphaned(self, change: ChangeSegments) -> list[FindingStep]:
-        """Findings whose segment was deleted: rejected by that, and kept in the record."""
-        gone = {s.number for s in change.before} - {s.number for s in change.after}
-        steps = []
-        for finding in self._workspace.findings.values():
-            ref = finding.segment_ref
-            if ref is not None and ref.segmentation_uid == change.segmentation_uid:
-                if ref.number not in gone:
-                    continue
-                name = self._workspace.reader or finding.review.by or UNNAMED
-                review = Review(ReviewState.REJECTED, name, utc_now(), "Segment deleted")
-                steps.append(
-                    FindingStep(finding, replace(finding, segment_ref=None, review=review))
-                )
-        return steps
 
     def _remeasured(self, segmentation_uid: str, changes: list[LabelEdit]) -> list[FindingStep]:
         """Findings on segments whose voxels changed, with sizes and review brought up to date."""

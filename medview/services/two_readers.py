@@ -190,7 +190,7 @@ class TwoReaders:
         if parts:
             title = f"Reading of {name}"
             self._workspace.apply(Compound(study_uid, title, tuple(parts)), undoable=False)
-        self._workspace.forget_steps(study_uid)
+        self._review.forget_steps(study_uid)
         self._audit.record(name, FINISH, study_uid, study_uid=study_uid)
         self._finished[study_uid] = (*self.finished(study_uid), name)
         if len(self._finished[study_uid]) == 2:

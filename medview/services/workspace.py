@@ -346,12 +346,6 @@ class Workspace:
             self.history.push(edit if len(done) == 1 else whole)
         self._publish()
 
-    def forget_steps(self, study_uid: str) -> None:
-        """Let nothing of a study be taken back any more, in a later run neither."""
-        self.history.clear_report(study_uid)
-        self.history.focus(study_uid)
-        self.emit(HistoryChanged())
-
     def follow(self, follower: Follower) -> None:
         """Let `follower` add to every edit; called in the order of registration."""
         self._followers.append(follower)

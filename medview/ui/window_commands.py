@@ -88,7 +88,7 @@ def _dialogs(services: Services, window: MainWindow) -> tuple[Command, ...]:
     workspace, resources = services.workspace, services.paths.resources
 
     def card(model: str = "") -> None:
-        cards = (*services.catalog.cards(), *services.prompting.cards)
+        cards = services.catalog.every_card()
         if not model and not cards:
             raise CommandError("No models are installed")
         if model:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -117,15 +119,29 @@ def test_a_view_shows_places_where_they_are() -> None:
     assert view.box.sum() == pytest.approx(21 * 11 * (SIDE / 32) ** 2, rel=0.03)
 
 
-def test_windows_stop_growing_where_the_object_lies_inside() -> None:
-    seen: list[View] = []
+def by_sign(seen: list[View]) -> Callable[[View], npt.NDArray[np.float32]]:
+    """Answers what is brighter than the mean of the window; keeps what it was asked."""
 
     def answer(view: View) -> npt.NDArray[np.float32]:
         seen.append(view)
         return (view.image >= 0).astype(np.float32)
 
-    truth = disc((500, 500), (250, 250), 40)
-    found = answered(Question(Slice(picture(truth, 0.0), (1, 1)), Hints(at((250, 250)))), answer)
+    return answer
+
+
+def test_of_all_sizes_what_two_agree_on_is_believed() -> None:
+    truth, seen = disc((500, 500), (250, 250), 40), list[View]()
+    where = Slice(picture(truth, 0.0), (1, 1))
+    found = answered(Question(where, Hints(at((250, 250)))), by_sign(seen))
+    assert dice(found, truth) > 0.97
+    assert len(seen) >= 8  # from 24 pixels to all 500, each 1.6 times as wide as the one before
+
+
+def test_windows_around_an_answer_stop_growing_where_the_object_lies_inside() -> None:
+    truth, seen = disc((500, 500), (250, 250), 40), list[View]()
+    before = disc((500, 500), (250, 250), 12)
+    question = Question(Slice(picture(truth, 0.0), (1, 1)), Hints(at((250, 265))), before)
+    found = answered(question, by_sign(seen))
     assert dice(found, truth) > 0.97
     assert 1 < len(seen) < 7
 

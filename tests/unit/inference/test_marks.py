@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from medview.core.errors import ModelError
-from medview.imaging.prompts import SIDE, View
+from medview.core.models import Task
+from medview.imaging.prompts import SIDE, Hints, Question, Slice, View, answered
 from medview.inference.marks import CHANNELS, open_answerer, to_channels
 from medview.inference.networks.unet import ShuffledUNet2d
 
@@ -92,6 +93,24 @@ def test_the_channels_are_image_marks_answer_and_box() -> None:
         channels, (one.image, one.adds, one.takes, one.before, one.box), strict=True
     ):
         np.testing.assert_array_equal(channel, part.astype(np.float32))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_one_that_comes_along_outlines_a_ball_at_the_first_click(
+    resources: Path, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    answerer = open_answerer(resources / "prompts" / "clicks")
+    assert answerer.card.task is Task.MARKS
+    assert not answerer.card.clinical_use
+    assert answerer.card.metrics is not None
+    rows, columns = np.mgrid[:150, :180]
+    middle, radius = rng.uniform(50, 100, 2), rng.uniform(10, 30)
+    truth = np.hypot(rows - middle[0], (columns - middle[1]) * 1.3) < radius
+    picture = 100 + 60 * truth + rng.normal(0, 12, truth.shape)
+    where = Slice(picture.astype(np.float32), (1.0, 1.0))
+    found = answered(Question(where, Hints((middle[None],))), answerer)
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.85
 
 
 def test_changed_weights_are_refused(tmp_path: Path) -> None:

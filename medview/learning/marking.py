@@ -30,7 +30,7 @@ from medview.learning.made_up import made_up, smooth_noise
 
 #: A window over a picture that is itself (SIDE, SIDE), cell by cell.
 _WHOLE = Window(((SIDE - 1) / 2, (SIDE - 1) / 2), float(SIDE))
-#: A window is this much wider than the object.
+#: A window is from so many to so many times as wide as the object.
 _NEAREST, _FARTHEST = 0.2, 8.0
 #: No object is smaller than this, in pixels.
 LEAST_PX = 12

@@ -108,7 +108,7 @@ def boxes_of(
 
     `answer` is a CentreDetector's, (classes + 4, rows / 4, columns / 4); of one that looks at
     volumes, boxes are (n, 6: low x, y, z, high x, y, z). A cell that no neighbour surpasses is a
-    middle; of two boxes of one class that overlap (intersection over union above `most_overlap`)
+    middle, of equal neighbours the first one; of two boxes of one class that overlap (intersection over union above `most_overlap`)
     the surer one stays. Surest first, at most `most`.
     """
     # Logits, not probabilities, are compared: those of sure cells are all 1 in single precision.
@@ -117,6 +117,7 @@ def boxes_of(
     peaks = pool(logits[None], 3, 1, 1)[0] == logits
     found = (peaks & (logits.sigmoid() >= least_score)).nonzero(as_tuple=True)
     order = logits[found].argsort(descending=True, stable=True)[: 4 * most]
+    order = order[_first_of_neighbours(torch.stack(found, dim=1)[order])]
     scores = logits[found].sigmoid()
     number, *cell = (axis[order] for axis in found)
     scores = scores[order]
@@ -126,6 +127,13 @@ def boxes_of(
     boxes = torch.cat([middle - reach[: len(cell)], middle + reach[len(cell) :]]).T
     kept = surest_boxes(boxes, number, most_overlap)[:most]
     return boxes[kept].numpy(), scores[kept].numpy(), number[kept].numpy()
+
+
+def _first_of_neighbours(peaks: torch.Tensor) -> torch.Tensor:
+    """Tell of peaks (n, class and cell) which have no earlier one of their class beside them."""
+    apart = (peaks[:, None] - peaks[None]).abs()
+    beside = (apart[..., 0] == 0) & (apart[..., 1:] <= 1).all(dim=-1)
+    return ~beside.tril(diagonal=-1).any(dim=1)
 
 
 def overlaps(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

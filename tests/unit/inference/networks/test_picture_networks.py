@@ -170,3 +170,21 @@ def test_specks_are_dropped_and_flat_objects_kept():
     maps[1] = -3.0  # nowhere deep: the piece is one object all the same
     assert (instances_of(maps) == 1).sum() == (discs((30, 20, 12)) == 1).sum()
     assert not instances_of(torch.full((2, 8, 8), -5.0)).any()
+
+
+def test_of_equal_cells_side_by_side_the_first_is_the_middle():
+    answer = torch.full((5, 12, 12), -8.0)
+    answer[1:] = np.log(3.0)  # boxes of 6 pixels: those of neighbours overlap by a fifth
+    answer[0, 4, 4] = answer[0, 4, 5] = answer[0, 5, 4] = 2.0
+    answer[0, 4, 8] = 2.0  # as sure, and not beside them
+    boxes, _, _ = boxes_of(answer, 1)
+    assert boxes.tolist() == pytest.approx([[15.0, 15, 21, 21], [15, 31, 21, 37]])
+
+
+def test_of_equal_cells_side_by_side_the_first_is_the_middle():
+    answer = torch.full((5, 12, 12), -8.0)
+    answer[1:] = np.log(3.0)  # boxes of 6 pixels: those of neighbours overlap by a fifth
+    answer[0, 4, 4] = answer[0, 4, 5] = answer[0, 5, 4] = 2.0
+    answer[0, 4, 8] = 2.0  # as sure, and not beside them
+    boxes, _, _ = boxes_of(answer, 1)
+    np.testing.assert_allclose(boxes, [[15, 15, 21, 21], [15, 31, 21, 37]], atol=1e-4)

@@ -108,8 +108,8 @@ def boxes_of(
 
     `answer` is a CentreDetector's, (classes + 4, rows / 4, columns / 4); of one that looks at
     volumes, boxes are (n, 6: low x, y, z, high x, y, z). A cell that no neighbour surpasses is a
-    middle, of equal neighbours the first one; of two boxes of one class that overlap (intersection over union above `most_overlap`)
-    the surer one stays. Surest first, at most `most`.
+    middle, of equal neighbours the first one; of two boxes of one class that overlap (intersection
+    over union above `most_overlap`) the surer one stays. Surest first, at most `most`.
     """
     # Logits, not probabilities, are compared: those of sure cells are all 1 in single precision.
     logits = answer[:classes]

@@ -33,55 +33,59 @@ def filled_between(mask: Mask, axis: int, pixel_mm: tuple[float, float]) -> Mask
             continue
         for n in (low, high):
             if n not in known:
-                known[n] = _signed_mm(stack[n], pixel_mm), np.argwhere(stack[n]).mean(axis=0)
+                known[n] = _signed_mm(stack[n], pixel_mm), _centre(stack[n])
         (first, start), (second, stop) = known[low], known[high]
         for n in range(low + 1, high):
             part = (n - low) / (high - low)
             centre = start + part * (stop - start)
-            ways = [
-                tuple(_places(size, by) for size, by in zip(first.shape, apart, strict=True))
-                for apart in (centre - start, centre - stop)
-            ]
-            _fill(first, second, *ways, np.float32(part), result[n])
+            _fill(first, second, centre - start, centre - stop, np.float32(part), result[n])
         known.pop(low, None)
     return np.ascontiguousarray(np.moveaxis(result, 0, axis))
 
 
 def _signed_mm(outline: Mask, pixel_mm: tuple[float, float]) -> Float:
     """Distance in mm to the border half-way between pixels: above 0 inside, below 0 outside."""
-    both = np.stack([outline, ~outline])
-    to_inside, to_outside = np.sqrt(squared_mm(both, (1.0, *pixel_mm), in_plane=True))
-    half = np.float32(min(pixel_mm) / 2)
-    signed: Float = np.where(outline, to_outside - half, half - to_inside).astype(np.float32)
+    to_inside, to_outside = squared_mm(
+        np.stack([outline, ~outline]), (1.0, *pixel_mm), in_plane=True
+    )
+    away = np.sqrt(np.where(outline, to_outside, to_inside)) - np.float32(min(pixel_mm) / 2)
+    signed: Float = np.where(outline, away, -away).astype(np.float32)
     return signed
 
 
-def _places(count: int, by: float) -> Float:
-    """Where the pixels of a line come from that is moved by some pixels: at the edge from beyond.
-
-    For each the pixel before, the one after, and how far it is from the former.
-    """
-    at = np.clip(np.arange(count) - by, 0, count - 1)
-    before = np.floor(at)
-    return np.stack([before, np.minimum(before + 1, count - 1), at - before]).astype(np.float32)
+def _centre(outline: Mask) -> npt.NDArray[np.float64]:
+    """The mean row and column of its pixels."""
+    lines = [outline.sum(axis=other) for other in (1, 0)]
+    return np.array([np.dot(np.arange(len(one)), one) / one.sum() for one in lines])
 
 
 @numba.njit(cache=True, nogil=True)
 def _fill(first, second, of_first, of_second, part, out):  # type: ignore[no-untyped-def]
     """Where the mean of two moved maps, the second counting `part`, is above 0."""
+    one, two = np.empty(out.shape[1], np.float32), np.empty(out.shape[1], np.float32)
     for j in range(out.shape[0]):
+        _moved(first, of_first, j, one)
+        _moved(second, of_second, j, two)
         for i in range(out.shape[1]):
-            one = _linear(first, of_first, j, i)
-            two = _linear(second, of_second, j, i)
-            out[j, i] = (1 - part) * one + part * two > 0
+            out[j, i] = (1 - part) * one[i] + part * two[i] > 0
 
 
 @numba.njit(cache=True, nogil=True)
-def _linear(values, places, j, i):  # type: ignore[no-untyped-def]
-    rows, columns = places
-    top, bottom = int(rows[0, j]), int(rows[1, j])
-    left, right = int(columns[0, i]), int(columns[1, i])
-    along = columns[2, i]
-    upper = values[top, left] + along * (values[top, right] - values[top, left])
-    lower = values[bottom, left] + along * (values[bottom, right] - values[bottom, left])
-    return upper + rows[2, j] * (lower - upper)
+def _moved(values, by, j, line):  # type: ignore[no-untyped-def]
+    """A row of a map that is moved by some pixels, between its pixels; at the edge from beyond."""
+    rows, columns = values.shape
+    place = min(max(j - by[0], 0.0), rows - 1.0)
+    top = int(place)
+    bottom, down = min(top + 1, rows - 1), np.float32(place - top)
+    whole = int(np.floor(-by[1]))
+    share = np.float32(-by[1] - whole)
+    start, stop = min(max(0, -whole), columns), max(min(columns, columns - 1 - whole), 0)
+    upper, lower = values[top], values[bottom]
+    for i in range(start):
+        line[i] = upper[0] + down * (lower[0] - upper[0])
+    for i in range(start, stop):  # neighbours in memory: several at a time
+        left = upper[i + whole] + down * (lower[i + whole] - upper[i + whole])
+        right = upper[i + whole + 1] + down * (lower[i + whole + 1] - upper[i + whole + 1])
+        line[i] = left + share * (right - left)
+    for i in range(max(start, stop), columns):
+        line[i] = upper[-1] + down * (lower[-1] - upper[-1])

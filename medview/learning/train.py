@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import logging
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -228,4 +229,6 @@ def run_epochs(job: Job, *, resume: bool) -> None:
 
 
 if __name__ == "__main__":
+    # Also where whoever started this has interrupts ignored: so a run is asked to stop.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())

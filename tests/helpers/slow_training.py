@@ -5,6 +5,7 @@ EPOCHS says in the environment; with FAIL set it ends after one of them with wor
 """
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ def main(out: Path, *, resume: bool) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = main(Path(sys.argv[4]), resume="--resume" in sys.argv)
     except KeyboardInterrupt:

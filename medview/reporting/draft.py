@@ -219,7 +219,7 @@ def _aided(findings: Sequence[Finding], titles: Mapping[str, str]) -> list[str]:
     stand = [one for one in findings if one.review.state is not ReviewState.REJECTED]
     models = dict.fromkeys(model for one in stand for model in one.provenance.aids)
     return [
-        f"The AI model {_named(model, titles)} helped the reader to outline "
+        f"The AI model {_named(model, titles)} helped the reader to draw "
         f"{fields.labels_of([f for f in stand if model in f.provenance.aids], ', ')}; "
         "the reader pointed, looked and accepted."
         for model in models

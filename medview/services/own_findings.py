@@ -89,7 +89,9 @@ class OwnFindings:
             self._review.accept(there.uid, name)
             self._results.take_up(there.uid)
             return there.uid
-        made_by = Provenance(Person(name), utc_now(), derived_from=(clip.uid, track.uid))
+        aids = self._workspace.tracks[track.uid].provenance.aids
+        source = (clip.uid, track.uid)
+        made_by = Provenance(Person(name), utc_now(), derived_from=source, aids=aids)
         numbers = _numbers(track, clip, made_by)
         if not numbers:
             raise CommandError(
@@ -142,14 +144,16 @@ class OwnFindings:
     def _again(self, finding: Finding, now: ClipTrack) -> Finding:
         clip = self._workspace.clips[now.clip_uid]
         name = self._workspace.reader or finding.review.by
-        made_by = replace(finding.provenance, author=Person(name), made_at=utc_now())
+        aids = now.provenance.aids
+        made_by = replace(finding.provenance, author=Person(name), made_at=utc_now(), aids=aids)
         numbers = _numbers(now.track, clip, made_by)
         known = {one.name: one for one in finding.measurements}
         kept = tuple(
             old if (old := known.get(one.name)) and old.value == one.value else one
             for one in numbers
         )
-        return replace(finding, measurements=kept) if kept else finding
+        told = replace(finding, provenance=replace(finding.provenance, aids=aids))
+        return replace(told, measurements=kept) if kept else told
 
 
 def _stands(finding: Finding) -> bool:

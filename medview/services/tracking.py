@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from medview.core.clip import Clip
 from medview.core.errors import CommandError, ModelError
 from medview.core.events import JobChanged, Level, StudyClosed, ViewChanged
-from medview.core.findings import Person, Provenance, new_uid, utc_now
+from medview.core.findings import ModelAuthor, Person, Provenance, new_uid, utc_now
 from medview.core.jobs import JobState
 from medview.core.models import Task
 from medview.core.plain import to_plain
@@ -277,7 +277,10 @@ class Tracking:
         if timeline is None or not timeline.tracks or current != run.track:
             return
         self._behind[run.track.uid] = set()
-        followed = replace(current, track=timeline.tracks[0])
+        made_by, author = current.provenance, timeline.provenance.author
+        if isinstance(author, ModelAuthor):
+            made_by = made_by.aided_by(author)
+        followed = replace(current, track=timeline.tracks[0], provenance=made_by)
         self._apply(current, followed, f"Follow {current.track.name}", run.stroke)
 
     def _on_closed(self, _event: StudyClosed) -> None:

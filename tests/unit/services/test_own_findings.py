@@ -12,7 +12,7 @@ import pytest
 
 from medview.core.codes import AREA, LENGTH, VOLUME
 from medview.core.errors import CommandError, MedviewError
-from medview.core.findings import Finding, Person, Provenance, ReviewState, utc_now
+from medview.core.findings import Finding, ModelAuthor, Person, Provenance, ReviewState, utc_now
 from medview.core.paths import Paths
 from medview.core.study import Patient, Series, Study
 from medview.core.timeline import ClipTrack, FramePoint, Track, TrackShape
@@ -202,6 +202,21 @@ def test_a_line_tells_its_lengths_and_strain(bench: Bench) -> None:
     numbers = bench.numbers()
     assert (numbers["Largest length"], numbers["Smallest length"]) == (21, 15)
     assert numbers["Largest strain"] == pytest.approx(-25)
+
+
+def test_the_model_that_followed_a_track_is_named(bench: Bench) -> None:
+    bench.open_clip()
+    uid = bench.put([[(20.0 + n, 30.0)] for n in range(FRAMES)], TrackShape.POINT)
+    bench.run("track.report")
+    assert bench.findings[0].provenance.aids == ()
+    motion, old = ModelAuthor("motion", "1.0.0", "ab" * 32), bench.work.tracks[uid]
+    new = replace(old, provenance=old.provenance.aided_by(motion))
+    bench.work.apply(ChangeTracks("1", (TrackStep(old, new),), "Follow Wall"))
+    assert bench.findings[0].provenance.aids == (motion,)
+    report = bench.work.report_of("1")
+    assert report is not None
+    assert "motion version 1.0.0" in report.ai_statement
+    assert "helped the reader to draw Wall" in report.ai_statement
 
 
 def test_a_point_on_one_frame_says_nothing_yet(bench: Bench) -> None:

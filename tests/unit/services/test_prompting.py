@@ -239,7 +239,7 @@ def test_a_model_that_helped_is_named_by_segment_finding_and_report(
     assert report is not None
     assert "No AI model" not in report.ai_statement
     assert "pointer version 2.1.0, weights sha256 abababababab" in report.ai_statement
-    assert "helped the reader to outline One" in report.ai_statement
+    assert "helped the reader to draw One" in report.ai_statement
     bench.run("edit.undo")
     bench.run("edit.undo")
     (one,) = bench.services.workspace.segmentations.values()

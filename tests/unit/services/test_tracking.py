@@ -122,6 +122,7 @@ def test_a_placed_point_is_followed_and_both_are_one_step(room: Room) -> None:
     assert not room.tracking.is_following(track.uid)
     assert room.rows() == [17, 18, 19, 20, 21, 22, 23, 24, 25, 26]
     assert room.steps() == ["Place Wall"]
+    assert room.work.tracks[track.uid].provenance.aids == (ModelAuthor("motion", "1", "ab"),)
     (curve,) = room.tracking.curves(room.tracking.tracks[0])
     assert (curve.name, curve.unit) == ("Displacement", "{px}")
     assert curve.values == (3, 2, 1, 0, 1, 2, 3, 4, 5, 6)

@@ -95,6 +95,9 @@ class _ByLibrary:
         except RuntimeError as error:
             raise PasswordError("The password does not open the archive", _GIVE) from error
         except (*DAMAGE, OSError) as error:
+            if self.info.flag_bits & _ENCRYPTED:  # one wrong password in 256 passes ZipCrypto
+                words = "The password does not open the archive, or it is damaged"
+                raise PasswordError(words, _GIVE) from error
             raise ReadError(DAMAGED_INSIDE, AGAIN, str(error)) from error
 
 

@@ -26,6 +26,12 @@ class Overlap:
     second: int
     both: int
 
+    @staticmethod
+    def of(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Overlap:
+        """That of two masks of one grid."""
+        counts = (int(np.count_nonzero(mask)) for mask in (first, second, first & second))
+        return Overlap(*counts)
+
     @property
     def dice(self) -> float:
         """2 |A and B| / (|A| + |B|) (Dice 1945); 1 where neither has a voxel."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from medview.imaging.agreement import Overlap
 from medview.imaging.edit import Mask
 from medview.imaging.intensity import percentile_zscore
 
@@ -47,6 +48,13 @@ class Hints:
     adds: tuple[Path, ...] = ()
     takes: tuple[Path, ...] = ()
     box: SliceBox | None = None
+
+    def marked(self, place: tuple[int, int], *, adds: bool) -> Hints:
+        """The same, with a click besides."""
+        path = (np.array([place], dtype=np.float64),)
+        if adds:
+            return replace(self, adds=self.adds + path)
+        return replace(self, takes=self.takes + path)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -158,9 +166,8 @@ def _agreed(question: Question, answer: Answerer) -> tuple[Mask, Window]:
     """What two windows, one a step larger than the other, agree on best; the larger one's."""
     windows = list(_windows(question))
     masks = [_through(question, window, answer)[0] for window in windows]
-    alike = [
-        _share((one & other).sum(), (one | other).sum()) for one, other in itertools.pairwise(masks)
-    ]
+    pairs = [Overlap.of(one, other) for one, other in itertools.pairwise(masks)]
+    alike = [pair.dice if pair.both else 0.0 for pair in pairs]
     best = int(np.argmax(alike)) + 1 if alike else 0
     return masks[best], windows[best]
 
@@ -172,10 +179,6 @@ def _widened(question: Question, answer: Answerer) -> tuple[Mask, Window]:
         if inside:
             break
     return found, window
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
 
 
 def next_slice(question: Question, answer: Answerer) -> Mask:

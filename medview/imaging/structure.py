@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +10,7 @@ from medview.core.findings import Finding, Measurement, Point, Provenance, Segme
 from medview.core.geometry import Geometry
 from medview.core.segmentation import LabelArray, Segment, Segmentation
 from medview.core.structures import structure_of
+from medview.imaging.boxes import patient_box
 from medview.imaging.measure import PIXELS_OF_SEGMENT, SHARE_OF_PICTURE
 
 _PIXELS = "{pixels}"
@@ -59,7 +58,9 @@ def finding_of(
         measurements=sizes,
         segment_ref=SegmentRef(segmentation.uid, segment.number),
         location_lps_mm=point_of(geometry.to_lps_mm(place)) if place is not None else None,
-        box_lps_mm=patient_box(geometry, [part.start for part in box], [part.stop for part in box]),
+        box_lps_mm=box_in_patient(
+            geometry, [part.start for part in box], [part.stop for part in box]
+        ),
     )
 
 
@@ -114,15 +115,14 @@ def point_of(values: npt.NDArray[np.float64]) -> Point:
     return x, y, z
 
 
-def patient_box(
+def box_in_patient(
     geometry: Geometry, start: npt.ArrayLike, stop: npt.ArrayLike
 ) -> tuple[Point, Point] | None:
-    """Opposite corners in LPS millimetres of the box between two (k, row, column) edges.
+    """The corners that `boxes.patient_box` gives for the box between two (k, row, column) edges.
 
-    Edges count from the outer corner of the first voxel. None without a place in the patient.
+    None without a place in the patient.
     """
     if not geometry.in_patient_space:
         return None
-    ends = product(*zip(np.asarray(start) - 0.5, np.asarray(stop) - 0.5, strict=True))
-    corners = geometry.to_lps_mm(list(ends))
-    return point_of(corners.min(axis=0)), point_of(corners.max(axis=0))
+    low, high = (np.asarray(edge, dtype=np.float64) for edge in (start, stop))
+    return patient_box((low, high), geometry)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from medview.imaging.agreement import Overlap
 from medview.imaging.edit import Mask
 from medview.imaging.prompts import (
     SIDE,
@@ -135,10 +136,7 @@ def _corrected(hints: Hints, truth: Mask, before: Mask, rng: np.random.Generator
         return hints
     exact = rng.random() < 0.7
     place, missing = worst_place(truth, before) if exact else _wrong(truth, before, rng)
-    path = (np.array([place], dtype=np.float64),)
-    if missing:
-        return Hints(hints.adds + path, hints.takes, hints.box)
-    return Hints(hints.adds, hints.takes + path, hints.box)
+    return hints.marked(place, adds=missing)
 
 
 def _looked_at(one: Meant, rng: np.random.Generator) -> tuple[Floats, Mask, Mask | None]:
@@ -342,12 +340,11 @@ def worst_place(truth: Mask, answer: Mask) -> tuple[tuple[int, int], bool]:
 def clicked(one: Meant, answer: Callable[[Question], Mask], good: float, most: int) -> list[float]:
     """The Dice after each click, until it is `good`, or after the `most` clicks."""
     found: Mask | None = None
-    adds, takes, reached = list[Path](), list[Path](), list[float]()
+    hints, reached = Hints(), list[float]()
     while len(reached) < most and (not reached or reached[-1] < good):
         seen = np.zeros_like(one.truth) if found is None else found
         place, missing = worst_place(one.truth, seen)
-        (adds if missing else takes).append(np.array([place], dtype=np.float64))
-        found = answer(Question(one.where, Hints(tuple(adds), tuple(takes)), found))
-        both = int(found.sum()) + int(one.truth.sum())
-        reached.append(2 * int((found & one.truth).sum()) / both)
+        hints = hints.marked(place, adds=missing)
+        found = answer(Question(one.where, hints, found))
+        reached.append(Overlap.of(found, one.truth).dice)
     return reached

@@ -15,13 +15,13 @@ import pytest
 
 from tests.helpers.clicks import (
     Case,
-    clicked,
     clicks_needed,
     confidence_connected,
     hippocampi,
     lungs,
     network,
     random_walker,
+    reached_by,
     walks,
 )
 
@@ -41,7 +41,7 @@ def test_it_takes_fewer_clicks_than_with_its_peers(
     median = {}
     for method in (network, walks, confidence_connected, random_walker):
         begun = time.perf_counter()
-        reached = [clicked(case, method) for case in chosen]
+        reached = [reached_by(case, method) for case in chosen]
         took = (time.perf_counter() - begun) / sum(map(len, reached))
         clicks = [clicks_needed(one) for one in reached]
         good = np.mean([one[-1] >= 0.9 for one in reached])

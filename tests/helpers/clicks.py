@@ -1,4 +1,4 @@
-"""Somebody who clicks where an outline is worst, and peers who answer the same clicks."""
+"""Outlines to click on until they are good, and peers who answer the same clicks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from scipy import ndimage
 from medview.imaging.prompts import Answerer, Hints, Question, Slice, answered
 from medview.imaging.walker import walked
 from medview.inference.marks import open_answerer
+from medview.learning.marking import Meant, clicked
 from tests.end2end.command_line import ROOT
 
 Mask = npt.NDArray[np.bool_]
@@ -30,43 +31,11 @@ GOOD, MOST = 0.9, 20
 LUNG_PX = 256
 
 
-def worst_place(truth: Mask, answer: Mask) -> tuple[tuple[int, int], bool]:
-    """The middle of the largest area of error, and whether what is there is missing.
-
-    As clicks are simulated in the literature: Xu et al., arXiv:1603.04042, Sofiiuk et al.,
-    arXiv:2102.06583.
-    """
-    found: list[tuple[int, tuple[int, int], bool]] = []
-    for wrong, missing in ((truth & ~answer, True), (answer & ~truth, False)):
-        parts, count = ndimage.label(wrong)
-        if count:
-            sizes = np.bincount(parts.ravel())[1:]
-            part = np.pad(parts == sizes.argmax() + 1, 1)
-            depth = ndimage.distance_transform_edt(part)[1:-1, 1:-1]
-            place = np.unravel_index(int(depth.argmax()), depth.shape)
-            found.append((int(sizes.max()), (int(place[0]), int(place[1])), missing))
-    _, place, missing = max(found, key=lambda one: one[0])
-    return place, missing
-
-
-def dice(one: Mask, other: Mask) -> float:
-    return float(2 * (one & other).sum() / max(1, one.sum() + other.sum()))
-
-
-def clicked(case: Case, method: Method) -> list[float]:
+def reached_by(case: Case, method: Method) -> list[float]:
     """The Dice after each click, until it is good."""
     picture, truth = case
-    found: Mask | None = None
-    hints, reached = Hints(), list[float]()
-    while len(reached) < MOST and (not reached or reached[-1] < GOOD):
-        place, missing = worst_place(truth, np.zeros_like(truth) if found is None else found)
-        click = (np.array([place], dtype=np.float64),)
-        hints = Hints(hints.adds + click, hints.takes) if missing else Hints(
-            hints.adds, hints.takes + click
-        )  # fmt: skip
-        found = method(picture, hints, found)
-        reached.append(dice(found, truth))
-    return reached
+    one = Meant(Slice(picture, (1.0, 1.0)), truth)
+    return clicked(one, lambda asked: method(picture, asked.hints, asked.before), GOOD, MOST)
 
 
 def clicks_needed(reached: list[float]) -> int:

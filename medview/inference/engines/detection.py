@@ -18,7 +18,7 @@ from medview.core.maps import MapArray, MapKind, ScalarMap
 from medview.core.models import ModelCard, OutputChannel
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
-from medview.imaging.structure import patient_box, point_of
+from medview.imaging.structure import box_in_patient, point_of
 from medview.inference.adapter import (
     Context,
     loaded,
@@ -239,7 +239,7 @@ class Engine:
         self, detector: _Detector, volume: Volume, one: Found, context: Context
     ) -> Finding:
         channel, geometry = detector.channels[one.number], volume.geometry
-        box = patient_box(geometry, one.start, one.stop)
+        box = box_in_patient(geometry, one.start, one.stop)
         measurements: tuple[Measurement, ...] = ()
         middle: Point | None = None
         if box is not None:

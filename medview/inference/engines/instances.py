@@ -21,7 +21,7 @@ from medview.core.models import OutputChannel
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Series, Study
 from medview.core.volume import Volume
-from medview.imaging.structure import measured_area, patient_box
+from medview.imaging.structure import box_in_patient, measured_area
 from medview.inference.adapter import Context, loaded, wanted_maps
 from medview.inference.engines.planes import FlatEngine
 from medview.inference.networks.averaging import unsureness
@@ -149,7 +149,7 @@ def _finding(
             measured_area(one.pixels, segmentation.geometry, "Area", context.provenance),
         ),
         segment_ref=SegmentRef(segmentation.uid, one.number),
-        box_lps_mm=patient_box(segmentation.geometry, start, stop),
+        box_lps_mm=box_in_patient(segmentation.geometry, start, stop),
         picture_box=PictureBox(
             (rows.start, columns.start, rows.stop, columns.stop), one.slice_index
         ),

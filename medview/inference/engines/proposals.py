@@ -23,7 +23,7 @@ from medview.core.segmentation import Segment, Segmentation
 from medview.core.volume import Volume
 from medview.imaging.crops import spread_back
 from medview.imaging.measure import expected_dice
-from medview.imaging.structure import measured_volume, patient_box, point_of
+from medview.imaging.structure import box_in_patient, measured_volume, point_of
 
 #: One side of the structure in people without disease, generously, and left against right.
 _PLAUSIBLE_ML = (1.0, 7.0)
@@ -139,7 +139,7 @@ class Proposal:
             measurements=(measurement,),
             segment_ref=SegmentRef(segmentation_uid, part.number),
             location_lps_mm=part.center_lps_mm,
-            box_lps_mm=patient_box(self._volume.geometry, part.box.start, part.box.stop),
+            box_lps_mm=box_in_patient(self._volume.geometry, part.box.start, part.box.stop),
         )
 
     @cached_property

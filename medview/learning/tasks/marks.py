@@ -17,7 +17,7 @@ from medview.inference.marks import CHANNELS, to_channels
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
 from medview.learning.marking import LEAST_PX, Meant, Subject, clicked, example, meant
-from medview.learning.pictures import read_map, read_picture
+from medview.learning.pictures import PICTURES, read_map, read_picture
 from medview.learning.scans import load_label, load_volume
 from medview.learning.tasks.task import Recipe, Scored, Task
 
@@ -45,24 +45,21 @@ class Marks(Task):
 
     def read(self, case: Case) -> Subject:
         """Read a picture with its map, or a volume with its."""
-        if case.image.name.endswith((".nii", ".nii.gz", ".nrrd")):
+        if case.image.suffix.lower() not in PICTURES:
             volume = load_volume(case)
             label = load_label(case, volume, 255)
             if not label.any():
                 raise ReadError("label is empty")
             return Subject(volume.voxels, label, _steps(volume.geometry))
         picture, label = read_picture(case), read_map(case.label)
-        if label.shape != picture.shape[:2] or not label.any():
-            raise ReadError("label is empty or lies on another grid")
+        if label.shape != picture.shape[:2]:
+            raise ReadError("image and label lie on different grids")
+        label = np.where(np.isin(label, np.flatnonzero(_sizes(label) >= LEAST_PX)), label, 0)
+        if not label.any():
+            raise ReadError(f"label is empty, or holds nothing of {LEAST_PX} pixels")
         grey = picture.mean(axis=2) if picture.ndim == 3 else picture
-        sizes = np.bincount(label.ravel())
-        large = np.flatnonzero(sizes >= LEAST_PX)
-        return Subject(
-            grey.astype(np.float32),
-            np.where(np.isin(label, large), label, 0),
-            (1.0, 1.0),
-            bool(case.tags.get("numbered")),
-        )
+        numbered = bool(case.tags.get("numbered"))
+        return Subject(grey.astype(np.float32), label, (1.0, 1.0), numbered)
 
     def picture(self, example: Subject) -> npt.NDArray[Any]:
         """Give a picture, or the middle slice of a volume."""
@@ -160,6 +157,11 @@ def answerer_of(network: nn.Module) -> Answerer:
 def _nothing(view: View) -> Floats:
     """What is answered before there is a network."""
     return np.zeros_like(view.image)
+
+
+def _sizes(label: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Give how many pixels have each number."""
+    return np.bincount(label.ravel().astype(np.intp))
 
 
 def _steps(geometry: Geometry) -> tuple[float, ...]:

@@ -24,8 +24,6 @@ from medview.learning.measuring import evaluate
 from medview.learning.tasks.marks import Marks
 from medview.learning.tasks.task import Recipe
 from medview.learning.train import main
-from tests.helpers.clicks import dice
-from tests.helpers.clicks import worst_place as by_others
 from tests.helpers.flat_training import write_flat, write_flat_card
 from tests.helpers.training import write_dataset
 
@@ -145,12 +143,39 @@ def test_the_object_of_a_volume_is_in_one_of_its_slices_with_its_neighbour() -> 
             assert any(np.array_equal(found.beside, mask) for mask in beside)
 
 
-@pytest.mark.parametrize("seed", range(10))
+def parts_of(mask: Mask) -> list[set[tuple[int, int]]]:
+    """Its parts, pixel by pixel: those reached from one over sides."""
+    left, parts = {(int(j), int(i)) for j, i in np.argwhere(mask)}, []
+    while left:
+        part, edge = set(), [left.pop()]
+        while edge:
+            j, i = edge.pop()
+            part.add((j, i))
+            beside = {(j + 1, i), (j - 1, i), (j, i + 1), (j, i - 1)} & left
+            left -= beside
+            edge += beside
+        parts.append(part)
+    return parts
+
+
+def depth_of(place: tuple[int, int], part: set[tuple[int, int]]) -> float:
+    """How far a pixel is from the nearest one that is no part, found by looking at all around."""
+    assert place in part
+    reach = range(-30, 31)
+    offs = ((j, i) for j in reach for i in reach if (place[0] + j, place[1] + i) not in part)
+    return min(np.hypot(j, i) for j, i in offs)
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_clicks_go_where_the_literature_has_them(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    truth = ndimage.gaussian_filter(rng.normal(size=(50, 60)), 5) > 0
-    answer = ndimage.gaussian_filter(rng.normal(size=(50, 60)), 5) > 0
-    assert worst_place(truth, answer) == by_others(truth, answer)
+    truth = ndimage.gaussian_filter(rng.normal(size=(24, 30)), 3) > 0
+    answer = ndimage.gaussian_filter(rng.normal(size=(24, 30)), 3) > 0
+    place, missing = worst_place(truth, answer)
+    areas = [parts_of(truth & ~answer), parts_of(answer & ~truth)]
+    largest = max((area for both in areas for area in both), key=len)
+    assert missing is (largest in areas[0])
+    assert depth_of(place, largest) == max(depth_of(one, largest) for one in largest)
 
 
 def test_clicks_end_when_it_is_good_or_nobody_listens() -> None:
@@ -164,7 +189,10 @@ def test_clicks_end_when_it_is_good_or_nobody_listens() -> None:
     def later(question: Question) -> Mask:
         return truth if len(question.hints.adds) > 1 else half
 
-    assert clicked(one, later, 0.9, 20) == [pytest.approx(dice(truth, half)), 1.0]
+    assert clicked(one, later, 0.9, 20) == [
+        pytest.approx(2 * half.sum() / (truth.sum() + half.sum())),
+        1.0,
+    ]
 
 
 def test_pictures_with_numbered_objects_masks_and_volumes_are_learned_from(tmp_path: Path) -> None:

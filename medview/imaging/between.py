@@ -7,6 +7,8 @@ structure which leans does not vanish between slices that do not overlap.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numba
@@ -16,7 +18,7 @@ import numpy.typing as npt
 from medview.imaging.distances import squared_mm
 
 Mask = npt.NDArray[np.bool_]
-Float = npt.NDArray[np.float32]
+Float = npt.NDArray[np.floating]
 
 
 def filled_between(mask: Mask, axis: int, pixel_mm: tuple[float, float]) -> Mask:
@@ -25,22 +27,58 @@ def filled_between(mask: Mask, axis: int, pixel_mm: tuple[float, float]) -> Mask
     `pixel_mm` is the size of a pixel along the two remaining axes, in their order.
     """
     stack = np.moveaxis(mask, axis, 0)
-    drawn = np.flatnonzero(stack.any(axis=(1, 2)))
+    drawn = [int(n) for n in np.flatnonzero(stack.any(axis=(1, 2)))]
+    gaps = [(low, high) for low, high in pairwise(drawn) if high > low + 1]
+    centres = {n: _centre(stack[n]) for n in {n for gap in gaps for n in gap}}
+    outlines = {
+        n: _Outline.of(stack, n, {m: centres[m] for gap in gaps if n in gap for m in gap}, pixel_mm)
+        for n in centres
+    }
     result = stack.copy()
-    known: dict[int, tuple[Float, npt.NDArray[np.float64]]] = {}
-    for low, high in pairwise(int(n) for n in drawn):
-        if high == low + 1:
-            continue
-        for n in (low, high):
-            if n not in known:
-                known[n] = _signed_mm(stack[n], pixel_mm), _centre(stack[n])
-        (first, start), (second, stop) = known[low], known[high]
+    for low, high in gaps:
+        first, second = outlines[low], outlines[high]
+        inside = first.inside(stack.shape[1:])
+        corner = np.array([one.start for one in inside])
         for n in range(low + 1, high):
             part = (n - low) / (high - low)
-            centre = start + part * (stop - start)
-            _fill(first, second, centre - start, centre - stop, np.float32(part), result[n])
-        known.pop(low, None)
+            centre = first.centre + part * (second.centre - first.centre)
+            moved = [centre - one.centre - (corner - one.corner) for one in (first, second)]
+            _fill(first.signed_mm, second.signed_mm, *moved, np.float32(part), result[n][inside])
     return np.ascontiguousarray(np.moveaxis(result, 0, axis))
+
+
+@dataclass(frozen=True, eq=False)
+class _Outline:
+    """What is drawn in a slice: its centre, and the distance to its border around it.
+
+    The map reaches as far as this outline and those it is joined to are moved over each other,
+    so that it is never sampled beside itself where that matters, and beyond the slice where the
+    drawing does: what is not in the picture is not in the structure. `corner` is its first pixel.
+    """
+
+    centre: Float
+    corner: npt.NDArray[np.intp]
+    signed_mm: Float
+
+    @staticmethod
+    def of(
+        stack: Mask, number: int, joined: Mapping[int, Float], pixel_mm: tuple[float, float]
+    ) -> _Outline:
+        """The outline in a slice, from the centres of all that it is joined to, itself included."""
+        own = joined[number]
+        reach = np.max([np.abs(other - own) for other in joined.values()], axis=0)
+        margin = np.ceil(reach).astype(int) + 1
+        held = stack[sorted(joined)]
+        hit = [np.flatnonzero(held.any(axis=axes)) for axes in ((0, 2), (0, 1))]
+        shown = stack[number][tuple(slice(one[0], one[-1] + 1) for one in hit)]
+        padded = np.pad(shown, [(n, n) for n in margin])
+        corner = np.array([one[0] for one in hit]) - margin
+        return _Outline(own, corner, _signed_mm(padded, pixel_mm))
+
+    def inside(self, shape: tuple[int, ...]) -> tuple[slice, ...]:
+        """The part of a slice that the map covers."""
+        ends = zip(self.corner, self.signed_mm.shape, shape, strict=True)
+        return tuple(slice(max(at, 0), min(at + size, whole)) for at, size, whole in ends)
 
 
 def _signed_mm(outline: Mask, pixel_mm: tuple[float, float]) -> Float:
@@ -53,7 +91,7 @@ def _signed_mm(outline: Mask, pixel_mm: tuple[float, float]) -> Float:
     return signed
 
 
-def _centre(outline: Mask) -> npt.NDArray[np.float64]:
+def _centre(outline: Mask) -> Float:
     """The mean row and column of its pixels."""
     lines = [outline.sum(axis=other) for other in (1, 0)]
     return np.array([np.dot(np.arange(len(one)), one) / one.sum() for one in lines])
@@ -79,7 +117,8 @@ def _moved(values, by, j, line):  # type: ignore[no-untyped-def]
     bottom, down = min(top + 1, rows - 1), np.float32(place - top)
     whole = int(np.floor(-by[1]))
     share = np.float32(-by[1] - whole)
-    start, stop = min(max(0, -whole), columns), max(min(columns, columns - 1 - whole), 0)
+    start = min(max(0, -whole), line.size)
+    stop = max(min(line.size, columns - 1 - whole), 0)
     upper, lower = values[top], values[bottom]
     for i in range(start):
         line[i] = upper[0] + down * (lower[0] - upper[0])
@@ -87,5 +126,5 @@ def _moved(values, by, j, line):  # type: ignore[no-untyped-def]
         left = upper[i + whole] + down * (lower[i + whole] - upper[i + whole])
         right = upper[i + whole + 1] + down * (lower[i + whole + 1] - upper[i + whole + 1])
         line[i] = left + share * (right - left)
-    for i in range(max(start, stop), columns):
+    for i in range(max(start, stop), line.size):
         line[i] = upper[-1] + down * (lower[-1] - upper[-1])

@@ -39,31 +39,43 @@ def _first_pass(mask, step, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _envelope(line, count, weight, at, ends, result):  # type: ignore[no-untyped-def]
-    """Replace line[q] by the minimum over p of line[p] + weight (q - p)^2, into `result`."""
-    last = -1
+def _envelope(line, weight, halves, scratch):  # type: ignore[no-untyped-def]
+    """The parabolas line[p] + weight (q - p)^2 that are the lowest somewhere; how many.
+
+    `scratch` takes which, where each begins, and line[p] / weight + p^2. `halves` has 1 / (2 n):
+    a division takes as long as all the rest of a step.
+    """
+    at, ends, raised = scratch
+    count, found = line.size, 0
     for q in range(count):
         if line[q] >= _FAR:
             continue
+        if line[q] == 0 and 0 < q < count - 1 and line[q - 1] == 0 and line[q + 1] == 0:
+            continue  # at no distance itself, and never the nearest to any other
+        raised[q] = line[q] / weight + q * q
         start = -1e30
-        while last >= 0:
-            p = at[last]
-            start = ((line[q] - line[p]) / weight + q * q - p * p) / (2.0 * (q - p))
-            if start > ends[last]:
+        while found:
+            p = at[found - 1]
+            start = (raised[q] - raised[p]) * halves[q - p]
+            if start > ends[found - 1]:
                 break
-            last -= 1
-        if last < 0:
-            start = -1e30
-        last += 1
-        at[last] = q
-        ends[last] = start
-    if last < 0:
-        for q in range(count):
-            result[q] = _FAR
-        return
+            found -= 1
+        at[found] = q
+        ends[found] = start if found else -1e30
+        found += 1
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _lowest(line, weight, found, scratch, result):  # type: ignore[no-untyped-def]
+    """The minimum over p of line[p] + weight (q - p)^2 for each q, from the envelope of them."""
+    at, ends, _ = scratch
     here = 0
-    for q in range(count):
-        while here < last and ends[here + 1] < q:
+    for q in range(line.size):
+        if line[q] == 0 or not found:
+            result[q] = line[q]
+            continue
+        while here < found - 1 and ends[here + 1] < q:
             here += 1
         p = at[here]
         result[q] = line[p] + weight * (q - p) * (q - p)
@@ -74,12 +86,14 @@ def _later_pass(out, weight):  # type: ignore[no-untyped-def]
     """Along the second axis of three; the first is reached through a view that changes them."""
     planes, rows, columns = out.shape
     line, result = np.empty(rows, np.float64), np.empty(rows, np.float64)
-    at, ends = np.empty(rows, np.intp), np.empty(rows, np.float64)
+    scratch = np.empty(rows, np.intp), np.empty(rows, np.float64), np.empty(rows, np.float64)
+    halves = 0.5 / np.maximum(np.arange(rows), 1)
     for k in range(planes):
         for i in range(columns):
             for j in range(rows):
                 line[j] = out[k, j, i]
-            _envelope(line, rows, weight, at, ends, result)
+            found = _envelope(line, weight, halves, scratch)
+            _lowest(line, weight, found, scratch, result)
             for j in range(rows):
                 out[k, j, i] = result[j]
 

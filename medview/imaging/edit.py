@@ -84,16 +84,17 @@ def stroke(geometry: Geometry, points_lps_mm: npt.ArrayLike, brush: Brush) -> Pa
 
 def _capsule(geometry: Geometry, start: FloatArray, stop: FloatArray, brush: Brush) -> Patch | None:
     """Voxels within the radius of the line between two indices."""
-    reach = _reach(geometry, brush)
-    low = np.floor(np.minimum(start, stop) - reach).astype(int)
-    high = np.ceil(np.maximum(start, stop) + reach).astype(int) + 1
-    low, high = np.maximum(low, 0), np.minimum(high, geometry.shape)
+    reach = _reach(geometry, brush) + 1e-6
+    nearest = np.floor(np.array([start, stop]) + 0.5)
+    low = np.minimum(np.ceil(np.minimum(start, stop) - reach), nearest.min(axis=0))
+    high = np.maximum(np.floor(np.maximum(start, stop) + reach), nearest.max(axis=0)) + 1
+    low = np.maximum(low, 0).astype(int)
+    high = np.minimum(high, geometry.shape).astype(int)
     if (high <= low).any():
         return None
     box = Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
     mask = _near_line(geometry.affine[:3, :3], box, start, stop, brush.radius_mm)
-    for index in (start, stop):
-        voxel = np.floor(index + 0.5).astype(int)
+    for voxel in nearest.astype(int):
         if (voxel >= low).all() and (voxel < high).all():
             mask[tuple(voxel - low)] = True
     return Patch(box, mask) if mask.any() else None
@@ -128,18 +129,29 @@ def _near_line(
         for a, b, s in zip(box.start, box.stop, start, strict=True)
     ]
     k, j, i = offsets[0][:, None, None], offsets[1][:, None], offsets[2]
-    squared = metric[0, 0] * k * k + (metric[1, 1] * j * j + metric[2, 2] * i * i)
-    for a, b, first, second in ((0, 1, k, j), (0, 2, k, i), (1, 2, j, i)):
-        if abs(metric[a, b]) > 1e-7 * metric.trace():
-            squared = squared + 2 * metric[a, b] * first * second
+    along_k = metric[0, 0] * k * k
+    in_slice = metric[1, 1] * j * j + metric[2, 2] * i * i
     line = (stop - start).astype(np.float32)
     length = float(line @ metric @ line)
+    least = 1e-7 * metric.trace()
+    crossed = [
+        (metric[a, b], first, second)
+        for a, b, first, second in ((0, 1, k, j), (0, 2, k, i), (1, 2, j, i))
+        if abs(metric[a, b]) > least
+    ]
+    most = np.float32(radius_mm * radius_mm)
+    if not crossed and length == 0:  # a ball on an upright grid, as nearly all: a disc per slice
+        discs: Mask = in_slice <= most - along_k
+        return discs
+    squared = along_k + in_slice
+    for factor, first, second in crossed:
+        squared = squared + 2 * factor * first * second
     if length > 0:
         pull = metric @ line
         along = pull[0] * k + (pull[1] * j + pull[2] * i)
         part = np.clip(along / np.float32(length), 0, 1)
         squared = squared - part * (2 * along - part * np.float32(length))
-    mask: Mask = squared <= np.float32(radius_mm * radius_mm)
+    mask: Mask = squared <= most
     return mask
 
 

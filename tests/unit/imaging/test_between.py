@@ -54,3 +54,18 @@ def test_what_is_drawn_stays_and_nothing_grows_beyond_the_ends() -> None:
     found = filled_between(mask, 0, (1, 1))
     np.testing.assert_array_equal(found[[0, 1, 2, 3, 7, 8]], mask[[0, 1, 2, 3, 7, 8]])
     assert found[4:7].any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("lean", [(0, 0), (3, -5), (9, 14)])
+def test_how_much_of_the_picture_lies_around_a_drawing_does_not_matter(
+    lean: tuple[int, int],
+) -> None:
+    wide = np.zeros((8, 140, 160), dtype=bool)
+    wide[0] = disc((140, 160), (60, 80), 7, (1, 1))
+    wide[5] = disc((140, 160), (60 + lean[0], 80 + lean[1]), 19, (1, 1))
+    wide[7, 55:70, 60:100] = True
+    hit = np.argwhere(wide)
+    tight = tuple(slice(a, b + 1) for a, b in zip(hit.min(axis=0), hit.max(axis=0), strict=True))
+    found = filled_between(wide, 0, (0.8, 1.1))
+    assert found[:, tight[1], tight[2]].sum() == found.sum()
+    np.testing.assert_array_equal(filled_between(wide[tight], 0, (0.8, 1.1)), found[tight])

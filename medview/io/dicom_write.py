@@ -60,11 +60,11 @@ _ACQUISITION = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "De
 
 
 class Encoded(NamedTuple):
-    """An element with its value as bytes in Explicit VR Little Endian (VRs with long lengths)."""
+    """An element with its value in pieces, Explicit VR Little Endian (VRs with long lengths)."""
 
     tag: BaseTag
     vr: str
-    value: bytes
+    value: Sequence[bytes | memoryview]
 
 
 def new_dicom_uid() -> str:
@@ -320,9 +320,9 @@ def write_dataset(dataset: Dataset, path: Path, tail: Sequence[Encoded] = ()) ->
     def write(file: BinaryIO) -> None:
         dcmwrite(file, dataset, enforce_file_format=True)
         for tag, vr, value in tail:
-            head = struct.pack("<HH2sHI", tag.group, tag.element, vr.encode(), 0, len(value))
-            file.write(head)
-            file.write(value)
+            size = sum(memoryview(piece).nbytes for piece in value)
+            head = struct.pack("<HH2sHI", tag.group, tag.element, vr.encode(), 0, size)
+            file.writelines((head, *value))
 
     with foreign_values():
         write_file(path, write)

@@ -35,9 +35,27 @@ def decoded_frames(ds: Dataset, count: int) -> Iterator[npt.NDArray[Any]]:
             bits = unpack_bits(ds.PixelData[first:last])
             skip = start - first * 8
             yield np.asarray(bits[skip : skip + rows * columns]).reshape(rows, columns)
+    elif _as_stored(ds):
+        kind = np.dtype(f"<u{int(ds.BitsAllocated) // 8}")
+        flat = np.frombuffer(ds.PixelData, dtype=kind, count=rows * columns * count)
+        yield from flat.reshape(count, rows, columns)
     else:
         for number in range(count):
             yield pixel_array(ds, index=number)
+
+
+def _as_stored(ds: Dataset) -> bool:
+    """Whether the bytes are whole numbers of 8 or 16 bits and nothing besides."""
+    syntax, bits = ds.file_meta.TransferSyntaxUID, int(ds.BitsAllocated)
+    return (
+        not syntax.is_encapsulated
+        and syntax.is_little_endian
+        and "PixelData" in ds
+        and bits in (8, 16)
+        and int(ds.get("BitsStored", bits)) == bits
+        and int(ds.get("PixelRepresentation", 0)) == 0
+        and int(ds.get("SamplesPerPixel", 1)) == 1
+    )
 
 
 def _deflated(ds: Dataset, rows: int, columns: int, count: int) -> Iterator[npt.NDArray[Any]]:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydicom import dcmread
-from pydicom.datadict import keyword_for_tag
+from pydicom import DataElement, dcmread
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
@@ -41,6 +41,11 @@ _PLACES = frozenset(
      "PlanePositionSequence", "SliceLocation", "RowPositionInTotalImagePixelMatrix",
      "ColumnPositionInTotalImagePixelMatrix")
 )  # fmt: skip
+_CONTENT = tag_for_keyword("FrameContentSequence")
+#: Functional groups that say nothing of where a frame lies or what its values mean.
+_ASIDE = {
+    tag_for_keyword("DerivationImageSequence"), tag_for_keyword("SegmentIdentificationSequence")
+}  # fmt: skip
 _RENAMED = {"EffectiveEchoTime": "EchoTime", "FrameType": "ImageType"}
 
 
@@ -118,15 +123,23 @@ def _parsed(data: bytes, syntax: str, *, pixels: bool) -> Dataset:
         return ds
 
 
-def frame_values(ds: Dataset, count: int) -> list[dict[str, str]]:
-    """Header texts of each frame that differ from or add to those of the object."""
-    shared = _texts_of(_first(ds, "SharedFunctionalGroupsSequence"))
+def frame_values(ds: Dataset, count: int, *, told_apart: bool = True) -> list[dict[str, str]]:
+    """Header texts of each frame that differ from or add to those of the object.
+
+    Without `told_apart` only what places a frame and gives its values a meaning: not what tells
+    frames at one place apart, which stands in an element of every frame's own.
+    """
+    known: dict[int, dict[str, str]] = {}
+    shared = _texts_of(_first(ds, "SharedFunctionalGroupsSequence"), known)
     per_frame = ds.get("PerFrameFunctionalGroupsSequence") or []
     dimensions = _dimensions(ds)
     frames = []
     for n in range(count):
         item = per_frame[n] if n < len(per_frame) else None
-        frames.append(shared | _texts_of(item) | _on_dimensions(item, dimensions))
+        if told_apart:
+            frames.append(shared | _texts_of(item, known) | _on_dimensions(item, dimensions))
+        else:
+            frames.append(shared | _texts_of(item, known, content=False))
     return frames
 
 
@@ -156,17 +169,32 @@ def _first(ds: Dataset, keyword: str) -> Dataset | None:
     return sequence[0] if sequence else None
 
 
-def _texts_of(groups: Dataset | None) -> dict[str, str]:
+def _texts_of(
+    groups: Dataset | None, known: dict[int, dict[str, str]], *, content: bool = True
+) -> dict[str, str]:
+    """What the functional groups of a frame say; of those that frames share once (`known`).
+
+    Elements that are not looked at are not parsed either.
+    """
     texts: dict[str, str] = {}
-    for group in groups or ():
-        if group.VR != "SQ" or not group.value:
-            continue
-        for element in group.value[0]:
-            if element.keyword in _FRAME_KEYWORDS or element.keyword in _RENAMED:
-                texts[_RENAMED.get(element.keyword, element.keyword)] = _text(element.value)
-            elif element.keyword == "DiffusionGradientDirectionSequence" and element.value:
-                direction = element.value[0].get("DiffusionGradientOrientation")
-                texts["DiffusionGradientOrientation"] = _text(direction)
+    groups = groups if groups is not None else Dataset()
+    for tag in list(groups.keys()):
+        if tag not in _ASIDE and (content or tag != _CONTENT):
+            group = groups[tag]
+            if id(group) not in known:
+                known[id(group)] = _texts_in(group)
+            texts |= known[id(group)]
+    return texts
+
+
+def _texts_in(group: DataElement) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for element in group.value[0] if group.VR == "SQ" and group.value else ():
+        if element.keyword in _FRAME_KEYWORDS or element.keyword in _RENAMED:
+            texts[_RENAMED.get(element.keyword, element.keyword)] = _text(element.value)
+        elif element.keyword == "DiffusionGradientDirectionSequence" and element.value:
+            direction = element.value[0].get("DiffusionGradientOrientation")
+            texts["DiffusionGradientOrientation"] = _text(direction)
     return texts
 
 

@@ -5,7 +5,6 @@ Light on purpose: no DICOM library is imported here, so services may use it at s
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -19,7 +18,7 @@ from medview.core.findings import ModelAuthor, SegmentRef
 from medview.core.geometry import Box, Geometry
 from medview.core.maps import ScalarMap
 from medview.core.report import Report
-from medview.core.segmentation import LabelArray, Segment, Segmentation
+from medview.core.segmentation import LabelArray, Segment, Segmentation, packed, unpacked
 from medview.core.study import Series, Study
 from medview.core.volume import Volume, Window
 from medview.imaging.measure import count_voxels
@@ -72,7 +71,7 @@ class SegmentationExport:
     """A snapshot of one segmentation as it will stand in its file, numbered 1..n.
 
     `numbers` leads from the number in the window to the number in the file. `packed` is the
-    zlib-compressed block of labels inside `box`; the rest of the grid is background.
+    compressed block of labels inside `box`; the rest of the grid is background.
     """
 
     uid: str
@@ -90,8 +89,7 @@ class SegmentationExport:
     def labels(self) -> LabelArray:
         """The labels on the whole grid, numbered as in the file."""
         whole: npt.NDArray[Any] = np.zeros(self.geometry.shape, dtype=self.dtype)
-        flat: npt.NDArray[Any] = np.frombuffer(zlib.decompress(self.packed), dtype=self.dtype)
-        whole[self.box.slices] = flat.reshape(self.box.shape)
+        whole[self.box.slices] = unpacked(self.packed, self.dtype, self.box.shape)
         return whole
 
 
@@ -266,5 +264,5 @@ def _snapshot(
         numbers=numbers,
         box=box,
         dtype=labels.dtype.str,
-        packed=zlib.compress(np.ascontiguousarray(block).tobytes(), 1),
+        packed=packed(block),
     )

@@ -11,12 +11,12 @@ from pydicom.dataset import Dataset
 from medview.core.codes import ANATOMICAL_STRUCTURE, TISSUE, Code
 from medview.core.errors import ReadError
 from medview.core.findings import Author, ModelAuthor, Person, Provenance
-from medview.core.geometry import Geometry
+from medview.core.geometry import Box, Geometry
 from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Instance, Series
 from medview.imaging.outlines import filled
 from medview.io.drawn import Drawn
-from medview.io.label_places import Parts
+from medview.io.label_places import Parts, Piece
 from medview.io.multiframe import damage_refused, data_set
 from medview.io.seg_read import made_at
 
@@ -81,9 +81,9 @@ def _on_grid(
     largest = max(segments, default=0)
     parts = Parts(geometry.shape, np.dtype(np.uint8 if largest < 256 else np.uint16))
     for number, mask in regions_of(ds, geometry):
-        if number in segments and mask.any():
-            k, j, i = np.nonzero(mask)
-            parts.mark(number, (k, j, i))
+        box = Box.of(mask) if number in segments else None
+        if box is not None:
+            parts.mark(number, Piece(box.slices, mask[box.slices].copy()))
     title = str(ds.get("StructureSetName", "") or ds.get("StructureSetLabel", "") or "Structures")
     return [
         Segmentation(

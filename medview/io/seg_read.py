@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,8 +20,9 @@ from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Instance, Series
 from medview.io.drawn import Drawn
 from medview.io.frame_pixels import decoded_frames
+from medview.io.functional_groups import items_of
 from medview.io.identity import OURS
-from medview.io.label_places import Index, Parts, marked_part
+from medview.io.label_places import Parts, Piece, marked_part, numbers_in
 from medview.io.multiframe import damage_refused, data_set, frame_values
 from medview.io.seg_history import drawn_by, told_by
 from medview.io.stacking import is_orientation
@@ -29,6 +30,8 @@ from medview.io.values import Values, numbers
 
 #: How far, in voxels, a segmented pixel may lie from the voxel that it marks.
 _OFF_GRID = 0.1
+#: What says where a frame lies.
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 #: Colour of a segment that names none.
 _GREY = (160, 160, 160)
 
@@ -85,9 +88,9 @@ def _on_grid(
     done = _slice_by_slice(ds, geometry, segments.keys(), dtype)
     if done is None:
         parts = Parts(geometry.shape, dtype)
-        for number, index in _marked(ds, geometry):
+        for number, piece in _marked(ds, geometry):
             if number in segments:
-                parts.mark(number, index)
+                parts.mark(number, piece)
         done = parts.done
     title = str(ds.get("SeriesDescription", "") or ds.get("ContentLabel", "Segmentation"))
     return [
@@ -110,17 +113,31 @@ def _slice_by_slice(
     count = int(ds.get("NumberOfFrames", 1) or 1)
     if ds.get("SegmentationType") != "LABELMAP":
         return None
-    places = [_slice_of(ds, values, geometry) for values in frame_values(ds, count)]
+    slice_of = _slices_of(ds, geometry)
+    places = [slice_of(values) for values in frame_values(ds, count, told_apart=False)]
     if None in places or len(set(places)) < count:
         return None
     labels: npt.NDArray[Any] = np.zeros(geometry.shape, dtype)
     there = np.zeros(1 << 16, dtype=np.bool_)
     for place, frame in zip(places, decoded_frames(ds, count), strict=True):
-        numbers = np.flatnonzero(np.bincount(frame[marked_part(frame)].ravel()))
-        there[numbers] = True
-        strange = set(numbers.tolist()) - {0} - known
+        shown = numbers_in(frame)
+        there[shown] = True
+        strange = set(shown.tolist()) - {0} - known
         labels[place] = np.where(np.isin(frame, list(strange)), 0, frame) if strange else frame
     return [(labels, [int(number) for number in np.flatnonzero(there) if number in known])]
+
+
+def _slices_of(ds: Dataset, geometry: Geometry) -> Callable[[Values], int | None]:
+    """Gives the slice that a frame lies on, pixel on pixel; looked for once for each place."""
+    known: dict[tuple[str, ...], int | None] = {}
+
+    def find(values: Values) -> int | None:
+        place = tuple(str(values.get(name, "")) for name in _PLACE)
+        if place not in known:
+            known[place] = _slice_of(ds, values, geometry)
+        return known[place]
+
+    return find
 
 
 def _slice_of(ds: Dataset, values: Values, geometry: Geometry) -> int | None:
@@ -139,7 +156,7 @@ def _slice_of(ds: Dataset, values: Values, geometry: Geometry) -> int | None:
     return place if on_it else None
 
 
-def _marked(ds: Dataset, geometry: Geometry) -> Iterator[tuple[int, Index]]:
+def _marked(ds: Dataset, geometry: Geometry) -> Iterator[tuple[int, Piece]]:
     """Segment number and voxels, frame by frame."""
     count = int(ds.get("NumberOfFrames", 1) or 1)
     kind = str(ds.get("SegmentationType", "BINARY"))
@@ -147,19 +164,28 @@ def _marked(ds: Dataset, geometry: Geometry) -> Iterator[tuple[int, Index]]:
     per_frame = ds.get("PerFrameFunctionalGroupsSequence") or []
     if len(per_frame) < count:
         raise ReadError("The segmentation does not say where its frames lie")
+    slice_of = _slices_of(ds, geometry)
     for values, group, frame in zip(
-        frame_values(ds, count), per_frame, decoded_frames(ds, count), strict=False
+        frame_values(ds, count, told_apart=False),
+        per_frame,
+        decoded_frames(ds, count),
+        strict=False,
     ):
         if kind == "LABELMAP":
             for number in np.unique(frame[frame > 0]):
-                yield int(number), _index(frame == number, values, geometry)
+                yield int(number), _piece(frame == number, values, geometry)
         else:
             identity = group.get("SegmentIdentificationSequence") or ds.get(
                 "SharedFunctionalGroupsSequence"
             )[0].get("SegmentIdentificationSequence")
-            if identity and (frame >= half).any():
-                number = int(identity[0].ReferencedSegmentNumber)
-                yield number, _index(frame >= half, values, geometry)
+            mask = frame >= half
+            if identity and mask.any():
+                number, place = int(identity[0].ReferencedSegmentNumber), slice_of(values)
+                if place is None:
+                    yield number, _piece(mask, values, geometry)
+                else:
+                    part = marked_part(mask)
+                    yield number, Piece((place, *part), mask[part].copy())
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +197,7 @@ class _Plane:
     across: npt.NDArray[np.float64]
 
 
-def _index(mask: npt.NDArray[np.bool_], values: Values, geometry: Geometry) -> Index:
+def _piece(mask: npt.NDArray[np.bool_], values: Values, geometry: Geometry) -> Piece:
     """The voxels that a frame's pixels mark; pixels outside the volume are left out.
 
     A frame without a place lies on a single picture of its own size, pixel on pixel.
@@ -180,7 +206,7 @@ def _index(mask: npt.NDArray[np.bool_], values: Values, geometry: Geometry) -> I
     row, column = np.nonzero(mask[rows, columns])
     row, column = row + rows.start, column + columns.start
     if not values.get("ImagePositionPatient") and (1, *mask.shape) == geometry.shape:
-        return np.zeros_like(row), row, column
+        return Piece((np.zeros_like(row), row, column))
     plane = _plane(values, geometry)
     exact = plane.origin + row[:, None] * plane.down + column[:, None] * plane.across
     near = np.rint(exact)
@@ -191,8 +217,7 @@ def _index(mask: npt.NDArray[np.bool_], values: Values, geometry: Geometry) -> I
         )
     voxel = near.astype(np.intp)
     inside = ((voxel >= 0) & (voxel < np.array(geometry.shape))).all(axis=1)
-    k, j, i = voxel[inside].T
-    return k, j, i
+    return Piece(tuple(voxel[inside].T))
 
 
 def _plane(values: Values, geometry: Geometry) -> _Plane:
@@ -213,7 +238,7 @@ def _segments(ds: Dataset) -> dict[int, Segment]:
     at = made_at(ds)
     derived = (str(ds.get("SOPInstanceUID", "")),)
     segments = {}
-    for item in ds.get("SegmentSequence") or ():
+    for item in items_of(ds, "SegmentSequence"):
         number = int(item.get("SegmentNumber", 0))
         if not 1 <= number <= 65535:
             continue

@@ -53,14 +53,16 @@ from medview.io.dicom_write import (
     tracking_uid,
     write_dataset,
 )
-from medview.io.functional_groups import PER_FRAME, encoded_groups, share_groups
-from medview.io.label_places import marked_part
+from medview.io.functional_groups import PER_FRAME, Numbered, Ready, encoded_groups, share_groups
+from medview.io.label_places import numbers_in
 from medview.io.request import SegmentationExport
 from medview.io.seg_history import history_of
 from medview.io.slice_places import (
+    at_first_slice,
     derived_from,
     drop_references,
     placement,
+    refer_to,
     slice_of,
     stand_ins,
 )
@@ -116,7 +118,7 @@ def write_segmentation(
     dataset.NumberOfFrames = len(frames)
     pixels = _pixels(labels, frames, dataset.BitsAllocated)
     stored = dataset["PixelData"]
-    tail = (Encoded(PER_FRAME, "SQ", groups), Encoded(stored.tag, stored.VR, pixels))
+    tail = (Encoded(PER_FRAME, "SQ", [groups]), Encoded(stored.tag, stored.VR, pixels))
     uid = write_dataset(dataset, path, tail)
     del tail, pixels, groups, stored
     verify_segmentation(path, labels, export.geometry)
@@ -136,7 +138,7 @@ def _frames_of(labels: LabelArray, *, label_map: bool) -> list[_Frame]:
     most = int(labels.max())
     there = np.zeros((labels.shape[0], most + 1), dtype=np.bool_)
     for place, plane in enumerate(labels):
-        there[place] = np.bincount(plane[marked_part(plane)].ravel(), minlength=most + 1) > 0
+        there[place, numbers_in(plane)] = True
     there[:, 0] = False
     if label_map:
         found = [_Frame(int(place), 0) for place in np.flatnonzero(there.any(axis=1))]
@@ -159,10 +161,11 @@ def _begun(
             "Export it as NIfTI or as pictures.",
         )
     placed = placement(geometry, sources, slices=1)
+    pictures = stand_ins(geometry, export.instance_uids, sources)
     with foreign_values(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         dataset: Dataset = SegmentationObject(
-            source_images=stand_ins(geometry, export.instance_uids, sources),
+            source_images=at_first_slice(geometry, pictures),
             pixel_array=plane,
             segmentation_type=SegmentationTypeValues.LABELMAP
             if options.label_map
@@ -188,6 +191,7 @@ def _begun(
             contributing_equipment=models_as_equipment(models_drawing(export)),
             **placed,
         )
+        refer_to(dataset, pictures)
     dataset.BurnedInAnnotation = "NO"
     if not geometry.in_patient_space:
         dataset.PatientOrientation = sources.first.get("PatientOrientation") or ""
@@ -201,7 +205,7 @@ def _groups(
     sample: Dataset,
     pointers: Sequence[int],
     places: Mapping[int, Sequence[DataElement]],
-) -> Iterator[list[DataElement]]:
+) -> Iterator[list[DataElement | Ready]]:
     """The functional groups of each frame: those of its slice, its segment, and its indices.
 
     `sample` are the groups of one frame; `pointers` are the tags that its indices stand for.
@@ -212,18 +216,18 @@ def _groups(
     others = [
         one for one in sample if one.tag not in own and one.tag not in (_CONTENT, _IDENTIFICATION)
     ]
+    content = Numbered(sample[_CONTENT], Tag("DimensionIndexValues"))
     for frame in frames:
         if frame.segment not in segments:
             item = Dataset()
             item.ReferencedSegmentNumber = frame.segment
             segments[frame.segment] = _sequence(_IDENTIFICATION, item)
-        content = Dataset(sample.FrameContentSequence[0])
-        content.DimensionIndexValues = [
+        indices = [
             frame.segment if pointer == _SEGMENT_NUMBER else ranks[frame.place]
             for pointer in pointers
         ]
         named = [segments[frame.segment]] if _IDENTIFICATION in sample else []
-        yield [*others, *places[frame.place], *named, _sequence(_CONTENT, content)]
+        yield [*others, *places[frame.place], *named, content.numbered(indices)]
 
 
 def _of_slices(
@@ -252,12 +256,17 @@ def _sequence(tag: BaseTag, *items: Dataset) -> DataElement:
     return DataElement(tag, "SQ", Items(items))
 
 
-def _pixels(labels: LabelArray, frames: Sequence[_Frame], bits: int) -> bytes:
-    """The frames one after the other without a gap (PS3.5 8.1.1), in whole pairs of bytes."""
-    if bits > 1:
-        stored = labels[[one.place for one in frames]].astype(f"<u{bits // 8}").tobytes()
-        return stored + b"\0" * (len(stored) % 2)
+def _pixels(labels: LabelArray, frames: Sequence[_Frame], bits: int) -> list[memoryview]:
+    """The frames one after the other without a gap (PS3.5 8.1.1), in whole pairs of bytes.
+
+    Those of a label map are the slices themselves where they lie, not copies.
+    """
     area = math.prod(labels.shape[1:])
+    if bits > 1:
+        kind = np.dtype(f"<u{bits // 8}")
+        slices = [labels[one.place].astype(kind, order="C", copy=False) for one in frames]
+        odd = area * len(frames) * kind.itemsize % 2
+        return [one.data for one in slices] + [memoryview(bytes(odd))]
     size = (len(frames) * area + 7) // 8
     packed = np.zeros(size + size % 2, dtype=np.uint8)
     for first in range(0, len(frames), 8):  # eight frames are whole bytes, whatever their size
@@ -265,7 +274,7 @@ def _pixels(labels: LabelArray, frames: Sequence[_Frame], bits: int) -> bytes:
         marked = np.concatenate([(labels[one.place] == one.segment).ravel() for one in some])
         start = first * area // 8
         packed[start : start + (len(marked) + 7) // 8] = np.packbits(marked, bitorder="little")
-    return packed.tobytes()
+    return [packed.data]
 
 
 def models_drawing(export: SegmentationExport) -> tuple[ModelAuthor, ...]:
@@ -338,32 +347,50 @@ def verify_segmentation(path: Path, labels: LabelArray, geometry: Geometry) -> N
     with foreign_values():
         dataset = dcmread(path)
         share_groups(dataset)
-    seen = np.zeros_like(labels)
-    for place, marked, numbers in _planes(dataset, geometry, labels.shape[1:]):
-        np.copyto(seen[place], numbers, where=marked, casting="unsafe")
-    if not np.array_equal(seen, labels):
-        wrong = int(np.count_nonzero(seen != labels))
+    differ = _differing(dataset, labels, geometry)
+    if differ:
         raise ExportError(
-            f"{path.name} does not read back as it was written ({wrong} voxels differ)",
+            f"{path.name} does not read back as it was written ({differ} voxels differ)",
             "Nothing was lost; export again, and report this.",
         )
 
 
+def _differing(dataset: Dataset, labels: LabelArray, geometry: Geometry) -> int:
+    """In how many voxels what a file says differs from the labels."""
+    wrong = np.intp(0)
+    if dataset.SegmentationType == "LABELMAP":
+        unseen = set(range(len(labels)))
+        for place, frame in _slices(dataset, geometry, labels.shape[1:]):
+            wrong += np.count_nonzero(frame != labels[place])
+            unseen.discard(place)
+        return int(wrong + sum(np.count_nonzero(labels[place]) for place in unseen))
+    marked, shown = np.intp(0), set[tuple[int, int]]()
+    for place, segment, frame in _planes(dataset, geometry, labels.shape[1:]):
+        due = labels[place] == segment
+        wrong += np.count_nonzero(frame != due)
+        if (place, segment) not in shown:
+            shown.add((place, segment))
+            marked += np.count_nonzero(due)
+    return int(wrong + np.count_nonzero(labels) - marked)
+
+
+def _slices(
+    dataset: Dataset, geometry: Geometry, shape: tuple[int, ...]
+) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Slice and numbers, frame by frame of a label map."""
+    stored = np.frombuffer(dataset.PixelData, dtype=f"<u{dataset.BitsAllocated // 8}")
+    frames = stored[: len(stored) // math.prod(shape) * math.prod(shape)].reshape(-1, *shape)
+    for frame, group in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        yield slice_of(group, geometry), frame
+
+
 def _planes(
     dataset: Dataset, geometry: Geometry, shape: tuple[int, ...]
-) -> Iterator[tuple[int, npt.NDArray[np.bool_], npt.NDArray[Any]]]:
-    """Slice, marked pixels and their numbers, frame by frame."""
-    label_map = dataset.SegmentationType == "LABELMAP"
-    stored = np.frombuffer(dataset.PixelData, dtype=f"<u{max(dataset.BitsAllocated // 8, 1)}")
-    count = math.prod(shape)
+) -> Iterator[tuple[int, int, npt.NDArray[np.bool_]]]:
+    """Slice, number of the segment and marked pixels, frame by frame of bits."""
+    stored = np.frombuffer(dataset.PixelData, dtype=np.uint8)
     for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
-        place = slice_of(group, geometry)
-        if label_map:
-            frame = stored[number * count : (number + 1) * count].reshape(shape)
-            yield place, frame > 0, frame
-        else:
-            segment = _segment_of(group, dataset)
-            yield place, _frame(stored, number, shape), np.array(segment, dtype=np.uint16)
+        yield slice_of(group, geometry), _segment_of(group, dataset), _frame(stored, number, shape)
 
 
 def _frame(bits: npt.NDArray[Any], number: int, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:

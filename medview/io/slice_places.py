@@ -185,9 +185,39 @@ def derived_from(frame: SourceFrame) -> Dataset:
     return item
 
 
+def at_first_slice(geometry: Geometry, pictures: list[Dataset]) -> list[Dataset]:
+    """The one of several stand-ins that lies where the grid begins; all of them if none does.
+
+    Enough to make an object of that slice alone: each one is looked at again and again.
+    """
+    origin = geometry.to_lps_mm((0, 0, 0))
+    there = [
+        one
+        for one in pictures
+        if np.allclose(one.get("ImagePositionPatient") or np.inf, origin, rtol=0, atol=1e-4)
+    ]
+    return there if len(there) == 1 else pictures
+
+
+def refer_to(dataset: Dataset, pictures: Sequence[Dataset]) -> None:
+    """Name the images of one series (Common Instance Reference, PS3.3 C.12.2; C.7.6.1)."""
+    named = []
+    for picture in pictures:
+        item = Dataset()
+        item.ReferencedSOPClassUID = picture.SOPClassUID
+        item.ReferencedSOPInstanceUID = picture.SOPInstanceUID
+        named.append(item)
+    series = Dataset()
+    series.SeriesInstanceUID = pictures[0].SeriesInstanceUID
+    series.ReferencedInstanceSequence = named
+    dataset.ReferencedSeriesSequence = [series]
+    dataset.SourceImageSequence = named
+
+
 def drop_references(dataset: Dataset) -> None:
     """Point to no image: a reference to a UID that no file carries would be a lie."""
     dataset.pop("ReferencedSeriesSequence", None)
+    dataset.pop("SourceImageSequence", None)
     for group in dataset.PerFrameFunctionalGroupsSequence:
         group.DerivationImageSequence = []
 

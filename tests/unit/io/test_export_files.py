@@ -413,6 +413,7 @@ def test_ill_formed_and_missing_uids_are_told(tmp_path: Path) -> None:
         seg = dcmread(tmp_path / "out" / "segmentation.dcm")
         assert seg.StudyInstanceUID == base.uid
     assert "ReferencedSeriesSequence" not in seg
+    assert "SourceImageSequence" not in seg
     result = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
     assert all("path" in given for given in result["inputs"])
     of_images = (ExportFormat.PRESENTATION, ExportFormat.KEY_OBJECTS, ExportFormat.STRUCTURES)

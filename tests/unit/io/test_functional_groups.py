@@ -8,6 +8,7 @@ import pytest
 from pydicom import DataElement, Dataset, FileMetaDataset, dcmread, dcmwrite
 from pydicom.dataelem import RawDataElement
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -16,7 +17,13 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from medview.io.functional_groups import PER_FRAME, encoded_groups, share_groups
+from medview.io.functional_groups import (
+    PER_FRAME,
+    Numbered,
+    encoded_groups,
+    items_of,
+    share_groups,
+)
 
 
 def item(**values: object) -> Sequence:
@@ -73,9 +80,44 @@ def test_frames_say_what_the_library_reads_of_each(syntax: str, delimited: str) 
     )
     assert shared == plain
     groups = shared.PerFrameFunctionalGroupsSequence
-    one = groups[1]["PlanePositionSequence"] is groups[4]["PlanePositionSequence"]
+    one = groups[3]["PlanePositionSequence"] is groups[6]["PlanePositionSequence"]
     assert one == (not delimited and syntax != ExplicitVRBigEndian)
     assert groups[0].FrameContentSequence[0].FrameComments == "Größe"
+
+
+@pytest.mark.parametrize("delimited", ["", "items", "sequences"])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_items_come_one_by_one_as_the_library_reads_them(syntax: str, delimited: str) -> None:
+    data = written(syntax, delimited=delimited)
+    given = list(items_of(dcmread(io.BytesIO(data)), "PerFrameFunctionalGroupsSequence"))
+    assert given == list(dcmread(io.BytesIO(data)).PerFrameFunctionalGroupsSequence)
+    assert list(items_of(Dataset(), "SegmentSequence")) == []
+
+
+def test_items_that_change_their_encoding_midway_all_come_once() -> None:
+    ds = dcmread(io.BytesIO(written(ExplicitVRLittleEndian)))
+    parts = [ds.get_item(PER_FRAME).value]
+    parts.append(
+        dcmread(io.BytesIO(written(ExplicitVRLittleEndian, delimited="items")))
+        .get_item(PER_FRAME)
+        .value
+    )
+    ds._dict[PER_FRAME] = ds.get_item(PER_FRAME)._replace(
+        value=b"".join(parts), length=sum(map(len, parts))
+    )
+    assert list(items_of(ds, "PerFrameFunctionalGroupsSequence")) == [
+        frame(n) for _ in range(2) for n in range(7)
+    ]
+
+
+@pytest.mark.parametrize("numbers", [[1, 2], [3, 65_536], [4_294_967_295, 0]])
+def test_numbers_change_where_they_stand(numbers: list[int]) -> None:
+    def content(indices: list[int]) -> DataElement:
+        made = item(StackID="1", DimensionIndexValues=indices, FrameComments="b")
+        return DataElement("FrameContentSequence", "SQ", made)
+
+    changed = Numbered(content([1, 1]), Tag("DimensionIndexValues")).numbered(numbers)
+    assert encoded_groups([[changed]]) == encoded_groups([[content(numbers)]])
 
 
 def test_what_is_cut_short_is_left_to_the_library() -> None:

@@ -49,6 +49,7 @@ from medview.core.findings import (
     Finding,
     Measurement,
     ModelAuthor,
+    Person,
     PictureBox,
     Point,
 )
@@ -69,6 +70,7 @@ from medview.io.sr_terms import (
     CLASS,
     COMMENT,
     DECISION,
+    DRAWN_BY,
     OBSERVER,
     REGION,
     SCHEME,
@@ -137,20 +139,21 @@ class SrOptions:
 
 
 def observers(models: Sequence[ModelAuthor], reader: str) -> ObservationContext:
-    """The reader as person observer, each model (or this program) as device observer."""
+    """The reader as person observer, the model as device observer, or this program.
+
+    Several models are named in the groups of what they found (TID 4019): the device that stands
+    for the whole document is one, as validators hold TID 1004 to.
+    """
     person = None
     if person_name(reader):
         attributes = PersonObserverIdentifyingAttributes(name=person_name(reader))
         person = ObserverContext(codes.DCM.Person, attributes)
-    devices = [
-        _device(model.model_id, f"{model.model_id}/{model.version}/{model.weights_sha256}",
-                model.version)
-        for model in models
-    ] or [_device(MODEL_NAME, f"{MODEL_NAME}/{__version__}", __version__)]  # fmt: skip
-    context = ObservationContext(observer_person_context=person, observer_device_context=devices[0])
-    for device in devices[1:]:
-        context.extend(device)
-    return context
+    device = _device(MODEL_NAME, f"{MODEL_NAME}/{__version__}", __version__)
+    if len(models) == 1:
+        (one,) = models
+        identity = f"{one.model_id}/{one.version}/{one.weights_sha256}"
+        device = _device(one.model_id, identity, one.version)
+    return ObservationContext(observer_person_context=person, observer_device_context=device)
 
 
 def _device(name: str, identity: str, version: str) -> ObserverContext:
@@ -202,6 +205,9 @@ def _said(finding: Finding) -> Iterator[ContentItem]:
         yield text_item(COMMENT, finding.text.strip())
     for one in finding.classes:
         yield _class(one)
+    author = finding.provenance.author
+    if isinstance(author, Person) and finding.provenance.aids:
+        yield text_item(DRAWN_BY, author.name)
     for words in finding.provenance.cautions:
         yield text_item(CAUTION, words)
     review = finding.review
@@ -240,14 +246,14 @@ def _class(one: ClassProbability) -> NumContentItem:
 
 def _common(finding: Finding) -> dict[str, object]:
     """What every kind of group says of a finding."""
-    author = finding.provenance.author
+    model = next(iter(finding.provenance.models), None)
     return {
         "tracking_identifier": TrackingIdentifier(
             uid=tracking_uid(finding.uid), identifier=finding.label
         ),
         "finding_type": concept(finding.code),
         "finding_sites": _sites(finding),
-        "algorithm_id": _algorithm(author) if isinstance(author, ModelAuthor) else None,
+        "algorithm_id": _algorithm(model) if model is not None else None,
     }
 
 

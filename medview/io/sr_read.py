@@ -49,6 +49,7 @@ from medview.io.sr_terms import (
     COMMENT,
     CRITICAL,
     DECISION,
+    DRAWN_BY,
     EVALUATIONS,
     INFORMED,
     INFORMED_AT,
@@ -83,7 +84,7 @@ _NOTHING_SAID = Code("404684003", "SCT", "Clinical finding")
 _WEIGHTS = "weights_sha256="
 _NO_SIDE = {code: side for side, code in SIDES.items()}
 #: Items that say what a group is or how it was made: they are no evaluations.
-_STRUCTURAL = frozenset((CLASS, DECISION, CAUTION, COMMENT, *_CATEGORY, _SITE, *_METHOD))
+_STRUCTURAL = frozenset((CLASS, DECISION, DRAWN_BY, CAUTION, COMMENT, *_CATEGORY, _SITE, *_METHOD))
 
 
 def read_reports(series: Series, password: str = "") -> tuple[Brought, ...]:
@@ -185,19 +186,13 @@ class _Reader:
         tracked = text_of(find(items, _TRACKING_UID))
         uid = identifier_of(tracked) if tracked else f"{self._uid}/{len(self.findings) + 1}"
         made = moment(group.get("ObservationDateTime"), self._at) or self._at
-        provenance = Provenance(
-            self._author_of(items),
-            made,
-            derived_from=(self._uid,) if self._uid else (),
-            cautions=tuple(text_of(one) for one in items if name_of(one) == CAUTION),
-        )
         coded = find(items, CLASS)
         code = (value_of(coded) if coded is not None else None) or _NOTHING_SAID
         label = text_of(find(items, _TRACKING)) or code.meaning
         finding = Finding(
             label=label,
             code=code,
-            provenance=provenance,
+            provenance=self._provenance(items, made),
             text=self._text(items),
             classes=tuple(self._classes(items)),
             review=self._review(items),
@@ -208,6 +203,18 @@ class _Reader:
         finding = self.places.placed(finding, items)
         known = self.findings.get(uid)
         self.findings[uid] = finding if known is None else _joined(known, finding)
+
+    def _provenance(self, items: list[Dataset], made: datetime) -> Provenance:
+        """Who made it, and with which model's help."""
+        author, person = self._author_of(items), text_of(find(items, DRAWN_BY))
+        aids = (author,) if person and isinstance(author, ModelAuthor) else ()
+        return Provenance(
+            Person(person) if aids else author,
+            made,
+            derived_from=(self._uid,) if self._uid else (),
+            aids=aids,
+            cautions=tuple(text_of(one) for one in items if name_of(one) == CAUTION),
+        )
 
     def _author_of(self, items: list[Dataset]) -> Author:
         name = text_of(find(items, _ALGORITHM))

@@ -23,6 +23,8 @@ STATES: Mapping[ReviewState, Code] = MappingProxyType({
     ReviewState.PROPOSED: Code("proposed", SCHEME, "Not decided"),
 })  # fmt: skip
 CAUTION = Code("caution", SCHEME, "Limit of the algorithm for this input")
+#: Who drew what the algorithm of the group helped with.
+DRAWN_BY = Code("drawn_by", SCHEME, "Person who drew it with the algorithm")
 #: The class that a probability is of, as a modifier of the number.
 CLASS = Code("121071", "DCM", "Finding")
 SPREAD = Code("386136009", "SCT", "Standard Deviation")

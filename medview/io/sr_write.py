@@ -129,9 +129,8 @@ def _content(report: Report, sources: Sources, options: SrOptions) -> Dataset:
 
 
 def models_of(findings: Sequence[Finding]) -> list[ModelAuthor]:
-    """The models among the authors of findings, each once."""
-    authors = (finding.provenance.author for finding in findings)
-    return list(dict.fromkeys(a for a in authors if isinstance(a, ModelAuthor)))
+    """The models that had a part in findings, each once."""
+    return list(dict.fromkeys(one for f in findings for one in f.provenance.models))
 
 
 def _evidence(

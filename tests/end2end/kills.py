@@ -68,12 +68,14 @@ if {proposes}:
     commands.wait_idle(300)
 while not editor.faults:
     editor.step()
-    pause = time.monotonic() + editor.pick((0.0, 0.01, 0.1, 0.8))
-    while time.monotonic() < pause:
+    done, pause, waited = time.monotonic(), editor.pick((0.0, 0.01, 0.1, 0.8)), None
+    while time.monotonic() < done + pause or (pause > 0.5 and waited is None):
         app.processEvents()
         time.sleep(0.002)
+        if waited is None and commands.is_idle():
+            waited = time.monotonic() - done
     if count and commands.is_idle():
-        say(acked=count)
+        say(acked=count, waited=waited)
 say(faults=editor.faults)
 time.sleep(1e6)
 """
@@ -85,7 +87,8 @@ class Kill:
 
     `verdict` is "kept", "lost" (an acknowledged edit is gone), "mixed" (a state that never was),
     "no way back" (undo would lead elsewhere), "died" where the window ended before it was killed,
-    or "early" where it had not begun to edit.
+    or "early" where it had not begun to edit. `waited_s` is the longest time from an edit to its
+    acknowledgement, of those that nothing came after before it.
     """
 
     chain: int
@@ -94,6 +97,7 @@ class Kill:
     back: int
     verdict: str
     fault: str = ""
+    waited_s: float = 0.0
 
 
 def judge(said: list[dict[str, Any]], back: list[dict[str, Any]], chain: int) -> Kill:
@@ -112,7 +116,8 @@ def judge(said: list[dict[str, Any]], back: list[dict[str, Any]], chain: int) ->
     elif not exact or faults:
         verdict = "no way back"
     place = (exact or same or [-1])[-1]
-    return Kill(chain, len(states) - 1, acked, place, verdict, "; ".join(faults))
+    waited = max((one.get("waited") or 0.0 for one in said), default=0.0)
+    return Kill(chain, len(states) - 1, acked, place, verdict, "; ".join(faults), waited)
 
 
 def _nothing() -> None:
@@ -237,7 +242,11 @@ def main() -> None:
     rows = [json.loads(line) for line in given.log.read_text().splitlines()]
     told = Counter(row["verdict"] for row in rows)
     acked = sum(row["acked"] for row in rows)
-    sys.stdout.write(f"{len(rows)} kills, {acked} acknowledged edits: {dict(told)}\n")
+    waited = sorted(row.get("waited_s", 0.0) for row in rows)
+    sys.stdout.write(
+        f"{len(rows)} kills, {acked} acknowledged edits: {dict(told)}; longest wait in a window "
+        f"{waited[len(waited) // 2]:.2f} s (median), {waited[-1]:.2f} s (of all)\n"
+    )
 
 
 if __name__ == "__main__":

@@ -68,6 +68,8 @@ def everything(sources: Sources) -> Report:
                ClassProbability("something else", HIPPOCAMPUS, 0.25))  # fmt: skip
     in_space = finding("Mass", box_lps_mm=((1.0, 2.0, 3.0), (11.0, 22.0, 33.0)), classes=classes,
                        probability=0.75)  # fmt: skip
+    aided = replace(by_reader, aids=(ModelAuthor("clicks", "1.0.0", "ab" * 32),))
+    drawn = finding("Cyst", box_lps_mm=((1.0, 2.0, 3.0), (4.0, 6.0, 8.0)), provenance=aided)
     return Report(
         "1.2.3",
         sections=(
@@ -75,7 +77,7 @@ def everything(sources: Sources) -> Report:
             Section("Volumetry of the lobe", "See table.", edited=True),
             Section("Impression", "Probably benign – Kontrolle in 6 Monaten.", edited=True),
         ),
-        findings=(segmented, on_picture, in_space),
+        findings=(segmented, on_picture, in_space, drawn),
         ai_statement="hippocampus_mr 1.2.0 proposed the outline.",
         template="brain_mr_hippocampus",
         answers=(
@@ -161,6 +163,7 @@ def test_validators_accept_everything_a_report_can_say(sources: Sources, tmp_pat
     write_report(signed, sources, path, options_for(signed, sources))
     assert dciodvfy(path) == []
     assert "Critical result" in dsrdump(path)
+    assert "Person who drew it with the algorithm" in dsrdump(path)
     assert brought_by(dcmread(path)).words.signed == "Dr Anna Müller"
     # PixelMed's validator tries TID 1410 on every group as soon as one is of it (and TID 1411
     # likewise), so it can judge only documents whose groups are all of one template.
@@ -251,7 +254,7 @@ def test_a_circle_of_references_is_not_followed(sources: Sources) -> None:
     loop.RelationshipType, loop.ReferencedContentItemIdentifier = "INFERRED FROM", [1, 1]
     root = Dataset()
     root.ContentSequence = [*dataset.ContentSequence, loop]
-    assert len(brought_by(root).findings) == 3
+    assert len(brought_by(root).findings) == 4
 
 
 def test_what_has_no_value_is_left_out_and_said(sources: Sources) -> None:

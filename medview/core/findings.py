@@ -65,7 +65,7 @@ class Provenance:
 
     def aided_by(self, model: ModelAuthor) -> Provenance:
         """The same, with the help of a model besides."""
-        return self if model in self.aids else replace(self, aids=(*self.aids, model))
+        return self if model in self.models else replace(self, aids=(*self.aids, model))
 
     @property
     def models(self) -> tuple[ModelAuthor, ...]:

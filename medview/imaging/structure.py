@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from medview.core import codes
 from medview.core.findings import Finding, Measurement, Point, Provenance, SegmentRef
-from medview.core.geometry import Geometry
+from medview.core.geometry import Box, Geometry
 from medview.core.segmentation import LabelArray, Segment, Segmentation
 from medview.core.structures import structure_of
 from medview.imaging.boxes import patient_box
@@ -25,28 +27,25 @@ def finding_of(
 ) -> Finding:
     """What is said of a segment of so many voxels that lie within a box of the labels.
 
-    Its volume in millilitres where the image has a place in the patient, else the area of a single
-    picture in pixels and its share; of a stack of pictures the share in words.
+    Its volume in millilitres where the image has a place in the patient, else its share of the
+    pictures, and of a single one the area in pixels too.
     """
     geometry = segmentation.geometry
     in_patient = geometry.in_patient_space
     single = geometry.shape[0] == 1
-    share = 100 * count / segmentation.labels.size
-    sizes: tuple[Measurement, ...] = ()
     if in_patient:
-        sizes = (measured_volume(count, geometry, made_by),)
-    elif single:
-        sizes = (
-            measured_area(count, geometry, "Area", made_by),
-            Measurement(
-                kind=codes.RATIO,
-                value=share,
-                unit=codes.PERCENT.value,
-                method=SHARE_OF_PICTURE,
-                provenance=made_by,
-                name="Share of the picture",
-            ),
+        sizes: tuple[Measurement, ...] = (measured_volume(count, geometry, made_by),)
+    else:
+        share = Measurement(
+            kind=codes.RATIO,
+            value=100 * count / segmentation.labels.size,
+            unit=codes.PERCENT.value,
+            method=SHARE_OF_PICTURE,
+            provenance=made_by,
+            name="Share of the picture" if single else "Share of the pictures",
         )
+        area = (measured_area(count, geometry, "Area", made_by),) if single else ()
+        sizes = (*area, share)
     place = _place(segmentation.labels, segment.number, box) if in_patient else None
     return Finding(
         label=segment.label,
@@ -54,7 +53,6 @@ def finding_of(
         provenance=made_by,
         site=segment.type,
         laterality=structure_of(segment.label)[1],
-        text="" if in_patient or single else f"{share:.3g} % of the picture.",
         measurements=sizes,
         segment_ref=SegmentRef(segmentation.uid, segment.number),
         location_lps_mm=point_of(geometry.to_lps_mm(place)) if place is not None else None,
@@ -62,6 +60,31 @@ def finding_of(
             geometry, [part.start for part in box], [part.stop for part in box]
         ),
     )
+
+
+def located(finding: Finding, segmentation: Segmentation, box: Box | None) -> Finding:
+    """A finding with its place and its box where its segment lies now, within `box`.
+
+    A place stays as long as it is in the segment. Without a voxel, or on images that have no place
+    in the patient, the finding stays as it is.
+    """
+    geometry, ref = segmentation.geometry, finding.segment_ref
+    if box is None or ref is None or not geometry.in_patient_space:
+        return finding
+    place, around = finding.location_lps_mm, finding.box_lps_mm
+    if place is not None and not _is_in(segmentation, ref.number, place):
+        place = point_of(geometry.to_lps_mm(_place(segmentation.labels, ref.number, box.slices)))
+    if around is not None:
+        around = box_in_patient(geometry, box.start, box.stop)
+    return replace(finding, location_lps_mm=place, box_lps_mm=around)
+
+
+def _is_in(segmentation: Segmentation, number: int, place_lps_mm: Point) -> bool:
+    """Whether the voxel at a place belongs to a segment."""
+    voxel = np.floor(segmentation.geometry.to_index(place_lps_mm) + 0.5).astype(int)
+    if (voxel < 0).any() or (voxel >= segmentation.geometry.shape).any():
+        return False
+    return bool(segmentation.labels[tuple(voxel)] == number)
 
 
 def measured_volume(voxels: int, geometry: Geometry, made_by: Provenance) -> Measurement:

@@ -216,7 +216,7 @@ def _named(model: ModelAuthor, titles: Mapping[str, str]) -> str:
 
 def _aided(findings: Sequence[Finding], titles: Mapping[str, str]) -> list[str]:
     """What models drew under the reader's hand, a sentence for each."""
-    stand = [one for one in findings if one.review.state is not ReviewState.REJECTED]
+    stand = [one for one in findings if one.review.state.counts]
     models = dict.fromkeys(model for one in stand for model in one.provenance.aids)
     return [
         f"The AI model {_named(model, titles)} helped the reader to draw "

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 
 from medview.core.errors import CommandError
-from medview.core.findings import Person, SegmentRef, new_uid
+from medview.core.findings import ModelAuthor, Person, Provenance, SegmentRef, new_uid
 from medview.core.segmentation import LabelEdit, Segment, Segmentation
 from medview.imaging.edit import Patch, delete_segment
 from medview.services.edits import (
@@ -45,26 +46,40 @@ def rules_on(rules: EditRules, segmentations: Sequence[Segmentation]) -> EditRul
 
 
 def put(
-    viewing: Viewing, ref: SegmentRef, patch: Patch, title: str, *, adds: bool, step: str = ""
+    viewing: Viewing,
+    ref: SegmentRef,
+    patch: Patch,
+    title: str,
+    *,
+    adds: bool,
+    step: str = "",
+    aids: Sequence[ModelAuthor] = (),
 ) -> bool:
     """Give a patch to a segment, or take it away, under the rules; False if nothing changes.
 
-    A `step` joins it with what was applied before under the same name.
+    A `step` joins it with what was applied before under the same name; `aids` as in `become`.
     """
     segmentation = viewing.workspace.segmentations[ref.segmentation_uid]
     mine = segmentation.labels[patch.box.slices] == ref.number
     mask = mine | patch.mask if adds else mine & ~patch.mask
-    return become(viewing, ref, Patch(patch.box, mask), title, step) is not None
+    return become(viewing, ref, Patch(patch.box, mask), title, step, aids) is not None
 
 
 def become(
-    viewing: Viewing, ref: SegmentRef, patch: Patch, title: str, step: str = ""
+    viewing: Viewing,
+    ref: SegmentRef,
+    patch: Patch,
+    title: str,
+    step: str = "",
+    aids: Sequence[ModelAuthor] = (),
 ) -> SegmentRef | None:
     """Make a segment, within a box, the mask of a patch under the rules, as one step.
 
     Where it is to share voxels with others of its group it moves into a group of its own first.
+    `aids` are models that the patch comes from: the segment names them from then on.
     Gives where it is then, None if nothing changes; CommandError for a locked segment.
     """
+    step = step or (new_uid() if aids else "")
     ground = ground_of(viewing, ref)
     ground.require_free(ref)
     if ground.crowds(ref, patch):
@@ -72,7 +87,21 @@ def become(
         ref = own_group(viewing, ref, title, step)
         ground = ground_of(viewing, ref)
     changed = apply_changes(viewing, ground.become(ref, patch, title), title, step)
+    if changed:
+        name_aids(viewing, ref, aids, title, step)
     return ref if changed else None
+
+
+def name_aids(
+    viewing: Viewing, ref: SegmentRef, aids: Sequence[ModelAuthor], title: str, step: str
+) -> None:
+    """Have a segment name models that its shape comes from, as part of the step that gave it."""
+
+    def aided(one: Segment) -> Segment:
+        provenance = reduce(Provenance.aided_by, aids, one.provenance)
+        return replace(one, provenance=provenance)
+
+    change_segment(viewing, ref, "", aided, part_of=(title, step))
 
 
 def clear(viewing: Viewing, ref: SegmentRef, patch: Patch, title: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medview.core.errors import CommandError
-from medview.core.findings import SegmentRef
+from medview.core.findings import ModelAuthor, SegmentRef
 from medview.core.geometry import Box, Geometry
 from medview.core.segmentation import Segment, SegmentState
 from medview.imaging.edit import Mask, Patch, segment_box, sliced
@@ -40,6 +40,7 @@ class _Clip:
     patch: Patch
     geometry: Geometry
     normal: int | None
+    aids: tuple[ModelAuthor, ...]
 
 
 def register(registry: Registry, services: Services) -> None:
@@ -70,7 +71,7 @@ def _combine(viewing: Viewing, effects: Effects) -> Command:
         if second == ref:
             raise CommandError("A segment is not combined with itself", "Name another.")
         verb, joined = _OPERATIONS[operation]
-        names = viewing.overlay.find(second).label, viewing.overlay.find(ref).label
+        mine, other_one = viewing.overlay.find(ref), viewing.overlay.find(second)
 
         def wish(ground: Ground) -> Wish:
             masks = [(ground.of(one).labels, one.number) for one in (ref, second)]
@@ -79,10 +80,11 @@ def _combine(viewing: Viewing, effects: Effects) -> Command:
             if not known:
                 return None
             box = known[0].union(known[-1])
-            mine, others = (labels[box.slices] == number for labels, number in masks)
-            return Patch(box, joined(mine, others))
+            own, others = (labels[box.slices] == number for labels, number in masks)
+            return Patch(box, joined(own, others))
 
-        effects.work(ref, f"{verb} {names[0]}: {names[1]}", wish)
+        title = f"{verb} {other_one.label}: {mine.label}"
+        effects.work(ref, title, wish, other_one.provenance.models)
 
     return Command(
         "segment.combine", "Add another segment", combine, enabled=painting.has_segment(viewing),
@@ -184,7 +186,8 @@ class _Clipboard:
             if normal_of(viewing, at) != clip.normal:
                 raise CommandError("The slice was copied in another plane", "Choose that view.")
             patch = _moved(patch, clip.normal, viewing.slice_number(at))
-        return put(viewing, ref, patch, f"Paste: {viewing.overlay.find(ref).label}", adds=True)
+        title = f"Paste: {viewing.overlay.find(ref).label}"
+        return put(viewing, ref, patch, title, adds=True, aids=clip.aids)
 
     def _clip(self, ref: SegmentRef, only: tuple[int, int] | None) -> _Clip:
         own = self._viewing.workspace.segmentations[ref.segmentation_uid]
@@ -195,7 +198,9 @@ class _Clipboard:
         if box is None:
             raise CommandError(f"{self._viewing.overlay.find(ref).label} has no voxels here")
         mask: Mask = own.labels[box.slices] == ref.number
-        return _Clip(Patch(box, mask.copy()), own.geometry, None if only is None else only[0])
+        normal = None if only is None else only[0]
+        aids = own.find_segment(ref.number).provenance.models
+        return _Clip(Patch(box, mask.copy()), own.geometry, normal, aids)
 
 
 def _clipboard(viewing: Viewing) -> tuple[Command, ...]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def register(registry: Registry, services: Services) -> None:
     """Add the commands."""
     viewing, tracking, results = services.viewing, services.tracking, services.results
-    own = OwnFindings(services.workspace, services.review, results, services.tasks)
+    originals = services.corrections.originals
+    own = OwnFindings(services.workspace, services.review, results, services.tasks, originals)
 
     def segment(segment: int | None = None, segmentation_uid: str = "", by: str = "") -> None:
         own.report_segment(painting.find_segment(viewing, segment, segmentation_uid), by)

@@ -36,7 +36,7 @@ class Corrections:
 
     def __init__(self, workspace: Workspace, originals: Originals, tasks: Tasks) -> None:
         self._workspace = workspace
-        self._originals = originals
+        self.originals = originals
         self._tasks = tasks
         self._counts: dict[str, Mapping[int, Overlap]] = {}
         self._due: set[str] = set()
@@ -66,7 +66,7 @@ class Corrections:
 
     def recount(self, segmentation_uid: str) -> None:
         """Count soon what edits changed in a segmentation; nothing where they did not."""
-        if segmentation_uid in self._due or self._originals.changed(segmentation_uid) is None:
+        if segmentation_uid in self._due or self.originals.changed(segmentation_uid) is None:
             return
         self._due.add(segmentation_uid)
         self._tasks.after(_PAUSE_S, partial(self._count, segmentation_uid))
@@ -77,7 +77,7 @@ class Corrections:
     def _count(self, uid: str) -> None:
         self._due.discard(uid)
         segmentation = self._workspace.segmentations.get(uid)
-        original = self._originals.changed(uid)
+        original = self.originals.changed(uid)
         if segmentation is None or original is None:
             return
 

@@ -7,8 +7,8 @@ it gives is dropped where the labels changed while it was at work.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,10 @@ from medview.core.errors import Cancelled, CommandError, MedviewError
 from medview.core.events import Level, StudyClosed, ViewChanged
 from medview.core.findings import ModelAuthor, SegmentRef, new_uid
 from medview.core.geometry import Box, Geometry
-from medview.core.segmentation import LabelEdit, Segment
+from medview.core.segmentation import LabelEdit
 from medview.core.views import Plane
 from medview.imaging.edit import Mask, Patch, has_values, segment_box
-from medview.services.changing import apply_changes, become, change_segment, ground_of, put
+from medview.services.changing import apply_changes, become, ground_of, name_aids, put
 from medview.services.painting import add_segment
 from medview.services.previews import LabelsPreview, PatchPreview, Preview, RangePreview
 from medview.services.rules import Ground
@@ -98,12 +98,21 @@ class Effects:
 
         self.work(ref, title, wish)
 
-    def work(self, ref: SegmentRef, title: str, wish: Callable[[Ground], Wish]) -> None:
-        """Work a wish out and grant it. CommandError while another effect is at work."""
+    def work(
+        self,
+        ref: SegmentRef,
+        title: str,
+        wish: Callable[[Ground], Wish],
+        aids: Sequence[ModelAuthor] = (),
+    ) -> None:
+        """Work a wish out and grant it; `aids` are models whose shapes go into it.
+
+        CommandError while another effect is at work.
+        """
         ground = self._begin(ref, title)
         self._task = self._tasks.run(
             _worked_out, ground, ref, title, wish,
-            on_done=lambda outcome: self._grant(ref, title, outcome), on_error=self._failed,
+            on_done=lambda outcome: self._grant(ref, title, outcome, aids), on_error=self._failed,
         )  # fmt: skip
 
     def part(self, ref: SegmentRef, title: str, parts_of: Callable[[Ground], list[Patch]]) -> None:
@@ -153,13 +162,13 @@ class Effects:
         title: str,
         patch: Patch,
         ground: Ground,
-        aid: ModelAuthor | None = None,
+        aids: tuple[ModelAuthor, ...] = (),
     ) -> Preview:
         """Show a segment as the mask of a patch that was worked out on a ground elsewhere.
 
-        A model that worked it out is named by the segment once the preview is accepted.
+        Models that had a part in it are named by the segment once the preview is accepted.
         """
-        preview = PatchPreview.of(ground, ref, patch, aid)
+        preview = PatchPreview.of(ground, ref, patch, aids)
         self._show(preview, title, ground)
         return preview
 
@@ -180,22 +189,11 @@ class Effects:
 
             self.work(ref, f"{title}: {label}", everywhere)
         elif isinstance(preview, PatchPreview):
-            self._accept_patch(preview, title)
+            become(self._viewing, preview.ref, preview.patch, title, aids=preview.aids)
         elif isinstance(preview, LabelsPreview):
             one = self._viewing.workspace.segmentations[preview.segmentation_uid]
             change = LabelEdit.between(one, preview.box, preview.labels, title)
             apply_changes(self._viewing, () if change is None else (change,), title)
-
-    def _accept_patch(self, preview: PatchPreview, title: str) -> None:
-        aid, step = preview.aid, new_uid() if preview.aid is not None else ""
-        now = become(self._viewing, preview.ref, preview.patch, title, step)
-        if now is None or aid is None:
-            return
-
-        def aided(one: Segment) -> Segment:
-            return replace(one, provenance=one.provenance.aided_by(aid))
-
-        change_segment(self._viewing, now, "", aided, part_of=(title, step))
 
     def drop(self) -> None:
         """Forget the preview."""
@@ -232,13 +230,18 @@ class Effects:
             uid not in known or known[uid].revision != stamp for uid, stamp in self._stamps.items()
         )
 
-    def _grant(self, ref: SegmentRef, title: str, outcome: _Outcome) -> None:
+    def _grant(
+        self, ref: SegmentRef, title: str, outcome: _Outcome, aids: Sequence[ModelAuthor]
+    ) -> None:
         self._end()
+        step = new_uid() if aids else ""
         if self._moved_on():
             self._tell_dropped(title)
         elif outcome.crowded is not None:
-            become(self._viewing, ref, outcome.crowded, title)
-        elif not apply_changes(self._viewing, outcome.changes, title):
+            become(self._viewing, ref, outcome.crowded, title, step, aids)
+        elif apply_changes(self._viewing, outcome.changes, title, step):
+            name_aids(self._viewing, ref, aids, title, step)
+        else:
             self._viewing.workspace.notify(Level.INFO, f"“{title}” changes nothing here")
 
     def _take_parts(self, ref: SegmentRef, title: str, parts: list[Patch]) -> None:
@@ -249,11 +252,12 @@ class Effects:
         if not parts:
             self._viewing.workspace.notify(Level.INFO, f"“{title}” changes nothing here")
             return
-        label, step = self._viewing.overlay.find(ref).label, new_uid()
+        whole, step = self._viewing.overlay.find(ref), new_uid()
         for number, patch in enumerate(parts, 2):
             put(self._viewing, ref, patch, title, adds=False, step=step)
-            made = add_segment(self._viewing, f"{label} {number}", title=title, step=step)
-            put(self._viewing, made, patch, title, adds=True, step=step)
+            made = add_segment(self._viewing, f"{whole.label} {number}", title=title, step=step)
+            aids = whole.provenance.models
+            put(self._viewing, made, patch, title, adds=True, step=step, aids=aids)
         self._viewing.overlay.select(ref)
 
     def _tell_dropped(self, title: str) -> None:

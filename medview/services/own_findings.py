@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +29,7 @@ from medview.imaging.structure import finding_of
 from medview.imaging.tracks import figures_of, origin_of
 from medview.services.detections import OF_NO_KIND, picture_box
 from medview.services.edits import ChangeTracks, FindingStep
+from medview.services.originals import Originals, Patch, count_changes
 from medview.services.result_overlay import ResultOverlay
 from medview.services.review import ReviewDesk
 from medview.services.tasks import Tasks
@@ -39,21 +40,26 @@ _ROOM_PX = 8.0
 
 
 class OwnFindings:
-    """Puts what was drawn by hand into the report, once; its numbers follow what is drawn."""
+    """Puts what was drawn by hand into the report, once; what tracks measure follows them there."""
 
     def __init__(
-        self, workspace: Workspace, review: ReviewDesk, results: ResultOverlay, tasks: Tasks
+        self,
+        workspace: Workspace,
+        review: ReviewDesk,
+        results: ResultOverlay,
+        tasks: Tasks,
+        originals: Originals,
     ) -> None:
         self._workspace = workspace
         self._review = review
         self._results = results
         self._tasks = tasks
+        self._originals = originals
         review.remeasure = self._followed
 
     def of_segment(self, ref: SegmentRef) -> Finding | None:
-        """The finding about a segment that was not rejected; None: there is none."""
-        findings = self._workspace.findings.values()
-        return next((one for one in findings if one.segment_ref == ref and _stands(one)), None)
+        """The finding about a segment that was not rejected; None: there is none to be seen."""
+        return next((one for one in self._seen() if one.segment_ref == ref), None)
 
     def report_segment(self, ref: SegmentRef, by: str = "") -> None:
         """Make a finding of a segment, accepted, its size counted beside the window's thread.
@@ -67,13 +73,9 @@ class OwnFindings:
             self._results.take_up(there.uid)
             return
         one = self._workspace.segmentations[ref.segmentation_uid]
-        drawn = one.find_segment(ref.number).provenance
-        made_by = replace(drawn, made_at=utc_now())
-        if isinstance(drawn.author, Person):
-            source = (one.volume_uid,)
-            made_by = replace(made_by, author=Person(name), derived_from=source)
+        original = self._originals.changed(one.uid)
         self._tasks.run(
-            _measured, one, ref.number, made_by,
+            _measured, one, ref.number, name, original.patches if original is not None else (),
             on_done=lambda found: self._take(ref, one.revision, found, name),
             on_error=self._failed,
         )  # fmt: skip
@@ -129,19 +131,26 @@ class OwnFindings:
         self._workspace.notify(Level.WARNING, error.user_text, error.hint)
 
     def _of_track(self, track_uid: str) -> Finding | None:
-        findings = self._workspace.findings.values()
-        return next((f for f in findings if _is_about(f, track_uid) and _stands(f)), None)
+        return next((one for one in self._seen() if _is_about(one, track_uid)), None)
+
+    def _seen(self) -> Iterator[Finding]:
+        """Findings that were not rejected, without those that another reader conceals."""
+        for finding in self._workspace.findings.values():
+            if _stands(finding) and self._review.lens(finding) is not None:
+                yield finding
 
     def _followed(self, change: ChangeTracks) -> list[FindingStep]:
         """Findings about tracks that changed, with their new numbers; of one that goes as it is."""
         steps = []
         for step in change.steps:
-            finding = None if step.after is None else self._of_track(step.uid)
-            if step.after is not None and finding is not None:
-                steps.append(FindingStep(finding, self._again(finding, step.after)))
+            for finding in self._workspace.findings.values():
+                if step.after is not None and _is_about(finding, step.uid) and _stands(finding):
+                    now = self._again(finding, step.before or step.after, step.after)
+                    steps.append(FindingStep(finding, now))
         return [step for step in steps if step.before != step.after]
 
-    def _again(self, finding: Finding, now: ClipTrack) -> Finding:
+    def _again(self, finding: Finding, before: ClipTrack, now: ClipTrack) -> Finding:
+        """With the numbers of a track now, and its name and place where they were the track's."""
         clip = self._workspace.clips[now.clip_uid]
         name = self._workspace.reader or finding.review.by
         aids = now.provenance.aids
@@ -153,6 +162,10 @@ class OwnFindings:
             for one in numbers
         )
         told = replace(finding, provenance=replace(finding.provenance, aids=aids))
+        if finding.label == before.track.name:
+            told = replace(told, label=now.track.name)
+        if finding.picture_box == _around(before.track, clip):
+            told = replace(told, picture_box=_around(now.track, clip))
         return replace(told, measurements=kept) if kept else told
 
 
@@ -164,11 +177,21 @@ def _is_about(finding: Finding, track_uid: str) -> bool:
     return finding.segment_ref is None and track_uid in finding.provenance.derived_from
 
 
-def _measured(one: Segmentation, number: int, made_by: Provenance) -> Finding:
-    """On the pool: a segment as a finding; CommandError where it has no voxel."""
+def _measured(one: Segmentation, number: int, name: str, patches: Sequence[Patch]) -> Finding:
+    """On the pool: a segment as a finding, of who drew it; CommandError where it has no voxel.
+
+    What a model proposed and a reader changed since (`patches`) is the reader's, the model helped.
+    """
     segment, box = one.find_segment(number), segment_box(one, number)
     if box is None:
         raise CommandError(f"{segment.label} has no voxels yet", "Paint it first.")
+    drawn = segment.provenance
+    made_by = replace(drawn, made_at=utc_now())
+    counts = count_changes(one.labels, patches).get(number) if patches else None
+    changed = counts is not None and not counts.first == counts.second == counts.both
+    if isinstance(drawn.author, Person) or changed:
+        source = (one.volume_uid,)
+        made_by = replace(made_by, author=Person(name), derived_from=source, aids=drawn.models)
     k, j, i = box.slices
     count = int(np.count_nonzero(one.labels[k, j, i] == number))
     return finding_of(segment, count, (k, j, i), one, made_by)

@@ -114,20 +114,20 @@ class LabelsPreview:
 class PatchPreview(LabelsPreview):
     """A segment as it would be within a box: the mask of a patch, under the rules.
 
-    `aid` is the model that gave the patch, if one did.
+    `aids` are the models that had a part in the patch.
     """
 
     ref: SegmentRef
     patch: Patch
-    aid: ModelAuthor | None = None
+    aids: tuple[ModelAuthor, ...] = ()
 
     @staticmethod
     def of(
-        ground: Ground, ref: SegmentRef, patch: Patch, aid: ModelAuthor | None = None
+        ground: Ground, ref: SegmentRef, patch: Patch, aids: tuple[ModelAuthor, ...] = ()
     ) -> PatchPreview:
         """What the rules leave of a patch."""
         after, _ = ground.after(ref, patch)
-        return PatchPreview(ref.segmentation_uid, patch.box, after, ref, patch, aid)
+        return PatchPreview(ref.segmentation_uid, patch.box, after, ref, patch, aids)
 
 
 def _pixels(frame: PlaneFrame, box: Box) -> tuple[slice, slice]:

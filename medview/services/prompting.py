@@ -48,13 +48,14 @@ class Marked:
 
 @dataclass(frozen=True, eq=False)
 class _Dialogue:
-    """Marks about one segment, and what they were answered."""
+    """Marks about one segment, and what they were answered; `aids` had a part in the answers."""
 
     ref: SegmentRef
     ground: Ground
     marks: tuple[Marked, ...] = ()
     answers: Mapping[Key, Answer] | None = None
     preview: Preview | None = None
+    aids: tuple[ModelAuthor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ class Prompting:
         if len(dialogue.marks) == 1:
             self.drop()
             return
-        self._ask(replace(dialogue, marks=dialogue.marks[:-1], answers=None))
+        self._ask(replace(dialogue, marks=dialogue.marks[:-1], answers=None, aids=()))
 
     def drop(self) -> None:
         """Forget all marks and the preview."""
@@ -233,16 +234,19 @@ class Prompting:
         if self._effects.busy:  # begun meanwhile: it alone knows which labels it looked at
             self._dialogue = None
             return
+        # Answers to earlier marks stay, whatever answers now: so does who gave them.
+        aids = tuple(dict.fromkeys((*dialogue.aids, *(() if found.aid is None else (found.aid,)))))
         if found.patch is None:
-            self._dialogue = replace(dialogue, answers=found.answers)
+            self._dialogue = replace(dialogue, answers=found.answers, aids=aids)
             self._tell_nothing()
             return
         label = self._viewing.overlay.find(dialogue.ref).label
-        by = "" if found.aid is None else f" by {found.aid.model_id} {found.aid.version}"
-        preview = self._effects.offer(
-            dialogue.ref, f"Outline{by}: {label}", found.patch, dialogue.ground, found.aid
+        by = " and ".join(f"{one.model_id} {one.version}" for one in aids)
+        title = f"Outline by {by}: {label}" if by else f"Outline: {label}"
+        preview = self._effects.offer(dialogue.ref, title, found.patch, dialogue.ground, aids)
+        self._dialogue = shown = replace(
+            dialogue, answers=found.answers, preview=preview, aids=aids
         )
-        self._dialogue = shown = replace(dialogue, answers=found.answers, preview=preview)
         if goes_on:
             self._task = self._tasks.run(
                 answer_through, self._ask_by, shown.ground, shown.ref, shown.marks, found.answers,

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from medview.core.codes import Code
 from medview.core.errors import ModelError, ReportError
 from medview.core.events import Level, StudyClosed, StudyOpened
 from medview.core.findings import (
     Finding,
     Laterality,
-    Measurement,
     ModelAuthor,
     Person,
-    Provenance,
     Review,
     ReviewState,
     SegmentRef,
@@ -24,9 +20,8 @@ from medview.core.findings import (
 )
 from medview.core.jobs import InferenceJob, InferenceResult
 from medview.core.models import ModelCard
-from medview.core.segmentation import LabelEdit, Segment, Segmentation
+from medview.core.segmentation import LabelEdit, Segment
 from medview.imaging.edit import delete_segment
-from medview.imaging.measure import size_again
 from medview.reporting.template import Template
 from medview.services.audit import Audit
 from medview.services.edits import (
@@ -41,7 +36,7 @@ from medview.services.edits import (
     PaintEdit,
     leaves,
 )
-from medview.services.following import follow_segments
+from medview.services.following import follow_labels, follow_segments
 from medview.services.journal import digest
 from medview.services.report_desk import UNNAMED, ReportDesk, no_cards
 from medview.services.volumes import SegmentSizes
@@ -214,18 +209,18 @@ class ReviewDesk(ReportDesk):
         self, study_uid: str, steps: Iterable[FindingStep], title: str
     ) -> list[Edit]:
         """Segments carry the review, and a new label, of the finding that speaks of them."""
-        wanted: dict[str, dict[int, tuple[Review, str]]] = {}
+        wanted: dict[str, dict[int, tuple[Finding, str]]] = {}
         for step in steps:
             old, new = step.before, step.after
-            if old is None or new is None or new.segment_ref is None:
+            if new is None or new.segment_ref is None:
                 continue
-            label = new.label if new.label != old.label else ""
+            label = new.label if old is not None and new.label != old.label else ""
             chosen = wanted.setdefault(new.segment_ref.segmentation_uid, {})
-            chosen[new.segment_ref.number] = (new.review, label)
+            chosen[new.segment_ref.number] = (new, label)
         edits: list[Edit] = []
-        for uid, reviews in wanted.items():
+        for uid, told in wanted.items():
             before = self._workspace.segmentations[uid].segments
-            after = tuple(_reviewed(s, *reviews.get(s.number, (s.review, ""))) for s in before)
+            after = tuple(_reviewed(s, *told.get(s.number, (None, ""))) for s in before)
             if after != before:
                 edits.append(ChangeSegments(study_uid, uid, before, after, title))
         return edits
@@ -246,7 +241,8 @@ class ReviewDesk(ReportDesk):
         if not touched:
             self._note_edit(edit)
         for uid, changes in dabs.items():
-            steps |= {step.uid: step for step in self._remeasured(uid, changes)}
+            followed = follow_labels(self._workspace, self._sizes, uid, changes)
+            steps |= {step.uid: step for step in followed}
         for leaf in leaves(edit):
             steps |= {step.uid: step for step in self._told_by(leaf)}
         parts: list[Edit] = []
@@ -267,32 +263,6 @@ class ReviewDesk(ReportDesk):
         if isinstance(leaf, ChangeSegments):
             return follow_segments(self._workspace, leaf)
         return ()
-
-    def _remeasured(self, segmentation_uid: str, changes: list[LabelEdit]) -> list[FindingStep]:
-        """Findings on segments whose voxels changed, with sizes and review brought up to date."""
-        segmentation = self._workspace.segmentations[segmentation_uid]
-        numbers = set[int]().union(*(_numbers_in(change) for change in changes))
-        steps = []
-        for finding in self._workspace.findings.values():
-            ref = finding.segment_ref
-            concerned = ref is not None and ref.segmentation_uid == segmentation_uid
-            if ref is None or not concerned or ref.number not in numbers:
-                continue
-            if finding.review.state is not ReviewState.REJECTED:
-                voxels = self._sizes.of(segmentation, ref.number, changes)
-                steps.append(FindingStep(finding, self._corrected(finding, voxels, segmentation)))
-        return [step for step in steps if step.before != step.after]
-
-    def _corrected(self, finding: Finding, voxels: int, segmentation: Segmentation) -> Finding:
-        """A finding whose segment the reader changed: new size, `edited` if it was accepted."""
-        name = self._workspace.reader or finding.review.by or UNNAMED
-        measurements = tuple(
-            _with_size(m, size_again(m, voxels, segmentation), name) for m in finding.measurements
-        )
-        review = finding.review
-        if review.state is ReviewState.ACCEPTED:
-            review = Review(ReviewState.EDITED, name, utc_now())
-        return replace(finding, measurements=measurements, review=review)
 
     # Proposals and records, the small print
 
@@ -383,14 +353,6 @@ def _segmentation_of(edit: Edit) -> str:
     return ""
 
 
-def _numbers_in(change: LabelEdit) -> set[int]:
-    """The segments that gained or lost voxels."""
-    before, after = change.labels_before(), change.labels_after()
-    moved = before != after
-    counts = np.bincount(np.concatenate([before[moved], after[moved]]))
-    return {int(n) for n in np.flatnonzero(counts) if n}
-
-
 def _accepted(finding: Finding, name: str) -> FindingStep:
     """Accepted by `name`: as edited if a person had changed what a model measured."""
     own = isinstance(finding.provenance.author, Person)
@@ -399,20 +361,15 @@ def _accepted(finding: Finding, name: str) -> FindingStep:
     return FindingStep(finding, finding.reviewed(Review(state, name, utc_now())))
 
 
-def _reviewed(segment: Segment, review: Review, label: str) -> Segment:
+def _reviewed(segment: Segment, finding: Finding | None, label: str) -> Segment:
+    """With the review of its finding; edited where a person made that of what a model drew."""
+    if finding is None:
+        return segment
+    review, author = finding.review, finding.provenance.author
+    corrected = isinstance(author, Person) and isinstance(segment.provenance.author, ModelAuthor)
+    if corrected and review.state is ReviewState.ACCEPTED:
+        review = replace(review, state=ReviewState.EDITED)
     return replace(segment, review=review, label=label or segment.label)
-
-
-def _with_size(measurement: Measurement, size: float | None, name: str) -> Measurement:
-    """A size measured again after a correction; other measurements as they are."""
-    if size is None or measurement.value == size:
-        return measurement
-    provenance = measurement.provenance
-    if not isinstance(provenance.author, Person) or provenance.author.name != name:
-        provenance = Provenance(
-            Person(name), utc_now(), provenance.job_uid, (*provenance.derived_from, measurement.uid)
-        )
-    return replace(measurement, value=size, provenance=provenance)
 
 
 def _side(laterality: Laterality | str) -> Laterality | None:

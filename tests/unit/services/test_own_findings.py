@@ -10,15 +10,34 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medview.core.codes import AREA, LENGTH, VOLUME
+from medview.core.codes import AREA, LENGTH, TISSUE, VOLUME
 from medview.core.errors import CommandError, MedviewError
-from medview.core.findings import Finding, ModelAuthor, Person, Provenance, ReviewState, utc_now
+from medview.core.findings import (
+    Finding,
+    ModelAuthor,
+    Person,
+    Provenance,
+    Review,
+    ReviewState,
+    SegmentRef,
+    utc_now,
+)
+from medview.core.geometry import Calibration, Geometry
 from medview.core.paths import Paths
+from medview.core.segmentation import Segment, Segmentation
 from medview.core.study import Patient, Series, Study
 from medview.core.timeline import ClipTrack, FramePoint, Track, TrackShape
+from medview.core.volume import Volume
 from medview.services import bundle
 from medview.services.bundle import Services
-from medview.services.edits import ChangeTracks, TrackStep
+from medview.services.edits import (
+    AddSegmentation,
+    ChangeFindings,
+    ChangeSegments,
+    ChangeTracks,
+    FindingStep,
+    TrackStep,
+)
 from tests.helpers.clips import clip, open_clip
 from tests.helpers.phantoms import Phantom, oblique
 
@@ -225,3 +244,146 @@ def test_a_point_on_one_frame_says_nothing_yet(bench: Bench) -> None:
     with pytest.raises(CommandError, match="one frame only"):
         bench.run("track.report")
     assert not bench.findings
+
+
+def test_place_and_box_follow_a_segment_that_is_drawn_elsewhere(bench: Bench) -> None:
+    bench.open_ball()
+    bench.paint(6)
+    bench.run("segment.report")
+    geometry = PHANTOM.volume().geometry
+    corner = geometry.to_lps_mm((3.0, 6.0, 6.0)).tolist()
+    bench.run("segment.paint", center_lps_mm=corner, radius_mm=4, sphere=True)
+    middle = geometry.to_lps_mm(np.argwhere(PHANTOM.sphere()).mean(axis=0)).tolist()
+    bench.run("segment.erase", center_lps_mm=middle, radius_mm=14, sphere=True)
+    (labels,) = (one.labels for one in bench.work.segmentations.values())
+    (one,) = bench.findings
+    assert one.location_lps_mm is not None
+    assert one.box_lps_mm is not None
+    place = np.floor(geometry.to_index(one.location_lps_mm) + 0.5).astype(int)
+    assert labels[tuple(place)] == 1
+    drawn = np.argwhere(labels == 1)
+    corners = [
+        geometry.to_lps_mm(np.array(index) - 0.5)
+        for index in np.ndindex(2, 2, 2)
+        for index in [np.where(index, drawn.max(axis=0) + 1, drawn.min(axis=0))]
+    ]
+    np.testing.assert_allclose(one.box_lps_mm[0], np.min(corners, axis=0), atol=1e-6)
+    np.testing.assert_allclose(one.box_lps_mm[1], np.max(corners, axis=0), atol=1e-6)
+    bench.run("edit.undo")
+    assert bench.findings[0].box_lps_mm != one.box_lps_mm
+
+
+def test_the_box_of_a_track_follows_it_and_so_does_its_name(bench: Bench) -> None:
+    bench.open_clip()
+    uid = bench.put([[(20.0 + n, 30.0)] for n in range(FRAMES)], TrackShape.POINT)
+    bench.run("track.report")
+    bench.move(uid, [[(5.0 + n, 3.0)] for n in range(FRAMES)])
+    box = bench.findings[0].picture_box
+    assert box is not None
+    top, left, bottom, right = box.box_px
+    assert top < 5.5 < bottom < 20
+    assert left < 3.5 < right < 30
+    bench.run("track.rename", name="Septum", track=uid)
+    assert bench.findings[0].label == "Septum"
+
+
+def test_a_finding_is_called_as_its_segment_is(bench: Bench) -> None:
+    bench.open_ball()
+    bench.paint(6)
+    bench.run("segment.report")
+    bench.run("segment.rename", label="Right nodule")
+    (one,) = bench.findings
+    assert (one.label, one.laterality) == ("Right nodule", "right")
+    assert one.review.state is ReviewState.ACCEPTED
+    bench.run("finding.edit", uid=one.uid, label="Metastasis")
+    (segmentation,) = bench.work.segmentations.values()
+    assert segmentation.segments[0].label == "Metastasis"
+
+
+MODEL = ModelAuthor("lesions", "1.0.0", "cd" * 32)
+
+
+def propose(bench: Bench) -> None:
+    """A model's segment of the ball, with its finding."""
+    ball, volume = bench.open_ball(), bench.services.viewing.require_volume()
+    by = Provenance(MODEL, utc_now())
+    segment = Segment(1, "Lesion", TISSUE, TISSUE, (9, 9, 9), by, Review())
+    made = Segmentation("v", volume.geometry, ball.astype(np.uint8), (segment,), "Lesions")
+    ref = SegmentRef(made.uid, 1)
+    finding = Finding("Lesion", TISSUE, by, segment_ref=ref)
+    bench.work.apply(AddSegmentation("1", made, "Lesions"))
+    bench.work.apply(ChangeFindings("1", (FindingStep(None, finding),), "Lesions"))
+    bench.services.viewing.overlay.select(ref)
+
+
+@pytest.mark.parametrize("repaints", [False, True])
+def test_what_a_model_drew_is_the_readers_only_once_it_was_changed(
+    bench: Bench, repaints: bool
+) -> None:
+    propose(bench)
+    bench.run("finding.reject", uid=bench.findings[0].uid)
+    if repaints:
+        bench.paint(18)
+    bench.run("segment.report")
+    (one,) = (f for f in bench.findings if f.review.state.counts)
+    (size,) = one.measurements
+    assert size.provenance.author == one.provenance.author
+    report = bench.work.report_of("1")
+    assert report is not None
+    segment = bench.work.segmentations[one.segment_ref.segmentation_uid].segments[0]
+    assert segment.review.state.counts
+    if repaints:
+        assert one.provenance.author == Person("Dr Ada")
+        assert one.provenance.aids == (MODEL,)
+        assert "helped the reader to draw Lesion" in report.ai_statement
+        assert segment.review.state is ReviewState.EDITED
+    else:
+        assert one.provenance.author == MODEL
+        assert "1 accepted unchanged" in report.ai_statement
+
+
+def test_nothing_is_said_of_help_with_what_is_not_decided(bench: Bench) -> None:
+    propose(bench)
+    (uid,) = (uid for uid, one in bench.work.segmentations.items() if one.title == "Lesions")
+    before = bench.work.segmentations[uid].segments
+    by = before[0].provenance.aided_by(ModelAuthor("pointer", "2.1.0", ""))
+    after = (replace(before[0], provenance=by),)
+    bench.work.apply(ChangeSegments("1", uid, before, after, "Outline"))
+    assert bench.findings[0].provenance.aids
+    statement = bench.services.review.begin_report("1").ai_statement
+    assert "helped" not in statement
+    bench.run("finding.accept", uid=bench.findings[0].uid)
+    report = bench.work.report_of("1")
+    assert report is not None
+    assert "helped the reader to draw Lesion" in report.ai_statement
+
+
+def test_the_share_of_a_stack_of_pictures_follows_the_pen(bench: Bench) -> None:
+    series = Series("1.1", "1", "OT", "Stack", ())
+    bench.work.open_studies([Study("1", Patient("7", "DOE^J"), series=(series,))])
+    grid = Geometry((5, 20, 20), np.eye(4), calibration=Calibration.NONE)
+    volume = Volume("v", "1.1", grid, np.zeros((5, 20, 20), np.int16))
+    bench.work.add_volume(volume)
+    bench.services.viewing.show_series("1.1")
+    bench.run("segment.add", label="Spot")
+    bench.run("segment.paint", center_lps_mm=[2, 10, 10], radius_mm=2)
+    bench.run("segment.report")
+    bench.run("segment.paint", center_lps_mm=[2, 10, 10], radius_mm=5)
+    (labels,) = (one.labels for one in bench.work.segmentations.values())
+    (share,) = bench.findings[0].measurements
+    assert share.unit == "%"
+    assert share.value == pytest.approx(100 * np.count_nonzero(labels) / labels.size)
+
+
+def test_another_readers_concealed_finding_is_not_taken_for_ones_own(bench: Bench) -> None:
+    bench.services.settings.set("reading.readers", "two")
+    bench.services.settings.set("reading.blind", value=True)
+    bench.open_clip()
+    bench.put([[(20.0 + n, 30.0)] for n in range(FRAMES)], TrackShape.POINT)
+    bench.run("track.report")
+    bench.work.reader = "Dr Bea"
+    bench.run("track.report")
+    mine = [one for one in bench.findings if one.opinion_of("Dr Bea") is not None]
+    (hers,) = (one for one in bench.findings if one.opinion_of("Dr Ada") is not None)
+    assert [one.uid for one in mine] != [hers.uid]
+    assert hers.opinion_of("Dr Bea") is None

@@ -261,6 +261,7 @@ def test_a_finding_says_so_too_when_a_model_helps_later(
     bench.run("segment.accept")
     (finding,) = bench.services.workspace.findings.values()
     assert finding.provenance.aids == (MODEL,)
+    assert [one.provenance.aids for one in finding.measurements] == [(MODEL,)]
 
 
 def test_a_network_that_cannot_be_read_is_told_once_and_walks_answer(
@@ -289,3 +290,63 @@ def test_the_reader_chooses_whether_a_network_answers(tmp_path: Path, wanted: bo
     assert problem == ""
     assert (answer is walked) is not wanted
     assert (model.model_id if model else "") == ("pointer" if wanted else "")
+
+
+def outlined_by_network(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_network(bench, monkeypatch)
+    bench.services.workspace.reader = "Dr Ada"
+    bench.mark()
+    bench.run("segment.accept")
+
+
+def aids(bench: Bench) -> dict[str, tuple[ModelAuthor, ...]]:
+    """The models that helped, by segment."""
+    every = bench.services.workspace.segmentations.values()
+    return {s.label: s.provenance.aids for one in every for s in one.segments}
+
+
+@pytest.mark.parametrize("way", ["paste", "paste slice", "combine"])
+def test_a_shape_taken_over_names_the_model_it_comes_from(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    outlined_by_network(bench, monkeypatch)
+    bench.services.viewing.set_crosshair(
+        bench.services.viewing.require_volume().geometry.to_lps_mm(bench.middle)
+    )
+    bench.run("segment.copy_slice" if way == "paste slice" else "segment.copy")
+    bench.run("segment.add", label="Two")
+    assert aids(bench)["Two"] == ()
+    bench.services.viewing.toolbox.set_rules(overlap=Overlap.SHARE)
+    before = bench.services.history.undo_title
+    if way == "combine":
+        bench.run("segment.combine", operation="union", other=1)
+    else:
+        bench.run("segment.paste")
+    assert bench.mask().any()
+    assert aids(bench)["Two"] == (MODEL,)
+    bench.run("edit.undo")
+    assert bench.services.history.undo_title == before
+    assert aids(bench)["Two"] == ()
+
+
+def test_the_parts_of_what_a_model_helped_with_name_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outlined_by_network(bench, monkeypatch)
+    corner = bench.services.viewing.require_volume().geometry.to_lps_mm((2.0, 4.0, 4.0))
+    bench.run("segment.paint", center_lps_mm=corner.tolist(), radius_mm=3, sphere=True)
+    bench.run("segment.split")
+    assert aids(bench) == {"One": (MODEL,), "One 2": (MODEL,)}
+
+
+def test_a_network_that_is_switched_off_midway_is_named(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.services.viewing.toolbox.set_prompts_solid(solid=False)
+    by_network(bench, monkeypatch)
+    bench.mark()
+    monkeypatch.setattr(bench.services.prompting, "_ask_by", lambda: (walked, None, ""))
+    bench.mark(2)
+    bench.run("segment.accept")
+    assert aids(bench) == {"One": (MODEL,)}
+    assert "pointer" in bench.services.history.undo_title

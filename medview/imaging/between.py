@@ -30,13 +30,14 @@ def filled_between(mask: Mask, axis: int, pixel_mm: tuple[float, float]) -> Mask
     drawn = [int(n) for n in np.flatnonzero(stack.any(axis=(1, 2)))]
     gaps = [(low, high) for low, high in pairwise(drawn) if high > low + 1]
     centres = {n: _centre(stack[n]) for n in {n for gap in gaps for n in gap}}
-    outlines = {
-        n: _Outline.of(stack, n, {m: centres[m] for gap in gaps if n in gap for m in gap}, pixel_mm)
-        for n in centres
-    }
+    outlines: dict[int, _Outline] = {}
     result = stack.copy()
     for low, high in gaps:
-        first, second = outlines[low], outlines[high]
+        for n in (low, high):
+            if n not in outlines:
+                joined = {m: centres[m] for gap in gaps if n in gap for m in gap}
+                outlines[n] = _Outline.of(stack, n, joined, pixel_mm)
+        first, second = outlines.pop(low), outlines[high]
         inside = first.inside(stack.shape[1:])
         corner = np.array([one.start for one in inside])
         for n in range(low + 1, high):

@@ -17,6 +17,9 @@ from medview.core.volume import Volume
 
 Mask = npt.NDArray[np.bool_]
 
+#: Voxels on the radius are in a ball on all sides alike, however their squares are rounded.
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True, eq=False)
 class Patch:
@@ -139,7 +142,7 @@ def _near_line(
         for a, b, first, second in ((0, 1, k, j), (0, 2, k, i), (1, 2, j, i))
         if abs(metric[a, b]) > least
     ]
-    most = np.float32(radius_mm * radius_mm)
+    most = np.float32(radius_mm * radius_mm * (1 + _ROUNDING))
     if not crossed and length == 0:  # a ball on an upright grid, as nearly all: a disc per slice
         discs: Mask = in_slice <= most - along_k
         return discs

@@ -24,11 +24,13 @@ def decoded_frames(ds: Dataset, count: int) -> Iterator[npt.NDArray[Any]]:
     syntax = ds.file_meta.TransferSyntaxUID
     needed = rows * columns * count * int(ds.BitsAllocated)
     stored = next((ds[name].value for name in _PIXELS if name in ds), b"")
-    if not syntax.is_encapsulated and len(stored) * 8 < needed:
+    # The library does not know all syntaxes, and refuses to tell of those.
+    encapsulated = syntax == _DEFLATED_FRAMES or syntax.is_encapsulated
+    if not encapsulated and len(stored) * 8 < needed:
         raise ReadError("The pixel data of the object are cut short")
     if syntax == _DEFLATED_FRAMES:
         yield from _deflated(ds, rows, columns, count)
-    elif int(ds.BitsAllocated) == 1 and not syntax.is_encapsulated:
+    elif int(ds.BitsAllocated) == 1 and not encapsulated:
         for number in range(count):
             start = number * rows * columns
             first, last = start // 8, (start + rows * columns + 7) // 8

@@ -72,8 +72,11 @@ def _sharing(raw: RawDataElement, ds: Dataset) -> Iterator[Dataset]:
     What was not met before is left to be parsed by whoever looks at it.
     """
     known: dict[bytes, DataElement | None] = {}
+    signed = ds.get("PixelRepresentation") == 1
     for item in _items(raw.value or b""):
         group = Dataset(parent_encoding=ds.original_character_set)
+        if signed:
+            _signed(group)
         for element, unread in _elements(item, implicit=raw.is_implicit_VR):
             if len(known) >= _MOST_KNOWN:
                 known.clear()
@@ -83,6 +86,13 @@ def _sharing(raw: RawDataElement, ds: Dataset) -> Iterator[Dataset]:
             if met and shared is None:
                 known[element] = group[unread.tag]
         yield group
+
+
+def _signed(group: Dataset) -> None:
+    """Have numbers of VR US or SS in a group read as signed, as what holds it says (PS3.5 A.1)."""
+    holder = Dataset()
+    holder.PixelRepresentation = 1
+    holder[PER_FRAME] = DataElement(PER_FRAME, "SQ", Items([group]))
 
 
 def _items(data: bytes) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,7 @@ _RENAMED = {"EffectiveEchoTime": "EchoTime", "FrameType": "ImageType"}
 #: What the DICOM library and its decoders raise at damaged files.
 _FAILURES = (InvalidDicomError, ValueError, KeyError, AttributeError, NotImplementedError,
              TypeError, OSError, RecursionError, EOFError, RuntimeError, IndexError,
-             ArithmeticError, MemoryError, LookupError, struct.error,
+             ArithmeticError, MemoryError, LookupError, struct.error, zlib.error,
              BytesLengthException)  # fmt: skip
 
 
@@ -132,14 +133,12 @@ def frame_values(ds: Dataset, count: int, *, told_apart: bool = True) -> list[di
     known: dict[int, dict[str, str]] = {}
     shared = _texts_of(_first(ds, "SharedFunctionalGroupsSequence"), known)
     per_frame = ds.get("PerFrameFunctionalGroupsSequence") or []
-    dimensions = _dimensions(ds)
+    dimensions = _dimensions(ds) if told_apart else {}
     frames = []
     for n in range(count):
         item = per_frame[n] if n < len(per_frame) else None
-        if told_apart:
-            frames.append(shared | _texts_of(item, known) | _on_dimensions(item, dimensions))
-        else:
-            frames.append(shared | _texts_of(item, known, content=False))
+        own = _texts_of(item, known, content=told_apart) | _on_dimensions(item, dimensions)
+        frames.append(shared | own)
     return frames
 
 

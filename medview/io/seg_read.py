@@ -172,8 +172,9 @@ def _marked(ds: Dataset, geometry: Geometry) -> Iterator[tuple[int, Piece]]:
         strict=False,
     ):
         if kind == "LABELMAP":
-            for number in np.unique(frame[frame > 0]):
-                yield int(number), _piece(frame == number, values, geometry)
+            for number in numbers_in(frame):
+                if number:
+                    yield int(number), _piece(frame == number, values, geometry)
         else:
             identity = group.get("SegmentIdentificationSequence") or ds.get(
                 "SharedFunctionalGroupsSequence"

@@ -191,7 +191,7 @@ def _begun(
             contributing_equipment=models_as_equipment(models_drawing(export)),
             **placed,
         )
-        refer_to(dataset, pictures)
+        refer_to(dataset, pictures, sources.slices_of(geometry).values())
     dataset.BurnedInAnnotation = "NO"
     if not geometry.in_patient_space:
         dataset.PatientOrientation = sources.first.get("PatientOrientation") or ""
@@ -347,10 +347,14 @@ def verify_segmentation(path: Path, labels: LabelArray, geometry: Geometry) -> N
     with foreign_values():
         dataset = dcmread(path)
         share_groups(dataset)
-    differ = _differing(dataset, labels, geometry)
-    if differ:
+    try:
+        differ = _differing(dataset, labels, geometry)
+        why = f"{differ} voxels differ" if differ else ""
+    except ValueError as error:
+        why = str(error)
+    if why:
         raise ExportError(
-            f"{path.name} does not read back as it was written ({differ} voxels differ)",
+            f"{path.name} does not read back as it was written ({why})",
             "Nothing was lost; export again, and report this.",
         )
 
@@ -378,9 +382,10 @@ def _slices(
     dataset: Dataset, geometry: Geometry, shape: tuple[int, ...]
 ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """Slice and numbers, frame by frame of a label map."""
-    stored = np.frombuffer(dataset.PixelData, dtype=f"<u{dataset.BitsAllocated // 8}")
-    frames = stored[: len(stored) // math.prod(shape) * math.prod(shape)].reshape(-1, *shape)
-    for frame, group in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    kind, count = f"<u{dataset.BitsAllocated // 8}", len(groups) * math.prod(shape)
+    frames = np.frombuffer(dataset.PixelData, kind, count).reshape(-1, *shape)
+    for frame, group in zip(frames, groups, strict=True):
         yield slice_of(group, geometry), frame
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
@@ -199,13 +199,24 @@ def at_first_slice(geometry: Geometry, pictures: list[Dataset]) -> list[Dataset]
     return there if len(there) == 1 else pictures
 
 
-def refer_to(dataset: Dataset, pictures: Sequence[Dataset]) -> None:
-    """Name the images of one series (Common Instance Reference, PS3.3 C.12.2; C.7.6.1)."""
+def refer_to(
+    dataset: Dataset, pictures: Sequence[Dataset], frames: Iterable[SourceFrame] = ()
+) -> None:
+    """Name the images of one series (Common Instance Reference, PS3.3 C.12.2; C.7.6.1).
+
+    Those that stand-ins stand for, and those that frames are of: a stack may be made of several
+    multi-frame images, which one stands in for.
+    """
+    classes = {picture.SOPInstanceUID: picture.SOPClassUID for picture in pictures}
+    for frame in frames:
+        uid = UID(frame.instance.sop_instance_uid)
+        if frame.number is not None and uid not in classes:
+            classes[uid] = UID(frame.instance.sop_class_uid)
     named = []
-    for picture in pictures:
+    for uid, sop_class in classes.items():
         item = Dataset()
-        item.ReferencedSOPClassUID = picture.SOPClassUID
-        item.ReferencedSOPInstanceUID = picture.SOPInstanceUID
+        item.ReferencedSOPClassUID = sop_class
+        item.ReferencedSOPInstanceUID = uid
         named.append(item)
     series = Dataset()
     series.SeriesInstanceUID = pictures[0].SeriesInstanceUID

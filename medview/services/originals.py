@@ -20,7 +20,7 @@ _LOOKED_AT = 64
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """Labels of a box as they were before an edit; compressed (zlib, C order)."""
+    """Labels of a box as they were before an edit, compressed as those of edits are."""
 
     box: Box
     dtype: str

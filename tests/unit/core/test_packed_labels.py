@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -77,3 +78,24 @@ def test_what_an_edit_keeps_does_not_move_with_the_labels() -> None:
     after[:] = 8
     assert not edit.labels_before().any()
     assert (edit.labels_after() == 1).all()
+
+
+def test_of_a_large_box_no_more_is_kept_than_what_changed() -> None:
+    labels = np.zeros((12, 400, 400), np.uint8)
+    segment = Segment(1, "A", TISSUE, TISSUE, (9, 9, 9), Provenance(Person("A"), utc_now()))
+    source = Segmentation("v", Geometry(labels.shape, np.eye(4)), labels, (segment,))
+    after = labels.copy()
+    after[3, 10:20, 10:20] = 1
+    tracemalloc.start()
+    edit = LabelEdit.between(source, Box.whole(labels.shape), after, "Paint")
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert edit is not None
+    assert edit.box.shape == (1, 10, 10)
+    assert held < 100_000
+
+
+def test_a_small_mark_in_whole_slices_is_kept_as_runs() -> None:
+    labels = np.zeros((16, 200, 200), np.uint8)
+    labels[:, 50:70, 50:70] = 3
+    assert len(packed(labels, at_once=True)) < 3000

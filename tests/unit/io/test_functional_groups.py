@@ -120,6 +120,31 @@ def test_numbers_change_where_they_stand(numbers: list[int]) -> None:
     assert encoded_groups([[changed]]) == encoded_groups([[content(numbers)]])
 
 
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_signed_numbers_are_signed_in_every_frame(syntax: str) -> None:
+    """VR US or SS is told by Pixel Representation, which stands outside the frames (PS3.5 A.1)."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = SegmentationStorage, generate_uid()
+    ds.PixelRepresentation = 1
+    groups = [Dataset() for _ in range(4)]
+    for group in groups:
+        mapping = Dataset()
+        mapping.add_new("RealWorldValueFirstValueMapped", "SS", -6)
+        group.RealWorldValueMappingSequence = Sequence([mapping])
+    ds.PerFrameFunctionalGroupsSequence = Sequence(groups)
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = syntax
+    file = io.BytesIO()
+    dcmwrite(file, ds, enforce_file_format=True)
+    file.seek(0)
+    read = dcmread(file)
+    share_groups(read)
+    assert [
+        group.RealWorldValueMappingSequence[0].RealWorldValueFirstValueMapped
+        for group in read.PerFrameFunctionalGroupsSequence
+    ] == [-6] * 4
+
+
 def test_what_is_cut_short_is_left_to_the_library() -> None:
     ds = dcmread(io.BytesIO(written(ExplicitVRLittleEndian)))
     raw = ds.get_item(PER_FRAME)

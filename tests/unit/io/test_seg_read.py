@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+)
 
 from medview.core.errors import ReadError
 from medview.core.geometry import Geometry
@@ -125,3 +133,54 @@ def test_frames_between_the_voxels_are_refused(written: tuple[Path, np.ndarray])
     frame = PHANTOM.geometry.frame_of_reference_uid
     with pytest.raises(ReadError, match="another grid"):
         read(path, Geometry(SHAPE, affine, frame_of_reference_uid=frame))
+
+
+def test_frames_deflated_one_by_one_and_ones_cut_short(written: tuple[Path, np.ndarray]) -> None:
+    """PS3.5 A.4.11; the library knows no such transfer syntax."""
+    path, labels = written
+    ds = dcmread(path)
+    packed = []
+    for frame in pixels_of(ds):
+        packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        packed.append(packer.compress(frame.tobytes()) + packer.flush())
+    ds.PixelData = encapsulate(packed)
+    ds["PixelData"].is_undefined_length = True
+    ds.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.8.1")
+    dcmwrite(path, ds, implicit_vr=False, little_endian=True, force_encoding=True)
+    (seen,) = read(path)
+    assert np.array_equal(seen, labels)
+    ds.PixelData = encapsulate([*packed[:-1], packed[-1][:3]])
+    dcmwrite(path, ds, implicit_vr=False, little_endian=True, force_encoding=True)
+    with pytest.raises(ReadError):
+        read(path)
+
+
+def test_a_deflated_file_that_ends_early_is_refused(written: tuple[Path, np.ndarray]) -> None:
+    path, _ = written
+    ds = dcmread(path)
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.save_as(path)
+    series = replace(study_of([path]).series[0], kind=SeriesKind.SEGMENTATION)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ReadError):
+        read_segmentations(series, PHANTOM.geometry)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits", "stored", "little"),
+    [("<u2", 16, 16, True), ("<u2", 16, 9, True), (">u2", 16, 16, False), ("u1", 8, 5, True)],
+)
+def test_numbers_of_every_width_and_order_are_read(
+    written: tuple[Path, np.ndarray], kind: str, bits: int, stored: int, little: bool
+) -> None:
+    path, labels = written
+    ds = dcmread(path)
+    pixels = pixels_of(ds).astype(kind)
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = bits, stored, stored - 1
+    data = pixels.tobytes()
+    ds.PixelData = data + b"\0" * (len(data) % 2)
+    ds["PixelData"].VR = "OW"
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+    dcmwrite(path, ds, implicit_vr=False, little_endian=little, force_encoding=True)
+    (seen,) = read(path)
+    assert np.array_equal(seen, labels)

@@ -74,13 +74,16 @@ def exported(
     labels: npt.NDArray[np.uint8] | None = None,
     segments: tuple[Segment, ...] = THREE,
     tracking: dict[int, SegmentTracking] | None = None,
+    *,
+    label_map: bool = False,
 ) -> tuple[SegmentationExport, Dataset]:
     labels = random_labels(geometry.shape, 3) if labels is None else labels
     volume = volume_of(study.series[0], geometry)
     segmentation = segmentation_of(volume, labels, segments)
     (export,) = gather([segmentation], {volume.uid: volume}, study)
     sources = read_sources(study.series[0])
-    write_segmentation(export, sources, path, SegOptions(AT, tracking or {}, "Dr Anna Müller"))
+    options = SegOptions(AT, tracking or {}, "Dr Anna Müller", label_map=label_map)
+    write_segmentation(export, sources, path, options)
     return export, dcmread(path)
 
 
@@ -353,6 +356,52 @@ def test_reading_back_notices_one_wrong_voxel(tmp_path: Path) -> None:
     dataset.save_as(path)
     with pytest.raises(ExportError, match="1 voxels differ"):
         verify(path, export.labels(), export.geometry)
+
+
+def test_reading_back_notices_a_frame_that_nobody_places(tmp_path: Path) -> None:
+    phantom = phantom_of()
+    study = study_of(write_ct(tmp_path / "ct", phantom))
+    path = tmp_path / "seg.dcm"
+    export, dataset = exported(study, phantom.geometry, path, label_map=True)
+    del dataset.PerFrameFunctionalGroupsSequence[-1]
+    dataset.save_as(path)
+    with pytest.raises(ExportError, match="voxels differ"):
+        verify(path, export.labels(), export.geometry)
+    dataset.PixelData = dataset.PixelData[: SHAPE[1] * SHAPE[2]]
+    dataset.save_as(path)
+    with pytest.raises(ExportError, match="does not read back"):
+        verify(path, export.labels(), export.geometry)
+
+
+def two_parts(folder: Path, phantom: Phantom) -> list[Path]:
+    """Every other slice in one multi-frame image, the rest in another of the same series."""
+    write_enhanced(folder / "whole.dcm", phantom)
+    paths = []
+    for part in (0, 1):
+        ds = dcmread(folder / "whole.dcm")
+        pixels = ds.pixel_array[part::2]
+        ds.PerFrameFunctionalGroupsSequence = ds.PerFrameFunctionalGroupsSequence[part::2]
+        ds.NumberOfFrames, ds.PixelData = len(pixels), pixels.tobytes()
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"2.25.77{part}"
+        paths.append(folder / f"part-{part}.dcm")
+        ds.save_as(paths[-1])
+    return paths
+
+
+def test_all_images_of_a_stack_in_two_parts_are_named(tmp_path: Path) -> None:
+    """Each multi-frame image holds every other slice."""
+    whole = phantom_of()
+    study = study_of(two_parts(tmp_path, whole))
+    path = tmp_path / "seg.dcm"
+    _, dataset = exported(study, whole.geometry, path)
+    used = {
+        group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        for group in dataset.PerFrameFunctionalGroupsSequence
+    }
+    assert len(used) == 2
+    (series,) = dataset.ReferencedSeriesSequence
+    named = {one.ReferencedSOPInstanceUID for one in series.ReferencedInstanceSequence}
+    assert named == used
 
 
 def test_reading_back_notices_a_moved_slice(tmp_path: Path) -> None:

@@ -21,7 +21,11 @@ def register(registry: Registry, services: Services) -> None:
     own = OwnFindings(services.workspace, services.review, results, services.tasks, originals)
 
     def segment(segment: int | None = None, segmentation_uid: str = "", by: str = "") -> None:
-        own.report_segment(painting.find_segment(viewing, segment, segmentation_uid), by)
+        ref = painting.find_segment(viewing, segment, segmentation_uid)
+        if own.of_segment(ref) is None:  # told now, not when its size has been counted
+            study_uid = services.workspace.study_of(ref.segmentation_uid).uid
+            services.two_readers.require_reading(study_uid, services.review.name_of(by))
+        own.report_segment(ref, by)
 
     def track(track: str = "", by: str = "") -> str:
         clip = viewing.clip

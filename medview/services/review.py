@@ -61,7 +61,7 @@ class ReviewDesk(ReportDesk):
         self._sizes = SegmentSizes()
         self._last_stroke = ""
         #: Where several read, each decision becomes an opinion.
-        self.route: Callable[[Sequence[FindingStep]], Sequence[FindingStep]] = _as_decided
+        self.route: Callable[[Sequence[FindingStep], str], Sequence[FindingStep]] = _as_decided
         #: What findings about tracks say when those change.
         self.remeasure: Callable[[ChangeTracks], Sequence[FindingStep]] = _as_it_is
         workspace.follow(self._follow)
@@ -194,7 +194,7 @@ class ReviewDesk(ReportDesk):
         """
         study_uid = study_uid or self._workspace.study_of(steps[0].uid).uid
         actor = next(step.after.review.by for step in steps if step.after is not None)
-        steps = self.route(steps)
+        steps = self.route(steps, study_uid)
         parts: list[Edit] = [ChangeFindings(study_uid, tuple(steps), title)]
         parts += self._segments_follow(study_uid, steps, title)
         self._workspace.apply(Compound(study_uid, title, (*first, *parts)))
@@ -208,19 +208,20 @@ class ReviewDesk(ReportDesk):
     def _segments_follow(
         self, study_uid: str, steps: Iterable[FindingStep], title: str
     ) -> list[Edit]:
-        """Segments carry the review, and a new label, of the finding that speaks of them."""
-        wanted: dict[str, dict[int, tuple[Finding, str]]] = {}
+        """Segments carry the review, and new label and aids, of the finding that tells of them."""
+        wanted: dict[str, dict[int, tuple[Finding | None, Finding]]] = {}
         for step in steps:
             old, new = step.before, step.after
             if new is None or new.segment_ref is None:
                 continue
-            label = new.label if old is not None and new.label != old.label else ""
             chosen = wanted.setdefault(new.segment_ref.segmentation_uid, {})
-            chosen[new.segment_ref.number] = (new, label)
+            chosen[new.segment_ref.number] = (old, new)
         edits: list[Edit] = []
-        for uid, told in wanted.items():
+        for uid, steps_of in wanted.items():
             before = self._workspace.segmentations[uid].segments
-            after = tuple(_reviewed(s, *told.get(s.number, (None, ""))) for s in before)
+            after = tuple(
+                _like(s, *steps_of[s.number]) if s.number in steps_of else s for s in before
+            )
             if after != before:
                 edits.append(ChangeSegments(study_uid, uid, before, after, title))
         return edits
@@ -323,7 +324,7 @@ def _as_it_is(_change: ChangeTracks) -> Sequence[FindingStep]:
     return ()
 
 
-def _as_decided(steps: Sequence[FindingStep]) -> Sequence[FindingStep]:
+def _as_decided(steps: Sequence[FindingStep], _study_uid: str) -> Sequence[FindingStep]:
     """One reader decides, and that is it."""
     return steps
 
@@ -361,15 +362,21 @@ def _accepted(finding: Finding, name: str) -> FindingStep:
     return FindingStep(finding, finding.reviewed(Review(state, name, utc_now())))
 
 
-def _reviewed(segment: Segment, finding: Finding | None, label: str) -> Segment:
-    """With the review of its finding; edited where a person made that of what a model drew."""
-    if finding is None:
-        return segment
-    review, author = finding.review, finding.provenance.author
-    corrected = isinstance(author, Person) and isinstance(segment.provenance.author, ModelAuthor)
+def _like(segment: Segment, old: Finding | None, new: Finding) -> Segment:
+    """A segment that follows what became of the finding that speaks of it.
+
+    What a model drew and a person made a finding of counts as edited.
+    """
+    review, made_by = new.review, segment.provenance
+    corrected = isinstance(new.provenance.author, Person) and isinstance(
+        made_by.author, ModelAuthor
+    )
     if corrected and review.state is ReviewState.ACCEPTED:
         review = replace(review, state=ReviewState.EDITED)
-    return replace(segment, review=review, label=label or segment.label)
+    label = segment.label if old is None or new.label == old.label else new.label
+    if old is not None and new.provenance.aids != old.provenance.aids:
+        made_by = replace(made_by, aids=new.provenance.aids)
+    return replace(segment, review=review, label=label, provenance=made_by)
 
 
 def _side(laterality: Laterality | str) -> Laterality | None:

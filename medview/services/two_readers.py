@@ -5,33 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from medview.core.errors import CommandError, ReportError
 from medview.core.findings import (
     Finding,
     Opinion,
     Person,
-    Provenance,
     Review,
     ReviewState,
-    new_uid,
     utc_now,
 )
-from medview.core.geometry import Box
-from medview.core.segmentation import LabelArray, LabelEdit, Segmentation
+from medview.core.segmentation import Segmentation
 from medview.imaging.agreement import cohen_kappa, joint_counts, overlap
 from medview.imaging.boxes import overlap_of
 from medview.services.audit import Audit
 from medview.services.edits import (
-    AddSegmentation,
     ChangeFindings,
     Compound,
     Edit,
     FindingStep,
-    PaintEdit,
 )
 from medview.services.originals import Originals
+from medview.services.readers_labels import ReadersLabels
 from medview.services.review import ReviewDesk
 from medview.services.settings import Settings
 from medview.services.workspace import Workspace
@@ -89,7 +83,7 @@ class TwoReaders:
         self._review = review
         self._settings = settings
         self._audit = audit
-        self._originals = originals
+        self._labels = ReadersLabels(workspace, originals)
         self._finished: dict[str, tuple[str, ...]] = {}
         self._settling = False
         review.route, review.lens = self.routed, self.lens
@@ -123,7 +117,7 @@ class TwoReaders:
             return finding
         own = finding.opinion_of(self._workspace.reader)
         if own is not None:
-            return finding.with_opinion(own)
+            return finding.with_opinion(self._brought_up(finding, own))
         author = finding.provenance.author
         study_uid = self._workspace.study_of(finding.uid).uid
         if isinstance(author, Person) and finding.opinions and self.is_blind(study_uid):
@@ -138,37 +132,41 @@ class TwoReaders:
             return False
         return self.is_blind(self._workspace.study_of(segmentation.uid).uid)
 
-    def routed(self, steps: Sequence[FindingStep]) -> Sequence[FindingStep]:
-        """Decisions as opinions of who made them, where two read.
+    def routed(self, steps: Sequence[FindingStep], study_uid: str) -> Sequence[FindingStep]:
+        """Decisions on a study as opinions of who made them, where two read.
 
         ReportError for a third reader, and for one who has finished already.
         """
         if not self.is_on or self._settling:
             return steps
-        return [self._as_opinion(step) for step in steps]
+        return [self._as_opinion(step, study_uid) for step in steps]
 
-    def _as_opinion(self, step: FindingStep) -> FindingStep:
-        if step.after is None:
-            return step
-        known, name = self._workspace.findings.get(step.uid), step.after.review.by
-        settled = known is not None and known.review.state is not ReviewState.PROPOSED
-        if known is not None:
-            study_uid = self._workspace.study_of(known.uid).uid
-            self._require_reading(study_uid, name, settled=settled)
-        if settled:
-            return replace(step, before=known)
-        opinion = step.after.as_opinion()
-        base = known or replace(step.after, review=Review())
-        others = tuple(one for one in base.opinions if one.review.by != name)
-        return FindingStep(known, replace(base, opinions=(*others, opinion)))
+    def require_reading(self, study_uid: str, name: str, *, settled: bool = False) -> None:
+        """ReportError where two read and it is not for `name` to decide anything (any more).
 
-    def _require_reading(self, study_uid: str, name: str, *, settled: bool = False) -> None:
+        What is `settled` a third may change.
+        """
+        if not self.is_on:
+            return
         readers = self.readers(study_uid)
         if name in self.finished(study_uid):
             raise ReportError(f"{name} has finished reading this study", "A third settles it.")
         if len(readers) > 1 and name not in readers and not settled:
             both = " and ".join(readers[:2])
             raise ReportError(f"{both} read this study", "Settle what they differ in instead.")
+
+    def _as_opinion(self, step: FindingStep, study_uid: str) -> FindingStep:
+        if step.after is None:
+            return step
+        known, name = self._workspace.findings.get(step.uid), step.after.review.by
+        settled = known is not None and known.review.state is not ReviewState.PROPOSED
+        self.require_reading(study_uid, name, settled=settled)
+        if settled:
+            return replace(step, before=known)
+        opinion = step.after.as_opinion()
+        base = known or replace(step.after, review=Review())
+        others = tuple(one for one in base.opinions if one.review.by != name)
+        return FindingStep(known, replace(base, opinions=(*others, opinion)))
 
     # Finishing
 
@@ -180,69 +178,52 @@ class TwoReaders:
         name = self._review.name_of(by)
         if not self.is_on:
             raise CommandError("One reader decides", "Preferences, Readers: two.")
-        self._require_reading(study_uid, name)
+        self.require_reading(study_uid, name)
         findings = self._workspace.findings_of(study_uid)
         seen = [one for finding in findings if (one := self.lens(finding)) is not None]
         waiting = sum(one.review.state is ReviewState.PROPOSED for one in seen)
         if waiting:
             raise CommandError(f"{waiting} findings are not decided yet", "Decide each first.")
-        parts = [*self._brought_up(study_uid, name), *self._put_aside(study_uid, name)]
+        parts = [*self._opinions(study_uid, name), *self._labels.put_aside(study_uid, name)]
         if parts:
             title = f"Reading of {name}"
             self._workspace.apply(Compound(study_uid, title, tuple(parts)), undoable=False)
+        for edit in self._labels.aids_back(study_uid, name):
+            self._workspace.apply(edit, undoable=False)
         self._review.forget_steps(study_uid)
         self._audit.record(name, FINISH, study_uid, study_uid=study_uid)
         self._finished[study_uid] = (*self.finished(study_uid), name)
         if len(self._finished[study_uid]) == 2:
             self._conclude(study_uid)
 
-    def _brought_up(self, study_uid: str, name: str) -> Iterator[Edit]:
-        """Opinions on structures with what was measured since they were given."""
+    def _opinions(self, study_uid: str, name: str) -> Iterator[Edit]:
+        """A reader's opinions with what was measured since they were given."""
         steps = []
         for finding in self._workspace.findings_of(study_uid):
             own = finding.opinion_of(name)
-            if own is None or finding.segment_ref is None:
-                continue
-            if own.measurements != finding.measurements:
-                state = own.review.state
-                state = ReviewState.EDITED if state is ReviewState.ACCEPTED else state
-                review = replace(own.review, state=state)
-                now = replace(own, measurements=finding.measurements, review=review)
+            now = None if own is None else self._brought_up(finding, own)
+            if now is not None and now is not own:
                 rest = tuple(one for one in finding.opinions if one is not own)
                 steps.append(FindingStep(finding, replace(finding, opinions=(*rest, now))))
         if steps:
             yield ChangeFindings(study_uid, tuple(steps), f"Reading of {name}")
 
-    def _put_aside(self, study_uid: str, name: str) -> Iterator[Edit]:
-        """What a reader made of models' labels as a segmentation of theirs, and the labels back."""
-        for one in tuple(self._workspace.segmentations.values()):
-            if self._workspace.study_of(one.uid).uid != study_uid:
-                continue
-            original = self._originals.changed(one.uid)
-            was = None if original is None else original.restored(one).labels
-            if was is None or np.array_equal(was, one.labels):
-                continue
-            author = Provenance(Person(name), utc_now(), derived_from=(one.uid,))
-            segments = tuple(replace(s, provenance=author, review=Review()) for s in one.segments)
-            copy = replace(
-                one, labels=one.labels.copy(), segments=segments, uid=new_uid(),
-                title=f"{one.title} ({name})", revision=0,
-            )  # fmt: skip
-            yield AddSegmentation(study_uid, copy, f"Reading of {name}")
-            edit = _to(one, was, f"Reading of {name}")
-            if edit is not None:
-                yield PaintEdit(study_uid, edit)
+    def _brought_up(self, finding: Finding, own: Opinion) -> Opinion:
+        """An opinion with the numbers of what it speaks of, until its reader has finished.
 
-    def _copy_of(self, segmentation: Segmentation, reader: str) -> LabelArray:
-        """The labels as a reader left them."""
-        for one in self._workspace.segmentations_of(segmentation.volume_uid):
-            made = {segment.provenance for segment in one.segments}
-            if any(
-                made_by.author == Person(reader) and segmentation.uid in made_by.derived_from
-                for made_by in made
-            ):
-                return one.labels
-        return segmentation.labels
+        They follow structures and tracks, and then stand in the finding itself.
+        """
+        study_uid = self._workspace.study_of(finding.uid).uid
+        follows = finding.segment_ref is not None or any(
+            uid in self._workspace.tracks for uid in finding.provenance.derived_from
+        )
+        same = own.measurements == finding.measurements
+        if same or not follows or own.review.by in self.finished(study_uid):
+            return own
+        state = own.review.state
+        state = ReviewState.EDITED if state is ReviewState.ACCEPTED else state
+        review = replace(own.review, state=state)
+        return replace(own, measurements=finding.measurements, review=review)
 
     # Comparing
 
@@ -265,7 +246,9 @@ class TwoReaders:
             if dice is not None:
                 found = structures if finding.segment_ref is not None else boxes
                 found.append(Shared(finding.label, dice))
-            if finding.review.state is ReviewState.PROPOSED and not _agree(said, kept, dice):
+            if finding.review.state is ReviewState.PROPOSED and not _agree(
+                finding, said, kept, dice
+            ):
                 disputed.append(finding)
         return Agreement(
             readers, counts[True, True], counts[True, False], counts[False, True],
@@ -284,7 +267,7 @@ class TwoReaders:
         segmentation = self._workspace.segmentations.get(ref.segmentation_uid)
         if segmentation is None:
             return None
-        labels = [self._copy_of(segmentation, reader) for reader in readers]
+        labels = [self._labels.copy_of(segmentation, reader).labels for reader in readers]
         shared = overlap(joint_counts(*labels), ref.number, ref.number)
         return shared.dice
 
@@ -325,23 +308,10 @@ class TwoReaders:
         review = Review(state, name, utc_now(), words)
         settled = finding.reviewed(review)
         if opinion is not None:
-            settled = finding.with_opinion(replace(opinion, review=review))
-        first = [] if opinion is None or not state.counts else self._labels_of(finding, reader)
+            told = replace(finding, provenance=self._labels.provenance_of(finding, reader))
+            settled = told.with_opinion(replace(opinion, review=review))
+        first = [] if opinion is None or not state.counts else self._labels.settled(finding, reader)
         self._decide([FindingStep(finding, settled)], f"Settle: {finding.label}", words, first)
-
-    def _labels_of(self, finding: Finding, reader: str) -> list[Edit]:
-        """The step that puts a structure as a reader left it into the labels that count."""
-        ref = finding.segment_ref
-        segmentation = self._workspace.segmentations.get(ref.segmentation_uid) if ref else None
-        if segmentation is None or ref is None:
-            return []
-        theirs, now = self._copy_of(segmentation, reader), segmentation.labels
-        wanted = now.copy()
-        wanted[now == ref.number] = 0
-        wanted[theirs == ref.number] = ref.number
-        edit = _to(segmentation, wanted, f"Settle: {finding.label}")
-        study_uid = self._workspace.study_of(segmentation.uid).uid
-        return [] if edit is None else [PaintEdit(study_uid, edit)]
 
     def _decide(
         self, steps: Sequence[FindingStep], title: str, note: str, first: Sequence[Edit] = ()
@@ -353,24 +323,31 @@ class TwoReaders:
             self._settling = False
 
 
-def _to(segmentation: Segmentation, wanted: LabelArray, title: str) -> LabelEdit | None:
-    """The edit that makes labels others, no larger than it must be."""
-    box = Box.of(segmentation.labels != wanted)
-    if box is None:
-        return None
-    return LabelEdit.between(segmentation, box, wanted[box.slices], title)
-
-
 def _keeps(opinion: Opinion | None) -> bool:
     return opinion is not None and opinion.review.state.counts
 
 
-def _agree(said: Sequence[Opinion | None], kept: tuple[bool, bool], dice: float | None) -> bool:
-    """Whether two opinions need nobody to settle them."""
+def _agree(
+    finding: Finding,
+    said: Sequence[Opinion | None],
+    kept: tuple[bool, bool],
+    dice: float | None,
+) -> bool:
+    """Whether two opinions need nobody to settle them.
+
+    Of structures the labels are compared, of all else the numbers too: a track has one course,
+    but each reader gave an opinion on what it came to then.
+    """
     first, second = said
     if kept[0] != kept[1]:
         return False
     if not kept[0] or first is None or second is None:
         return True
     same = (first.label, first.laterality) == (second.label, second.laterality)
+    if finding.segment_ref is None:
+        same = same and _numbers(first) == _numbers(second)
     return same and (dice is None or dice >= _SAME)
+
+
+def _numbers(opinion: Opinion) -> list[tuple[str, float]]:
+    return [(one.name, one.value) for one in opinion.measurements]

@@ -387,3 +387,49 @@ def test_another_readers_concealed_finding_is_not_taken_for_ones_own(bench: Benc
     (hers,) = (one for one in bench.findings if one.opinion_of("Dr Ada") is not None)
     assert [one.uid for one in mine] != [hers.uid]
     assert hers.opinion_of("Dr Bea") is None
+
+
+def test_of_two_readers_the_one_who_corrects_a_track_is_of_the_new_opinion(bench: Bench) -> None:
+    bench.open_clip()
+    two = bench.services.two_readers
+    bench.services.settings.set("reading.readers", "two")
+    uid = bench.put([[(20.0 + n, 30.0)] for n in range(FRAMES)], TrackShape.POINT)
+    bench.run("track.report")
+    bench.move(uid, [[(20.0 + 3 * n, 30.0)] for n in range(FRAMES)])
+    (one,) = bench.findings
+    seen = two.lens(one)
+    assert seen is not None
+    assert [m.value for m in seen.measurements] == [pytest.approx(15)]
+    two.finish("1")
+    bench.work.reader = "Dr Bea"
+    bench.run("track.report")
+    two.finish("1")
+    (one,) = bench.findings
+    assert (one.review.state.counts, one.review.by) == (True, "Dr Ada and Dr Bea")
+    assert bench.numbers() == {"Largest displacement": pytest.approx(15)}
+
+
+def test_a_track_that_the_second_reader_corrects_is_for_a_third(bench: Bench) -> None:
+    bench.open_clip()
+    two = bench.services.two_readers
+    bench.services.settings.set("reading.readers", "two")
+    uid = bench.put([[(20.0 + n, 30.0)] for n in range(FRAMES)], TrackShape.POINT)
+    for name in ("Dr Ada", "Dr Bea"):
+        bench.work.reader = name
+        bench.run("track.report")
+        if name == "Dr Bea":
+            bench.move(uid, [[(20.0 + 3 * n, 30.0)] for n in range(FRAMES)])
+        two.finish("1")
+    (one,) = two.agreement("1").disputed
+    values = [m.value for said in one.opinions for m in said.measurements]
+    assert values == [pytest.approx(5), pytest.approx(15)]
+
+
+def test_a_reader_who_has_finished_tells_of_nothing_more(bench: Bench) -> None:
+    bench.open_ball()
+    bench.paint(8)
+    bench.services.settings.set("reading.readers", "two")
+    bench.services.two_readers.finish("1")
+    with pytest.raises(MedviewError, match="Dr Ada has finished reading this study"):
+        bench.run("segment.report")
+    assert not bench.findings

@@ -10,6 +10,7 @@ import pytest
 from medview.core.errors import CommandError, ReportError
 from medview.core.findings import (
     Finding,
+    ModelAuthor,
     Person,
     PictureBox,
     Provenance,
@@ -20,7 +21,7 @@ from medview.core.findings import (
 from medview.core.geometry import Box
 from medview.imaging.agreement import cohen_kappa
 from medview.services.audit import Audit
-from medview.services.edits import FindingStep
+from medview.services.edits import ChangeSegments, FindingStep
 from medview.services.originals import Originals
 from medview.services.review import ReviewDesk
 from medview.services.settings import Settings
@@ -31,6 +32,7 @@ from tests.helpers import desk
 from tests.helpers.desk import STUDY
 
 ADA, BEA, CARL = "Dr Ada", "Dr Bea", "Dr Carl"
+HELPER = ModelAuthor("clicks", "2.1.0", "cd" * 32)
 
 
 @dataclass
@@ -215,6 +217,52 @@ def test_boxes_of_both_are_compared(room: Room) -> None:
     agreement = room.two.agreement(STUDY)
     assert [shared.dice for shared in agreement.boxes] == [pytest.approx(0.5)]
     assert agreement.kappa == 1
+
+
+def test_who_has_finished_adds_nothing_either(room: Room) -> None:
+    for uid in room.uids:
+        room.review.accept(uid)
+    room.two.finish(STUDY)
+    now = utc_now()
+    late = Finding(
+        "Mass", desk.HIPPOCAMPUS, Provenance(Person(ADA), now),
+        picture_box=PictureBox((1, 1, 4, 4)), review=Review(ReviewState.ACCEPTED, ADA, now),
+    )  # fmt: skip
+    with pytest.raises(ReportError, match="Dr Ada has finished reading this study"):
+        room.review.decide([FindingStep(None, late)], "Add", "finding.add", study_uid=STUDY)
+    assert late.uid not in room.work.findings
+
+
+def test_models_that_helped_a_reader_stand_with_what_that_reader_made(room: Room) -> None:
+    (one,) = room.work.segmentations.values()
+    edit = desk.dab(room.work, Box((4, 0, 0), (5, 5, 12)), 1)
+    assert edit is not None
+    room.work.apply(edit)
+    first, second = one.segments
+    helped = replace(first, provenance=first.provenance.aided_by(HELPER))
+    segments = (helped, second)
+    room.work.apply(ChangeSegments(STUDY, one.uid, one.segments, segments, "Clicks"))
+    for name in (ADA, BEA):
+        room.sit(name)
+        for uid in room.uids:
+            room.review.accept(uid)
+        room.two.finish(STUDY)
+    (copy,) = (s for s in room.work.segmentations.values() if s.uid != one.uid)
+    assert [segment.provenance.aids for segment in copy.segments] == [(HELPER,), ()]
+    assert {segment.provenance.author for segment in copy.segments} == {Person(ADA)}
+
+    def aids() -> list[tuple[ModelAuthor, ...]]:
+        things = (*room.work.segmentations[one.uid].segments, *room.work.findings_of(STUDY))
+        return [thing.provenance.aids for thing in things]
+
+    assert aids() == [(), (), (), ()]
+    assert [m.value for m in room.work.findings[room.uids[0]].measurements] == [pytest.approx(0.24)]
+    room.sit(CARL)
+    room.two.settle(room.uids[0], ADA)
+    assert aids() == [(HELPER,), (), (HELPER,), ()]
+    assert [m.value for m in room.work.findings[room.uids[0]].measurements] == [pytest.approx(0.36)]
+    room.work.history.undo()
+    assert aids() == [(), (), (), ()]
 
 
 def test_who_has_finished_is_known_after_a_new_start(room: Room) -> None:

@@ -24,7 +24,7 @@ from medview.io.functional_groups import items_of
 from medview.io.identity import OURS
 from medview.io.label_places import Parts, Piece, marked_part, numbers_in
 from medview.io.multiframe import damage_refused, data_set, frame_values
-from medview.io.seg_history import drawn_by, told_by
+from medview.io.seg_history import drawn_by, helped_by, told_by
 from medview.io.stacking import is_orientation
 from medview.io.values import Values, numbers
 
@@ -246,13 +246,14 @@ def _segments(ds: Dataset) -> dict[int, Segment]:
         ours = str(ds.get("Manufacturer") or "") == OURS
         told = str(item.get("SegmentDescription") or "") if ours else ""
         review, state, locked = told_by(told)
+        author, aids = _authors(ds, item, told)
         segments[number] = Segment(
             number=number,
             label=str(item.get("SegmentLabel", "")).strip() or f"Segment {number}",
             category=_code(item, "SegmentedPropertyCategoryCodeSequence", TISSUE),
             type=_code(item, "SegmentedPropertyTypeCodeSequence", ANATOMICAL_STRUCTURE),
             color_rgb=_color(item.get("RecommendedDisplayCIELabValue")),
-            provenance=_provenance(ds, item, at, derived),
+            provenance=Provenance(author, at, derived_from=derived, aids=aids),
             review=review,
             state=state,
             locked=locked,
@@ -269,12 +270,12 @@ def _code(item: Dataset, keyword: str, default: Code) -> Code:
     return Code(*parts) if all(parts) else default
 
 
-def _provenance(ds: Dataset, item: Dataset, at: datetime, derived: tuple[str, ...]) -> Provenance:
-    """Who drew it, and with which model's help."""
-    author, person = _author(ds, item), drawn_by(str(item.get("SegmentDescription", "")))
+def _authors(ds: Dataset, item: Dataset, told: str) -> tuple[Author, tuple[ModelAuthor, ...]]:
+    """Who drew it, and with which models' help; `told` is what medview itself wrote of that."""
+    author, person, others = _author(ds, item), drawn_by(told), helped_by(told)
     if person and isinstance(author, ModelAuthor):
-        return Provenance(Person(person), at, derived_from=derived, aids=(author,))
-    return Provenance(author, at, derived_from=derived)
+        return Person(person), (author, *others)
+    return author, others
 
 
 def _author(ds: Dataset, item: Dataset) -> Author:

@@ -278,7 +278,7 @@ def _pixels(labels: LabelArray, frames: Sequence[_Frame], bits: int) -> list[mem
 
 
 def models_drawing(export: SegmentationExport) -> tuple[ModelAuthor, ...]:
-    """The models among the authors of the segments, each once."""
+    """The models that made the segments or helped a person with them, each once."""
     models = (model for segment in export.segments for model in segment.provenance.models)
     return tuple(dict.fromkeys(models))
 
@@ -296,7 +296,8 @@ def algorithm_type(provenance: Provenance, review: Review) -> str:
     """(0062,0008): AUTOMATIC, SEMIAUTOMATIC with a person and a model or source, MANUAL drawn."""
     if isinstance(provenance.author, Person):
         return "SEMIAUTOMATIC" if provenance.derived_from or provenance.aids else "MANUAL"
-    return "SEMIAUTOMATIC" if review.state is ReviewState.EDITED else "AUTOMATIC"
+    by_hand = review.state is ReviewState.EDITED or provenance.aids
+    return "SEMIAUTOMATIC" if by_hand else "AUTOMATIC"
 
 
 def _description(segment: Segment, tracking: Mapping[int, SegmentTracking]) -> SegmentDescription:

@@ -7,9 +7,9 @@ from datetime import timedelta, timezone
 
 import pytest
 
-from medview.core.findings import Person, Provenance, Review, ReviewState
+from medview.core.findings import Author, ModelAuthor, Person, Provenance, Review, ReviewState
 from medview.core.segmentation import SegmentState
-from medview.io.seg_history import drawn_by, history_of, told_by
+from medview.io.seg_history import drawn_by, helped_by, history_of, told_by
 from tests.helpers.exports import AT, MODEL, segment
 
 EAST = AT.astimezone(timezone(timedelta(hours=5)))
@@ -40,6 +40,31 @@ def test_who_drew_it_with_a_model_comes_back(locked: bool) -> None:
     assert drawn_by(history_of(one)) == "Dr Ada; with it"
     assert told_by(history_of(one)) == (review, SegmentState.NOT_STARTED, locked)
     assert drawn_by(history_of(segment(1, "Lobe", review))) == ""
+
+
+@pytest.mark.parametrize("author", [Person('Dr Ada; helped by "x" "1"'), MODEL])
+def test_further_models_come_back_by_name_version_and_weights(author: Author) -> None:
+    odd = ModelAuthor('say "; helped by\\n', "1, 2 more\n", "")
+    others = (ModelAuthor("Größe", "2.1.0", "cd" * 32), odd)
+    made = Provenance(author, AT, aids=(MODEL, *others))
+    review = Review(ReviewState.ACCEPTED, 'Dr Bea; helped by "y" "2"', AT)
+    told = history_of(replace(segment(1, "Lobe", review, provenance=made), locked=True))
+    assert helped_by(told) == others
+    assert drawn_by(told) == (author.name if isinstance(author, Person) else "")
+    assert told_by(told) == (review, SegmentState.NOT_STARTED, True)
+
+
+def test_of_more_models_than_a_description_holds_the_last_are_counted() -> None:
+    others = tuple(ModelAuthor(f"model {n}", "1.0", "cd" * 32) for n in range(20))
+    drawn = Provenance(Person("Dr Ada " * 60), AT, aids=(MODEL, *others))
+    review = Review(ReviewState.ACCEPTED, "Dr Bea " * 60, AT)
+    told = history_of(segment(1, "Lobe", review, provenance=drawn))
+    known = helped_by(told)
+    assert 900 < len(told) <= 1024
+    assert 0 < len(known) < 20
+    assert known == others[: len(known)]
+    assert told.endswith(f", {20 - len(known)} more")
+    assert drawn_by(told) == ("Dr Ada " * 60)[:256]
 
 
 def test_words_of_others_say_nothing() -> None:

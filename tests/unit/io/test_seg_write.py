@@ -17,7 +17,15 @@ from pydicom import Dataset, dcmread
 
 from medview.core.codes import LEFT, Code
 from medview.core.errors import ExportError
-from medview.core.findings import Laterality, Person, Provenance, Review, ReviewState
+from medview.core.findings import (
+    Author,
+    Laterality,
+    ModelAuthor,
+    Person,
+    Provenance,
+    Review,
+    ReviewState,
+)
 from medview.core.geometry import Calibration, Geometry
 from medview.core.segmentation import Segment
 from medview.core.study import SeriesKind, Study
@@ -43,6 +51,7 @@ from tests.helpers.phantoms import AXIAL, CORONAL, SAGITTAL, Phantom, Vector, ob
 
 SHAPE = (5, 9, 7)  # 63 pixels a frame: frames do not begin on whole bytes
 SPACING = (2.5, 0.8, 0.7)
+CLICKS = ModelAuthor("clicks", "2.1.0", "cd" * 32)
 THREE = (segment(1, "Left head"), segment(2, "Left tail"), segment(3, "Right head"))
 
 
@@ -235,10 +244,20 @@ def test_algorithm_and_its_weights_are_named(tmp_path: Path) -> None:
     assert "hippocampus_mr" in equipment
 
 
-def test_a_model_that_helped_a_person_is_named_and_both_come_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("author", "aids"),
+    [
+        (Person("Dr Reader"), (MODEL,)),
+        (Person("Dr Reader"), (MODEL, CLICKS)),
+        (MODEL, (CLICKS,)),
+    ],
+)
+def test_models_that_helped_are_named_and_all_come_back(
+    tmp_path: Path, author: Author, aids: tuple[ModelAuthor, ...]
+) -> None:
     phantom = phantom_of()
     study = study_of(write_ct(tmp_path / "ct", phantom))
-    drawn = Provenance(Person("Dr Reader"), AT, aids=(MODEL,))
+    drawn = Provenance(author, AT, aids=aids)
     segments = tuple(segment(n, f"Lobe {n}", provenance=drawn) for n in (1, 2, 3))
     _, dataset = exported(study, phantom.geometry, tmp_path / "seg.dcm", segments=segments)
     item = dataset.SegmentSequence[0]
@@ -247,9 +266,8 @@ def test_a_model_that_helped_a_person_is_named_and_both_come_back(tmp_path: Path
     assert algorithm.AlgorithmName == MODEL.model_id
     series = replace(study_of([tmp_path / "seg.dcm"]).series[0], kind=SeriesKind.SEGMENTATION)
     (found,) = read_segmentations(series, phantom.geometry)
-    back = found.segments[0]
-    assert back.provenance.author == Person("Dr Reader")
-    assert back.provenance.aids == (MODEL,)
+    back = found.segments[0].provenance
+    assert (back.author, back.aids) == (author, aids)
 
 
 def test_a_persons_correction_of_a_model_is_semiautomatic() -> None:

@@ -146,7 +146,7 @@ def _class_of(finding: Finding) -> str:
 
 
 def _origin(image: DecidedImage) -> dict[str, Any]:
-    """Which model proposed, what the reader made of it, from which input; no names of patients."""
+    """Which models proposed or helped, what readers made of it, from which input; nobody's name."""
     volume = image.volume
     return {
         "input_sha256": hashlib.sha256(volume.voxels.tobytes()).hexdigest(),
@@ -155,6 +155,7 @@ def _origin(image: DecidedImage) -> dict[str, Any]:
             {
                 "label": one.label,
                 "by": _author(one.provenance.author),
+                "aids": [_author(model) for model in one.provenance.aids],
                 "state": one.review.state.value,
                 "decided_at": "" if one.review.at is None else one.review.at.isoformat(),
             }

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from medview import __version__
-from medview.core.findings import Author, Finding, ModelAuthor, Person
+from medview.core.findings import Author, Finding, ModelAuthor, Person, Provenance
 from medview.core.models import Metrics, ModelCard
 from medview.core.report import Answer, CriticalResult, KeyImage, Report, ReportStatus
 from medview.core.study import Patient, Series, Study
@@ -213,7 +213,7 @@ def _finding_rows(findings: Sequence[Finding]) -> Table:
             visible(finding.label),
             finding.laterality.value if finding.laterality is not None else "–",
             _measured(finding),
-            _author(finding.provenance.author),
+            _source(finding.provenance),
             _decision(finding),
         )
         for finding in findings
@@ -227,6 +227,17 @@ def _measured(finding: Finding) -> str:
         calibrated = "" if finding.calibrated else " (not calibrated)"
         told.append(f"probability {finding.probability:.2f}{calibrated}")
     return "\n".join(told) or "–"
+
+
+def _source(provenance: Provenance) -> str:
+    """Who found it, and each model that helped with it."""
+    helped = [one for one in provenance.models if one != provenance.author]
+    return "\n".join(
+        [
+            _author(provenance.author),
+            *(f"with the help of {_author(one)}" for one in helped),
+        ]
+    )
 
 
 def _author(author: Author) -> str:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from medview.core.codes import FHIR_OTHERS, FHIR_SYSTEMS, UNIT_TEXT, Code
-from medview.core.findings import Finding, Laterality, Measurement, ModelAuthor
+from medview.core.findings import Finding, Laterality, Measurement, Provenance
 from medview.core.report import Report, ReportStatus
 from medview.core.study import Patient, Series, Study
 
@@ -129,7 +129,6 @@ def _series(series: Series) -> Resource:
 
 def _observation(finding: Finding, report: Report, patient: str, imaging: str) -> Resource:
     """One finding; its numbers are components, its site and side are coded."""
-    author = finding.provenance.author
     found: Resource = {
         "resourceType": "Observation",
         "identifier": [{"system": "urn:ietf:rfc:3986", "value": _urn(finding.uid)}],
@@ -140,8 +139,8 @@ def _observation(finding: Finding, report: Report, patient: str, imaging: str) -
         "derivedFrom": [{"reference": imaging}],
         "effectiveDateTime": _instant(finding.provenance.made_at),
     }
-    if isinstance(author, ModelAuthor):
-        found["device"] = {"display": f"{author.model_id} {author.version}"}
+    if device := _device(finding.provenance):
+        found["device"] = {"display": device}
     if finding.review.by:
         found["performer"] = [{"display": finding.review.by}]
     if finding.review.at is not None:
@@ -159,6 +158,15 @@ def _observation(finding: Finding, report: Report, patient: str, imaging: str) -
     if components:
         found["component"] = components
     return found
+
+
+def _device(provenance: Provenance) -> str:
+    """The models that had a part in it, one line as there is room for one device; "" for none."""
+    told = []
+    for one in provenance.models:
+        helped = "" if one == provenance.author else " (helped to draw it)"
+        told.append(f"{one.model_id} {one.version}{helped}")
+    return ", ".join(told)
 
 
 _CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"

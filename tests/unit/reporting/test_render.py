@@ -11,11 +11,11 @@ import pypdf
 import pytest
 from PIL import Image
 
-from medview.core.findings import Laterality
+from medview.core.findings import Laterality, ModelAuthor, Person, Provenance
 from medview.core.models import InputSpec, Metric, Metrics, ModelCard, OutputSpec, Scope, Task
 from medview.core.report import KeyImage, Report, ReportStatus, Section, Signature
 from medview.core.study import Patient, Series, Study
-from medview.reporting.content import date_text, metric_text, person_text, visible
+from medview.reporting.content import date_text, metric_text, person_text, sheet, visible
 from medview.reporting.render import Documents, documents
 from tests.helpers.exports import AT, finding
 
@@ -89,6 +89,22 @@ def test_measures_of_the_model_carry_their_interval(made: Documents) -> None:
         assert "0.896" in told
         assert "0.889 to 0.902" in told
         assert "52 validation cases" in told
+
+
+def test_the_source_of_a_finding_names_models_that_helped_a_reader(resources: Path) -> None:
+    clicks = ModelAuthor("clicks", "2.1.0", "")
+    drawn = Provenance(Person("Dr Ada"), AT, aids=(clicks, ModelAuthor("second", "3.0", "")))
+    one = replace(finding("Left hippocampus", LEFT, 3.4), provenance=drawn)
+    (row,) = sheet(replace(report_of(), findings=(one,)), STUDY).findings[1:]
+    source = row[3]
+    assert source.splitlines() == [
+        "Dr Ada",
+        "with the help of AI: clicks 2.1.0",
+        "with the help of AI: second 3.0",
+    ]
+    made = rendered(replace(report_of(), findings=(one,)), resources)
+    assert "with the help of AI: clicks 2.1.0" in made.text
+    assert "with the help of AI: clicks 2.1.0" in " ".join(pages(made.pdf)[0].split())
 
 
 def test_every_page_is_marked_and_numbered(resources: Path) -> None:

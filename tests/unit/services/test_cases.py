@@ -19,6 +19,7 @@ from medview.core.errors import CommandError, ModelError
 from medview.core.events import Level
 from medview.core.findings import (
     Finding,
+    Person,
     PictureBox,
     Provenance,
     Review,
@@ -143,6 +144,16 @@ def test_pictures_are_kept_as_they_are_looked_at() -> None:
     assert np.array_equal(case.image.values(), -(2.0 * stored + 1))
     (case,) = cases_of(decided(volume, findings=(finding("Cyst"),)))
     assert (case.task, case.answer) == ("classification", "Cyst")
+
+
+def test_the_origin_of_a_case_names_models_that_helped_a_reader() -> None:
+    volume = Volume("v", "1.2.3", desk.geometry(), np.zeros((6, 10, 12), np.int16))
+    drawn = replace(MADE, author=Person("Dr Ada"), aids=(desk.MODEL,))
+    (case,) = cases_of(decided(volume, findings=(replace(finding("Cyst"), provenance=drawn),)))
+    (told,) = case.origin["findings"]
+    assert told["by"] == {"person": "a reader"}
+    weights = desk.MODEL.weights_sha256
+    assert told["aids"] == [{"model": "finder", "version": "1.0", "weights_sha256": weights}]
 
 
 @pytest.fixture

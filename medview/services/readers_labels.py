@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -80,19 +80,21 @@ class ReadersLabels:
         aids = next((one.provenance.aids for one in theirs if one.number == ref.number), ())
         return _aided(finding.provenance, aids)
 
-    def settled(self, finding: Finding, reader: str) -> list[Edit]:
-        """The step that puts a structure as a reader left it into the labels that count."""
-        ref = finding.segment_ref
-        segmentation = self._workspace.segmentations.get(ref.segmentation_uid) if ref else None
-        if segmentation is None or ref is None:
-            return []
-        theirs, now = self.copy_of(segmentation, reader).labels, segmentation.labels
-        wanted = now.copy()
-        wanted[now == ref.number] = 0
-        wanted[theirs == ref.number] = ref.number
-        edit = _to(segmentation, wanted, f"Settle: {finding.label}")
-        study_uid = self._workspace.study_of(segmentation.uid).uid
-        return [] if edit is None else [PaintEdit(study_uid, edit)]
+    def taken_up(self, findings: Sequence[Finding], reader: str, title: str) -> Iterator[Edit]:
+        """The steps that put structures as a reader left them into the labels that count."""
+        refs = [ref for one in findings if (ref := one.segment_ref) is not None]
+        for uid in dict.fromkeys(ref.segmentation_uid for ref in refs):
+            segmentation = self._workspace.segmentations.get(uid)
+            if segmentation is None:
+                continue
+            numbers = [ref.number for ref in refs if ref.segmentation_uid == uid]
+            theirs, wanted = self.copy_of(segmentation, reader).labels, segmentation.labels.copy()
+            wanted[np.isin(wanted, numbers)] = 0
+            drawn = np.isin(theirs, numbers)
+            wanted[drawn] = theirs[drawn]
+            edit = _to(segmentation, wanted, title)
+            if edit is not None:
+                yield PaintEdit(self._workspace.study_of(uid).uid, edit)
 
 
 def _to(segmentation: Segmentation, wanted: LabelArray, title: str) -> LabelEdit | None:

@@ -281,9 +281,11 @@ class TwoReaders:
             if own is None or finding.uid in disputed:
                 continue
             review = Review(own.review.state, " and ".join(readers), utc_now(), "Both agree")
-            steps.append(FindingStep(finding, finding.with_opinion(replace(own, review=review))))
+            settled = self._as_left(finding, replace(own, review=review), readers[0])
+            steps.append(FindingStep(finding, settled))
         if steps:
-            self._decide(steps, f"Both readers agree on {len(steps)} findings", "Both agree")
+            title = f"Both readers agree on {len(steps)} findings"
+            self._decide(steps, title, "Both agree", readers[0])
 
     # Settling
 
@@ -308,14 +310,19 @@ class TwoReaders:
         review = Review(state, name, utc_now(), words)
         settled = finding.reviewed(review)
         if opinion is not None:
-            told = replace(finding, provenance=self._labels.provenance_of(finding, reader))
-            settled = told.with_opinion(replace(opinion, review=review))
-        first = [] if opinion is None or not state.counts else self._labels.settled(finding, reader)
-        self._decide([FindingStep(finding, settled)], f"Settle: {finding.label}", words, first)
+            settled = self._as_left(finding, replace(opinion, review=review), reader)
+        step = FindingStep(finding, settled)
+        self._decide([step], f"Settle: {finding.label}", words, reader)
 
-    def _decide(
-        self, steps: Sequence[FindingStep], title: str, note: str, first: Sequence[Edit] = ()
-    ) -> None:
+    def _as_left(self, finding: Finding, opinion: Opinion, reader: str) -> Finding:
+        """A finding as a reader left it, with the models that helped."""
+        made_by = self._labels.provenance_of(finding, reader)
+        return replace(finding, provenance=made_by).with_opinion(opinion)
+
+    def _decide(self, steps: Sequence[FindingStep], title: str, note: str, reader: str) -> None:
+        """Findings become what a reader made of them, and with those that count their labels."""
+        kept = [one.after for one in steps if one.after and one.after.review.state.counts]
+        first = tuple(self._labels.taken_up(kept, reader, title))
         self._settling = True
         try:
             self._review.decide(steps, title, SETTLE, note, first=first)

@@ -181,6 +181,26 @@ def test_labels_go_back_for_the_second_reader_and_are_compared_by_dice(room: Roo
     assert finding.review.state is ReviewState.EDITED
 
 
+def test_what_both_corrected_alike_holds_in_the_labels_too(room: Room) -> None:
+    (one,) = room.work.segmentations.values()
+    for name in (ADA, BEA):
+        room.sit(name)
+        for box, number in ((Box((4, 0, 0), (5, 5, 12)), 1), (Box((5, 0, 0), (6, 5, 12)), 2)):
+            edit = desk.dab(room.work, box, number)
+            assert edit is not None
+            room.work.apply(edit)
+        for uid in room.uids:
+            room.review.accept(uid)
+        room.two.finish(STUDY)
+    assert not room.two.agreement(STUDY).disputed
+    labels = room.work.segmentations[one.uid].labels
+    for number, uid in enumerate(room.uids, start=1):
+        finding = room.work.findings[uid]
+        assert finding.review.by == f"{ADA} and {BEA}"
+        assert finding.measurements[0].value == pytest.approx(0.36)
+        assert int((labels == number).sum()) == 180
+
+
 def test_what_one_added_is_hidden_from_the_other_and_disputed(room: Room) -> None:
     now = utc_now()
     mine = Finding(

@@ -58,8 +58,8 @@ class OwnFindings:
         review.remeasure = self._followed
 
     def of_segment(self, ref: SegmentRef) -> Finding | None:
-        """The finding about a segment that was not rejected; None: there is none to be seen."""
-        return next((one for one in self._seen() if one.segment_ref == ref), None)
+        """The finding about a segment that was not rejected; None: there is none."""
+        return next((one for one in self._standing() if one.segment_ref == ref), None)
 
     def report_segment(self, ref: SegmentRef, by: str = "") -> None:
         """Make a finding of a segment, accepted, its size counted beside the window's thread.
@@ -131,22 +131,22 @@ class OwnFindings:
         self._workspace.notify(Level.WARNING, error.user_text, error.hint)
 
     def _of_track(self, track_uid: str) -> Finding | None:
-        return next((one for one in self._seen() if _is_about(one, track_uid)), None)
+        return next((one for one in self._standing() if _is_about(one, track_uid)), None)
 
-    def _seen(self) -> Iterator[Finding]:
-        """Findings that were not rejected, without those that another reader conceals."""
+    def _standing(self) -> Iterator[Finding]:
+        """Findings that were not rejected: of two who read, both tell of what both see."""
         for finding in self._workspace.findings.values():
-            if _stands(finding) and self._review.lens(finding) is not None:
+            if finding.review.state is not ReviewState.REJECTED:
                 yield finding
 
     def _followed(self, change: ChangeTracks) -> list[FindingStep]:
         """Findings about tracks that changed, with their new numbers; of one that goes as it is."""
         steps = []
         for step in change.steps:
-            for finding in self._workspace.findings.values():
-                if step.after is not None and _is_about(finding, step.uid) and _stands(finding):
-                    now = self._again(finding, step.before or step.after, step.after)
-                    steps.append(FindingStep(finding, now))
+            finding = None if step.after is None else self._of_track(step.uid)
+            if step.after is not None and finding is not None:
+                now = self._again(finding, step.before or step.after, step.after)
+                steps.append(FindingStep(finding, now))
         return [step for step in steps if step.before != step.after]
 
     def _again(self, finding: Finding, before: ClipTrack, now: ClipTrack) -> Finding:
@@ -167,10 +167,6 @@ class OwnFindings:
         if finding.picture_box == _around(before.track, clip):
             told = replace(told, picture_box=_around(now.track, clip))
         return replace(told, measurements=kept) if kept else told
-
-
-def _stands(finding: Finding) -> bool:
-    return finding.review.state is not ReviewState.REJECTED
 
 
 def _is_about(finding: Finding, track_uid: str) -> bool:

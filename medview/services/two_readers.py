@@ -209,21 +209,27 @@ class TwoReaders:
             yield ChangeFindings(study_uid, tuple(steps), f"Reading of {name}")
 
     def _brought_up(self, finding: Finding, own: Opinion) -> Opinion:
-        """An opinion with the numbers of what it speaks of, until its reader has finished.
+        """An opinion with numbers and place of what it speaks of, until its reader has finished.
 
-        They follow structures and tracks, and then stand in the finding itself.
+        They follow structures and tracks, and stand in the finding itself.
         """
         study_uid = self._workspace.study_of(finding.uid).uid
         follows = finding.segment_ref is not None or any(
             uid in self._workspace.tracks for uid in finding.provenance.derived_from
         )
-        same = own.measurements == finding.measurements
-        if same or not follows or own.review.by in self.finished(study_uid):
+        now = replace(
+            own,
+            measurements=finding.measurements,
+            location_lps_mm=finding.location_lps_mm,
+            box_lps_mm=finding.box_lps_mm,
+            picture_box=finding.picture_box,
+        )
+        if now == own or not follows or own.review.by in self.finished(study_uid):
             return own
         state = own.review.state
         state = ReviewState.EDITED if state is ReviewState.ACCEPTED else state
         review = replace(own.review, state=state)
-        return replace(own, measurements=finding.measurements, review=review)
+        return replace(now, review=review)
 
     # Comparing
 

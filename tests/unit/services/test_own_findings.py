@@ -375,20 +375,6 @@ def test_the_share_of_a_stack_of_pictures_follows_the_pen(bench: Bench) -> None:
     assert share.value == pytest.approx(100 * np.count_nonzero(labels) / labels.size)
 
 
-def test_another_readers_concealed_finding_is_not_taken_for_ones_own(bench: Bench) -> None:
-    bench.services.settings.set("reading.readers", "two")
-    bench.services.settings.set("reading.blind", value=True)
-    bench.open_clip()
-    bench.put([[(20.0 + n, 30.0)] for n in range(FRAMES)], TrackShape.POINT)
-    bench.run("track.report")
-    bench.work.reader = "Dr Bea"
-    bench.run("track.report")
-    mine = [one for one in bench.findings if one.opinion_of("Dr Bea") is not None]
-    (hers,) = (one for one in bench.findings if one.opinion_of("Dr Ada") is not None)
-    assert [one.uid for one in mine] != [hers.uid]
-    assert hers.opinion_of("Dr Bea") is None
-
-
 def test_of_two_readers_the_one_who_corrects_a_track_is_of_the_new_opinion(bench: Bench) -> None:
     bench.open_clip()
     two = bench.services.two_readers

@@ -294,6 +294,7 @@ class Store:
         if closed:
             batch.closed.append((closed,))
             self._saved.steps.pop(closed, None)
+            self._saved.reports.pop(closed, None)
         self._dirty = Dirty()
         self._batches.append(batch)
 

@@ -210,6 +210,11 @@ class Saved:
     results: set[str] = field(default_factory=set)
     patches: dict[str, int] = field(default_factory=dict)
 
+    def forget(self, study_uid: str) -> None:
+        """Keep nothing of a closed study in memory: opened again it is brought back."""
+        self.steps.pop(study_uid, None)
+        self.reports.pop(study_uid, None)
+
 
 def gather(
     dirty: Dirty, workspace: Workspace, saved: Saved, output: ModelOutput | None = None

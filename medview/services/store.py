@@ -293,8 +293,7 @@ class Store:
             batch = gather(self._dirty, self._workspace, self._saved, self._output)
         if closed:
             batch.closed.append((closed,))
-            self._saved.steps.pop(closed, None)
-            self._saved.reports.pop(closed, None)
+            self._saved.forget(closed)
         self._dirty = Dirty()
         self._batches.append(batch)
 

@@ -143,10 +143,10 @@ def test_nothing_is_started_that_cannot_go_well(
 
 def test_a_training_ends_with_the_program(training: Training, config: Path, tmp_path: Path) -> None:
     training.start(config, tmp_path / "out")
+    wait(training, lambda: training.run is not None and training.run.done >= 1)
     (child,) = (
         child for child in psutil.Process().children() if slow_training.__file__ in child.cmdline()
     )
-    wait(training, lambda: training.run is not None and training.run.done >= 1)
     training.close()
     assert not child.is_running()
     assert training.run is not None

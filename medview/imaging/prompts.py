@@ -90,10 +90,6 @@ class Window:
         """Places of the slice in cells."""
         return np.asarray((places - self.middle) / self.steps(pixel_mm) + (SIDE - 1) / 2)
 
-    def covers(self, sides_mm: npt.NDArray[np.float64]) -> bool:
-        """Whether it is as large as a slice."""
-        return bool(self.side_mm >= sides_mm.max())
-
 
 @dataclass(frozen=True)
 class View:
@@ -130,7 +126,7 @@ def view_of(question: Question, window: Window) -> View:
     where, hints = question.where, question.hints
     before = np.zeros((SIDE, SIDE), dtype=np.float32)
     if question.before is not None:
-        before = sampled(question.before.astype(np.float32), where.pixel_mm, window, "constant")
+        before = sampled(question.before, where.pixel_mm, window, "grid-constant")
     image = percentile_zscore(sampled(where.values, where.pixel_mm, window, "nearest"))
     return View(
         image,

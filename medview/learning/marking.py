@@ -171,7 +171,7 @@ def _looked_at(one: Meant, rng: np.random.Generator) -> tuple[Floats, Mask, Mask
 
 def _through(mask: Mask, matrix: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]) -> Mask:
     seen = ndimage.affine_transform(
-        mask.astype(np.float32), matrix, offset, (SIDE, SIDE), order=1, mode="constant"
+        mask.astype(np.float32), matrix, offset, (SIDE, SIDE), order=1, mode="grid-constant"
     )
     return np.asarray(seen >= 0.5)
 

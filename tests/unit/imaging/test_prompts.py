@@ -171,3 +171,14 @@ def test_a_scribble_against_is_kept_out_along_all_of_its_way() -> None:
     assert found[60, 40]
     assert not found[40:81, 60].any()
     assert not found[80, 60:71].any()
+
+
+@pytest.mark.parametrize("shape", [(1, 60), (2, 60), (60, 1), (60, 60)])
+def test_an_answer_before_is_seen_whole_however_thin_the_slice(shape: tuple[int, int]) -> None:
+    before = np.zeros(shape, dtype=np.bool_)
+    before[tuple(slice(20, 40) if side == 60 else slice(None) for side in shape)] = True
+    grey = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    window = Window(((shape[0] - 1) / 2, (shape[1] - 1) / 2), 30.0)
+    view = view_of(Question(Slice(grey, (1.0, 1.0)), Hints(), before), window)
+    seen_px = (view.before >= 0.5).sum() * (window.side_mm / SIDE) ** 2
+    assert seen_px == pytest.approx(before.sum(), rel=0.1)

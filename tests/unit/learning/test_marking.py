@@ -113,6 +113,17 @@ def test_marks_lie_where_they_say_and_boxes_are_around_the_object(seed: int) -> 
     assert view.adds.any() or view.takes.any() or view.box.any() or (view.before >= 0.5).any()
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_volume_of_one_slice_is_learned_from_along_every_axis(seed: int) -> None:
+    label = np.zeros((1, 30, 40), np.uint8)
+    label[0, 10:20, 12] = 1
+    values = np.random.default_rng(0).normal(size=label.shape).astype(np.float32)
+    one = Subject(values, label, (5.0, 1.0, 1.0))
+    view, truth = example(one, np.random.default_rng(seed), sure)
+    assert truth.any()
+    assert np.isfinite(view.image).all()
+
+
 def test_an_answer_before_is_corrected_where_it_is_wrong() -> None:
     corrected = 0
     for seed in range(80):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ _SMALLEST_PX = 24.0
 _WIDER = 1.6
 #: A window leaves this room around what it is about.
 _ROOM = 1.5
+#: Cells so many times as large as pixels see them halved first: what a blur over so many costs.
+_COARSE = 8.0
 #: A window so many times as wide as one that fits is too coarse to end with.
 _MUCH_LARGER = 1.3
 #: What is answered reaches the rim of a window if so many of the rim's cells are in it.
@@ -105,6 +107,39 @@ class View:
     box: Mask
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What is found in a slice: nothing but what `mask` has, whose first pixel is `start`."""
+
+    start: tuple[int, int]
+    mask: Mask
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Where it lies in the slice."""
+        (top, left), (rows, columns) = self.start, self.mask.shape
+        return slice(top, top + rows), slice(left, left + columns)
+
+    def whole(self, shape: tuple[int, ...]) -> Mask:
+        """The mask of a whole slice."""
+        mask = np.zeros(shape, dtype=np.bool_)
+        mask[self.slices] = self.mask
+        return mask
+
+    def alike(self, other: _Part) -> float:
+        """The Dice of two that share a pixel, else 0; counted within the two, not the slice."""
+        low = np.maximum(self.start, other.start)
+        ends = (np.add(part.start, part.mask.shape) for part in (self, other))
+        high = np.maximum(np.minimum(*ends), low)
+        mine, theirs = (
+            part.mask[tuple(map(slice, low - part.start, high - part.start))]
+            for part in (self, other)
+        )
+        counts = (int(np.count_nonzero(mask)) for mask in (self.mask, other.mask, mine & theirs))
+        pair = Overlap(*counts)
+        return pair.dice if pair.both else 0.0
+
+
 class Answerer(Protocol):
     """Says of every cell of a view how likely it belongs to what is meant."""
 
@@ -155,17 +190,17 @@ def answered(question: Question, answer: Answerer) -> Mask:
     fitting = _around(question.where, _extent(found, question.hints), _ROOM)
     if not found.any() or fitting is None or fitting.side_mm >= window.side_mm / _MUCH_LARGER:
         return found
-    return _through(Question(question.where, question.hints, found), fitting, answer)[0]
+    once_more = Question(question.where, question.hints, found)
+    return _through(once_more, fitting, answer)[0].whole(found.shape)
 
 
 def _agreed(question: Question, answer: Answerer) -> tuple[Mask, Window]:
     """What two windows, one a step larger than the other, agree on best; the larger one's."""
     windows = list(_windows(question))
-    masks = [_through(question, window, answer)[0] for window in windows]
-    pairs = [Overlap.of(one, other) for one, other in itertools.pairwise(masks)]
-    alike = [pair.dice if pair.both else 0.0 for pair in pairs]
+    parts = [_through(question, window, answer)[0] for window in windows]
+    alike = [one.alike(other) for one, other in itertools.pairwise(parts)]
     best = int(np.argmax(alike)) + 1 if alike else 0
-    return masks[best], windows[best]
+    return parts[best].whole(question.where.values.shape), windows[best]
 
 
 def _widened(question: Question, answer: Answerer) -> tuple[Mask, Window]:
@@ -174,7 +209,7 @@ def _widened(question: Question, answer: Answerer) -> tuple[Mask, Window]:
         found, inside = _through(question, window, answer)
         if inside:
             break
-    return found, window
+    return found.whole(question.where.values.shape), window
 
 
 def next_slice(question: Question, answer: Answerer) -> Mask:
@@ -188,22 +223,41 @@ def next_slice(question: Question, answer: Answerer) -> Mask:
     window = _around(where, _extent(before, question.hints), _ROOM)
     if window is None:
         return np.zeros(where.values.shape, dtype=np.bool_)
-    return _through(question, window, answer)[0]
+    return _through(question, window, answer)[0].whole(where.values.shape)
 
 
-def _through(question: Question, window: Window, answer: Answerer) -> tuple[Mask, bool]:
+def _through(question: Question, window: Window, answer: Answerer) -> tuple[_Part, bool]:
     """What is answered through a window, and whether all of it lies inside."""
-    where, before = question.where, question.before
+    where = question.where
     likely = answer(view_of(question, window))
-    found = np.zeros(where.values.shape, dtype=np.bool_) if before is None else before.copy()
-    rows, columns = _pixels(where, window)
-    part = _spread(likely, where.pixel_mm, window, rows, columns) >= 0.5
-    found[rows, columns] = part
-    found = _joined(found, question)
+    found = _joined(_laid(likely, question, window), question)
     rim = np.concatenate([likely[0], likely[-1], likely[:, 0], likely[:, -1]]) >= 0.5
     beyond = np.concatenate(_outside(where, window))
     touches = (rim & ~beyond).mean() > _AT_RIM
-    return found, bool(found.any() and not touches)
+    return found, bool(found.mask.any() and not touches)
+
+
+def _laid(likely: Floats, question: Question, window: Window) -> _Part:
+    """What was there before, and within a window what its cells say; with room for all marks."""
+    where, before = question.where, question.before
+    rows, columns = _pixels(where, window, likely >= 0.5)
+    extent = _extent(before, question.hints)
+    low, high = np.array([rows.start, columns.start]), np.array([rows.stop, columns.stop])
+    if extent is not None:
+        corners = np.floor(np.reshape(extent, (2, 2)).T + 0.5).astype(int)
+        low, high = np.minimum(low, corners[0]), np.maximum(high, corners[1] + 1)
+    low, high = np.clip(low, 0, where.values.shape), np.clip(high, 0, where.values.shape)
+    start, crop = (int(low[0]), int(low[1])), tuple(map(slice, low, high))
+    mask = np.zeros(tuple(high - low), dtype=np.bool_) if before is None else before[crop].copy()
+
+    def within(pixels: tuple[slice, slice]) -> tuple[slice, ...]:
+        first = np.clip([one.start for one in pixels], low, high) - low
+        last = np.clip([one.stop for one in pixels], low, high) - low
+        return tuple(map(slice, first, last))
+
+    mask[within(_pixels(where, window))] = False
+    mask[within((rows, columns))] = _spread(likely, where.pixel_mm, window, rows, columns) >= 0.5
+    return _Part(start, mask)
 
 
 def _outside(where: Slice, window: Window) -> list[Mask]:
@@ -266,7 +320,10 @@ def _around(where: Slice, box: SliceBox | None, room: float) -> Window | None:
 def sampled(
     values: npt.NDArray[Any], pixel_mm: tuple[float, float], window: Window, edge: str
 ) -> Floats:
-    """Values at the cells of a window, smoothed where cells are larger than pixels."""
+    """Values at the cells of a window, smoothed where cells are larger than pixels.
+
+    Beyond the slice it goes on as `ndimage` names that: `nearest`, or with zeros `grid-constant`.
+    """
     steps = window.steps(pixel_mm)
     low = np.asarray(window.middle) - (SIDE - 1) / 2 * steps
     high = np.asarray(window.middle) + (SIDE - 1) / 2 * steps
@@ -274,19 +331,40 @@ def sampled(
     start = np.clip(np.floor(low).astype(int) - reach, 0, np.array(values.shape) - 1)
     stop = np.clip(np.ceil(high).astype(int) + reach + 1, start + 1, values.shape)
     piece = np.asarray(values[start[0] : stop[0], start[1] : stop[1]], dtype=np.float32)
+    first = low - start
+    for axis in (0, 1):
+        while steps[axis] >= _COARSE:
+            piece = _halved(piece, axis, "edge" if edge == "nearest" else "constant")
+            steps[axis] /= 2
+            first[axis] = (first[axis] + 0.5) / 2 - 0.5
     if steps.max() > 1:
         piece = ndimage.gaussian_filter(piece, 0.45 * np.sqrt(np.maximum(steps**2 - 1, 0)))
     cells: Floats = ndimage.affine_transform(
-        piece, steps, low - start, output_shape=(SIDE, SIDE), order=1, mode=edge
+        piece, steps, first, output_shape=(SIDE, SIDE), order=1, mode=edge
     )
     return cells
 
 
-def _pixels(where: Slice, window: Window) -> tuple[slice, slice]:
-    """The pixels of a slice within a window."""
+def _halved(values: Floats, axis: int, edge: Literal["edge", "constant"]) -> Floats:
+    """The mean of every two along an axis; what is odd is filled up."""
+    if values.shape[axis] % 2:
+        values = np.pad(values, [(0, int(n == axis)) for n in (0, 1)], mode=edge)
+    pairs = (slice(None),) * axis
+    halves: Floats = values[*pairs, ::2] + values[*pairs, 1::2]
+    halves *= np.float32(0.5)
+    return halves
+
+
+def _pixels(where: Slice, window: Window, cells: Mask | None = None) -> tuple[slice, slice]:
+    """The pixels of a slice within a window; with `cells` those between these and the next."""
     steps = window.steps(where.pixel_mm)
     low = np.asarray(window.middle) - SIDE / 2 * steps
     high = np.asarray(window.middle) + SIDE / 2 * steps
+    if cells is not None:
+        lines = [np.flatnonzero(cells.any(axis=axis)) for axis in (1, 0)]
+        ends = np.array([(one[0] - 1, one[-1] + 1) if len(one) else (0, -SIDE) for one in lines])
+        places = np.asarray(window.middle) + (ends.T - (SIDE - 1) / 2) * steps
+        low, high = np.maximum(low, places[0]), np.minimum(high, places[1])
     start = np.clip(np.ceil(low).astype(int), 0, where.values.shape)
     stop = np.clip(np.floor(high).astype(int) + 1, start, where.values.shape)
     return slice(int(start[0]), int(stop[0])), slice(int(start[1]), int(stop[1]))
@@ -343,20 +421,23 @@ def _boxed(box: SliceBox | None, pixel_mm: tuple[float, float], window: Window) 
     return np.asarray(rows[:, None] & columns)
 
 
-def _joined(found: Mask, question: Question) -> Mask:
-    """The parts of an answer that were marked or were there before; marks themselves always."""
-    adds = _touched(question.hints.adds, found.shape)
-    takes = _touched(question.hints.takes, found.shape)
-    found = (found | adds) & ~takes
-    parts, count = ndimage.label(found)
-    if count < 2 or (not adds.any() and question.before is None):
-        return found
-    kept = np.zeros(count + 1, dtype=np.bool_)
-    kept[np.unique(parts[adds])] = True
-    if question.before is not None:
-        kept[np.unique(parts[question.before & found])] = True
-    kept[0] = False
-    return np.asarray(kept[parts])
+def _joined(part: _Part, question: Question) -> _Part:
+    """The areas of an answer that were marked or were there before; marks themselves always."""
+    hints, before, shape = question.hints, question.before, part.mask.shape
+    adds, takes = (
+        _touched(tuple(path - part.start for path in paths), shape)
+        for paths in (hints.adds, hints.takes)
+    )
+    found = (part.mask | adds) & ~takes
+    areas, count = ndimage.label(found)
+    if count > 1 and (adds.any() or before is not None):
+        kept = np.zeros(count + 1, dtype=np.bool_)
+        kept[areas[adds]] = True
+        if before is not None:
+            kept[areas[before[part.slices] & found]] = True
+        kept[0] = False
+        found = kept[areas]
+    return _Part(part.start, found)
 
 
 def _touched(paths: tuple[Path, ...], shape: tuple[int, ...]) -> Mask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -182,3 +183,47 @@ def test_an_answer_before_is_seen_whole_however_thin_the_slice(shape: tuple[int,
     view = view_of(Question(Slice(grey, (1.0, 1.0)), Hints(), before), window)
     seen_px = (view.before >= 0.5).sum() * (window.side_mm / SIDE) ** 2
     assert seen_px == pytest.approx(before.sum(), rel=0.1)
+
+
+def test_a_large_slice_is_seen_where_it_is_and_without_moire() -> None:
+    truth = disc((2100, 2050), (700, 1300), 300)
+    stripes = np.indices(truth.shape)[0] % 2 * 1.0  # finer than any cell: grey from afar
+    where = Slice((truth + stripes).astype(np.float32), (1.0, 1.0))
+    window = Window((1000.0, 1010.0), 2600.0)
+    view = view_of(Question(where, Hints(), truth), window)
+    places = window.to_cells(np.array([[700.0, 1300.0]]), (1.0, 1.0))[0]
+    down, across = np.indices((SIDE, SIDE))
+    total = view.before.sum()
+    seen = (down * view.before).sum() / total, (across * view.before).sum() / total
+    assert seen == pytest.approx(places, abs=0.01)
+    assert total * window.steps((1.0, 1.0)).prod() == pytest.approx(truth.sum(), rel=1e-3)
+    deep = np.hypot(down - places[0], across - places[1]) < 10
+    beside = np.hypot(down - places[0], across - places[1]) > 20
+    beside &= (down > 20) & (down < 100) & (across > 20) & (across < 100)
+    step = view.image[deep].mean() - view.image[beside].mean()
+    assert view.image[deep].std() < 0.02 * step
+    assert view.image[beside].std() < 0.02 * step
+
+
+def test_a_click_on_a_large_slice_costs_memory_for_what_is_found_not_for_every_window() -> None:
+    truth = disc((1500, 1500), (700, 800), 60)
+    where = Slice(picture(truth, 0.0), (1.0, 1.0))
+    tracemalloc.start()
+    found = answered(Question(where, Hints(at((700, 800)))), by_sign([]))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert dice(found, truth) > 0.95
+    assert most < 2.5 * where.values.nbytes
+
+
+def test_what_was_there_beyond_a_box_and_far_marks_stay() -> None:
+    truth, far = disc((300, 300), (60, 60), 20), disc((300, 300), (240, 240), 15)
+    box = (38.0, 82.0, 38.0, 82.0)
+    question = Question(
+        Slice(picture(truth | far), (1, 1)), Hints(at((290, 10)), at((240, 240)), box), truth | far
+    )
+    found = answered(question, walked)
+    assert dice(found[:120, :120], truth[:120, :120]) > 0.93
+    assert found[290, 10]
+    assert not found[240, 240]
+    assert found[200:280, 200:280].sum() == far.sum() - 1

@@ -7,7 +7,7 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from medview.inference.engines.network import load_weights
 from medview.inference.networks.building import build_network
 from medview.learning import parallel
 from medview.learning.board import open_board
-from medview.learning.config import TrainConfig
+from medview.learning.config import DataConfig, NetworkConfig, TrainConfig
 from medview.learning.data import Case
 from medview.learning.optimise import Average, learning_rate_factor, make_optimiser
 from medview.learning.plots import write_lines
@@ -215,7 +215,7 @@ class Trainer:
         """Write checkpoint and curves so that a kill at any moment leaves the old or the new."""
         state = self.state
         content = {
-            "config": _fingerprint(self.config),
+            "config": _fingerprint(dataclasses.asdict(self.config)),
             "epoch": state.epoch,
             "step": state.step,
             "history": state.history,
@@ -236,7 +236,8 @@ class Trainer:
     def resume(self, folder: Path) -> None:
         """Take up a run from its checkpoint; refuses one of another configuration."""
         content = parallel.from_first(lambda: _read_checkpoint(folder))
-        if content["config"] != _fingerprint(self.config):
+        own = _fingerprint(dataclasses.asdict(self.config))
+        if _fingerprint(json.loads(content["config"])) != own:
             raise ReadError(
                 "The checkpoint belongs to another training configuration.",
                 hint="Resume with the configuration the run was started with.",
@@ -275,20 +276,16 @@ def trained_network(config: TrainConfig, folder: Path) -> nn.Module:
     return network.eval()
 
 
-def _fingerprint(config: TrainConfig) -> str:
-    """Give what two runs must share to be one.
+def _fingerprint(stated: Mapping[str, Any]) -> str:
+    """Give what two runs must share to be one, from a configuration or from a fingerprint of one.
 
-    That is all but where files lie, what is exported, how often is validated, and the number of
-    epochs, which may be cut or raised on the way.
+    That is all but where files lie (of `data.also` the names of the folders count), what is
+    exported, how often is validated, and the number of epochs, which may be cut or raised on the
+    way. An entry that did not exist when a run was begun has its usual value: so it was trained.
     """
-    table = dataclasses.asdict(config)
-    for section, entry, usual in (  # as before there were any
-        ("data", "neighbours", 0),
-        ("data", "grey", "mean"),
-        ("augment", "veil", 0.0),
-    ):
-        if table[section][entry] == usual:
-            del table[section][entry]
+    usual = dataclasses.asdict(TrainConfig(DataConfig(""), NetworkConfig("")))
+    table = {section: usual[section] | stated.get(section, {}) for section in usual}
+    table["data"]["also"] = [Path(folder).name for folder in table["data"]["also"]]
     del table["export"], table["data"]["folder"], table["data"]["cache"]
     del table["network"]["weights"], table["network"]["part"]
     del table["schedule"]["epochs"], table["run"]["validate_every"]

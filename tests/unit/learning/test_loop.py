@@ -1,6 +1,8 @@
 """The training loop: it learns, a resumed run is the same run, and what cannot go on says so."""
 
 import csv
+import dataclasses
+import json
 from pathlib import Path
 from typing import BinaryIO
 
@@ -202,6 +204,39 @@ def test_a_checkpoint_of_another_run_is_refused(folder, tmp_path):
     _, other = make(folder, tmp_path, epochs=1, more="accumulate = 2")
     with pytest.raises(ReadError, match="another training configuration"):
         other.resume(tmp_path)
+
+
+def test_a_run_from_before_an_entry_existed_goes_on_where_the_entry_is_usual(folder, tmp_path):
+    _, trainer = make(folder, tmp_path, epochs=1)
+    trainer.save(tmp_path)
+    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    table = json.loads(content["config"])
+    table["data"] |= {"also": ["/elsewhere/one"]}
+    for section, entry in (("data", "learn"), ("run", "rounds"), ("augment", "veil")):
+        del table[section][entry]
+    content["config"] = json.dumps(table)
+    torch.save(content, tmp_path / CHECKPOINT)
+    with pytest.raises(ReadError, match="another training configuration"):
+        trainer.resume(tmp_path)  # it learned from one more data set
+    del table["data"]["also"]
+    content["config"] = json.dumps(table)
+    torch.save(content, tmp_path / CHECKPOINT)
+    trainer.resume(tmp_path)
+    _, other = make(folder, tmp_path, epochs=1, more="rounds = 2")
+    with pytest.raises(ReadError, match="another training configuration"):
+        other.resume(tmp_path)
+
+
+def test_no_path_is_kept_or_compared(folder, tmp_path):
+    config, trainer = make(folder, tmp_path, epochs=1)
+    for place in ("here", "there"):
+        data = dataclasses.replace(config.data, learn="marks", also=(f"/{place}/more",))
+        trainer.config = dataclasses.replace(config, data=data)
+        if place == "here":
+            trainer.save(tmp_path)
+    trainer.resume(tmp_path)
+    kept = torch.load(tmp_path / CHECKPOINT, weights_only=True)["config"]
+    assert "/" not in kept.replace("network/", "")
 
 
 def test_a_damaged_checkpoint_is_refused(folder, tmp_path):

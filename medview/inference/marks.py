@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from medview.core.errors import ModelError
@@ -24,27 +25,52 @@ from medview.inference.catalog import ANSWERERS, load_card, verify_model, weight
 #: What a view shows, channel by channel.
 CHANNELS = 5
 _LEAK, _EPSILON = 0.01, 1e-5
+#: It works on a grid of so many cells in one: see `networks.unet.ShuffledUNet2d`.
+_CELLS = 4
 
 Weights = Mapping[str, npt.NDArray[np.floating]]
 
 
 def open_answerer(folder: Path) -> MarkAnswerer:
-    """What answers marks with the model of a folder.
+    """What answers marks with the model of a folder, tried once so that no click finds it broken.
 
-    ModelError for a folder that is no such model, changed weights, or weights that do not fit.
+    ModelError for a folder that is no such model, changed or damaged weights, and weights that
+    are not those of a network that can be asked here.
     """
     card = load_card(folder, ANSWERERS)
     verify_model(card, folder)
-    empty = np.zeros((SIDE, SIDE), dtype=np.float32)
     try:
-        answerer = MarkAnswerer(card, load_file(weights_file(card, folder)))
-        answerer(View(empty, empty > 0, empty > 0, empty, empty > 0))
-    except (LookupError, ValueError, TypeError) as error:
+        weights = load_file(weights_file(card, folder))
+    except (SafetensorError, OSError, TypeError) as error:
         raise ModelError(
-            f"The weights of {card.title} are not those of a network for marks.",
+            f"The weights of {card.title} cannot be read.",
+            hint="Install the model again.",
             detail=repr(error),
         ) from error
-    return answerer
+    return MarkAnswerer(card, network_of(weights, card.title))
+
+
+def network_of(weights: Weights, title: str) -> Network:
+    """The network that has these weights, by the names that torch gives them.
+
+    ModelError where they are not all numbers, or not those of a network of one output that is
+    built as this module knows it.
+    """
+    one = np.ones((SIDE, SIDE), dtype=np.float32)
+    try:
+        with np.errstate(all="ignore"):
+            network = Network({name: part.astype(np.float32) for name, part in weights.items()})
+            likely = network.likely(View(one, one > 0, one > 0, one, one > 0))
+            numbers = np.isfinite(likely).all() and all(
+                np.isfinite(x).all() for x in weights.values()
+            )
+    except (LookupError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"The weights of {title} are not those of a network for marks.", detail=repr(error)
+        ) from error
+    if not numbers:
+        raise ModelError(f"The weights of {title} are not all numbers.")
+    return network
 
 
 def to_channels(view: View) -> Floats:
@@ -59,19 +85,13 @@ class MarkAnswerer:
     A network does, and leads random walks that hold the marks and keep to borders.
     """
 
-    def __init__(self, card: ModelCard, weights: Weights) -> None:
+    def __init__(self, card: ModelCard, network: Network) -> None:
         self.card = card
-        self._network = _Network({name: one.astype(np.float32) for name, one in weights.items()})
+        self.likely = network.likely
 
     def __call__(self, view: View) -> Floats:
         """Probabilities, (SIDE, SIDE)."""
         return led(view, self.likely(view))
-
-    def likely(self, view: View) -> Floats:
-        """What the network alone says."""
-        logits = self._network(to_channels(view))[0]
-        likely: Floats = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
-        return likely
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +118,7 @@ class _Convolution:
         return np.asarray(product.reshape(out, *shape))
 
 
-class _Network:
+class Network:
     """The layers by the names that torch gives them."""
 
     def __init__(self, weights: Weights) -> None:
@@ -113,6 +133,14 @@ class _Network:
         self._merge_first = self._normed("body.merge.0.0", "body.merge.0.1")
         self._merge = [self._block(f"body.merge.{level}") for level in sorted(levels)[1:]]
         self._head = _Convolution(weights["body.head.weight"], weights["body.head.bias"])
+        if len(self._head.weight) != _CELLS:
+            raise ValueError("it has more outputs than one")
+
+    def likely(self, view: View) -> Floats:
+        """How likely it finds each cell of a view, (SIDE, SIDE)."""
+        logits = self(to_channels(view))[0]
+        likely: Floats = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+        return likely
 
     def __call__(self, view: Floats) -> Floats:
         """Logits (1, SIDE, SIDE) of a view (CHANNELS, SIDE, SIDE)."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medview.core.errors import ReadError
+from medview.imaging.prompts import SIDE
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def load_config(path: Path) -> TrainConfig:
         _check_values(config, problems)
     if problems or config is None:
         raise ReadError(
-            "The training configuration is not valid: " + "; ".join(problems),
+            f"The training configuration {path.name} is not valid: " + "; ".join(problems),
             hint="Correct the named entries and start again.",
         )
     return _with_paths(typing.cast("TrainConfig", config), path.parent)
@@ -290,6 +291,8 @@ def _check_values(config: TrainConfig, problems: list[str]) -> None:
         and min(config.data.patch) > 0,
         "data.size_px must be empty or two whole numbers above zero": not config.data.size_px
         or (len(config.data.size_px) == 2 and min(config.data.size_px) > 0),
+        f"data.patch must be [{SIDE}, {SIDE}] to learn marks": config.data.learn != "marks"
+        or config.data.patch == (SIDE, SIDE),
         "data.also belongs to data.learn": bool(config.data.learn) or not config.data.also,
         "data.margin must be from 0 to below 0.5": 0 <= config.data.margin < 0.5,
         "data.patch of a volume may have one side of 1": len(config.data.patch) != 3

@@ -57,7 +57,8 @@ class Dataset:
     def to_mark(sets: Sequence[Dataset]) -> Dataset:
         """Give everything outlined in data sets as objects that a reader may point at.
 
-        ReadError for one without outlines.
+        ReadError for one without outlines, for two whose cases could not be told apart, and for a
+        patient of one who is in another split of another.
         """
         cases: list[Case] = []
         for one in sets:
@@ -68,11 +69,33 @@ class Dataset:
                 replace(case, id=f"{one.folder.name}_{case.id}", tags={**case.tags, **numbered})
                 for case in one.cases
             ]
+        _refuse_equal_ids(sets, [case.id for case in cases])
+        if problems := leaks(cases):
+            raise ReadError(
+                "The data sets do not go together: " + "; ".join(problems),
+                hint="All cases of a patient belong to one split. Where they are different people,"
+                " name them apart.",
+            )
         return Dataset(sets[0].folder, "marks", ("object",), tuple(cases))
 
     def of(self, split: str) -> tuple[Case, ...]:
         """Give the cases of one split, or of all."""
         return tuple(case for case in self.cases if split in {"all", case.split})
+
+
+def _refuse_equal_ids(sets: Sequence[Dataset], ids: Sequence[str]) -> None:
+    """Raise ReadError for data sets that name a case alike: one would be taken for the other."""
+    if len(set(ids)) == len(ids):
+        return
+    owners: dict[str, list[Path]] = {}
+    folders = (one.folder for one in sets for _ in one.cases)
+    for name, folder in zip(ids, folders, strict=True):
+        owners.setdefault(name, []).append(folder)
+    name, (first, other, *_) = next(pair for pair in owners.items() if len(pair[1]) > 1)
+    raise ReadError(
+        f"The data sets {first} and {other} both have a case {name}.",
+        hint="Name each data set once, and no two folders alike.",
+    )
 
 
 def leaks(cases: Sequence[Case]) -> list[str]:

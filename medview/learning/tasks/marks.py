@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from medview.core.errors import ReadError
+from medview.core.errors import ModelError, ReadError
 from medview.core.geometry import Geometry
 from medview.imaging.prompts import SIDE, Answerer, Floats, Question, View, answered
 from medview.imaging.walker import led
-from medview.inference.marks import CHANNELS, to_channels
+from medview.inference.marks import CHANNELS, network_of, to_channels
 from medview.learning.config import AugmentConfig, LossConfig
 from medview.learning.data import Case
 from medview.learning.marking import LEAST_PX, Meant, Subject, clicked, example, meant
@@ -36,8 +36,27 @@ class Marks(Task):
     def __init__(self, recipe: Recipe, loss: LossConfig, augment: AugmentConfig) -> None:
         super().__init__(recipe, loss, augment)
         if tuple(recipe.patch) != (SIDE, SIDE):
-            raise ReadError(f"Marks are answered in windows of {SIDE} x {SIDE}.")
+            raise ReadError(
+                f"Marks are answered in windows of {SIDE} x {SIDE}.",
+                hint=f"Set data.patch to [{SIDE}, {SIDE}] in the training configuration.",
+            )
         self._answer: Answerer = _nothing
+
+    def check_network(self, network: nn.Module) -> None:
+        """Refuse also what the window, which asks without torch, could not ask or would misread."""
+        super().check_network(network)
+        view = example(None, np.random.default_rng(0), _nothing)[0]
+        weights = {name: one.cpu().numpy() for name, one in network.state_dict().items()}
+        try:
+            alike = np.allclose(
+                network_of(weights, "the network").likely(view),
+                answerer_of(network)(view),
+                atol=1e-3,
+            )
+        except ModelError as error:
+            raise _cannot_be_asked(error.user_text) from error
+        if not alike:
+            raise _cannot_be_asked("Without torch it answers something else.")
 
     def watch(self, network: nn.Module) -> None:
         """Let what the network answers by now be corrected in examples."""
@@ -152,6 +171,16 @@ def answerer_of(network: nn.Module) -> Answerer:
         return likely
 
     return ask
+
+
+def _cannot_be_asked(detail: str) -> ReadError:
+    return ReadError(
+        "Marks cannot be answered by the network that network.class and network.args name.",
+        hint="In the training configuration set network.class to"
+        ' "medview.inference.networks.unet.ShuffledUNet2d", and in network.args norm to "batch"'
+        " and step to 2, or leave them out.",
+        detail=detail,
+    )
 
 
 def _nothing(view: View) -> Floats:

@@ -123,6 +123,34 @@ def test_changed_weights_are_refused(tmp_path: Path) -> None:
         open_answerer(folder)
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\xff" * 64])
+def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, content: bytes) -> None:
+    folder = folder_of(network().state_dict(), tmp_path / "one")
+    (folder / "models" / "model.safetensors").write_bytes(content)
+    path = folder / "configs" / "metadata.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    told["medview"]["weights"]["sha256"] = hashlib.sha256(content).hexdigest()
+    path.write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(ModelError, match="The weights of Pointer cannot be read"):
+        open_answerer(folder)
+
+
+@pytest.mark.parametrize("name", ["body.stem.0.weight", "body.head.bias", "body.down.1.norm1.bias"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    made = network().state_dict()
+    made[name].view(-1)[0] = value
+    with pytest.raises(ModelError, match="The weights of Pointer are not all numbers"):
+        open_answerer(folder_of(made, tmp_path / "one"))
+
+
+@pytest.mark.parametrize("outputs", [2, 3])
+def test_a_network_of_several_outputs_is_refused(tmp_path: Path, outputs: int) -> None:
+    made = ShuffledUNet2d(CHANNELS, outputs, WIDTHS, "batch").state_dict()
+    with pytest.raises(ModelError, match="Pointer are not those of a network for marks"):
+        open_answerer(folder_of(made, tmp_path / "one"))
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     folder = folder_of({"layer.weight": torch.zeros(2, 2)}, tmp_path / "one")
     with pytest.raises(ModelError, match="Pointer are not those of a network for marks"):

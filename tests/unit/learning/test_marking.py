@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -15,6 +16,8 @@ from medview.core.errors import ReadError
 from medview.imaging.edit import Mask
 from medview.imaging.prompts import SIDE, Floats, Question, Slice, View
 from medview.inference.marks import CHANNELS, open_answerer
+from medview.inference.networks.building import build_network
+from medview.inference.networks.unet import ShuffledUNet2d
 from medview.learning.config import AugmentConfig, LossConfig, load_config
 from medview.learning.data import Dataset
 from medview.learning.layouts import open_dataset
@@ -73,6 +76,14 @@ def subject(seed: int = 0) -> Subject:
 def sure(view: View) -> Floats:
     """Answers that all of it belongs."""
     return np.ones_like(view.image)
+
+
+def of_others(folder: Path) -> Path:
+    """A data set of other patients than the helpers name."""
+    index = folder / "index.csv"
+    text = index.read_text(encoding="utf-8").replace(",P", ",Q")
+    index.write_text(text, encoding="utf-8")
+    return folder
 
 
 def task() -> Marks:
@@ -210,7 +221,7 @@ def test_pictures_with_numbered_objects_masks_and_volumes_are_learned_from(tmp_p
     folders = [
         write_flat(tmp_path / "objects", "objects"),
         write_flat(tmp_path / "masks", "masks"),
-        write_dataset(tmp_path / "balls", patients=3),
+        of_others(write_dataset(tmp_path / "balls", patients=3)),
     ]
     data = Dataset.to_mark([open_dataset(folder) for folder in folders])
     assert data.classes == ("object",)
@@ -235,11 +246,71 @@ def test_data_without_outlines_and_odd_patches_are_refused(tmp_path: Path) -> No
         Dataset.to_mark([boxes])
     with pytest.raises(ReadError, match="128 x 128"):
         Marks(Recipe(("object",), (64, 64)), LossConfig("outline"), AugmentConfig())
+    (tmp_path / "small.toml").write_text(
+        CONFIG.format(folder="x", also="y").replace("[128, 128]", "[64, 64]"), encoding="utf-8"
+    )
+    with pytest.raises(ReadError, match=r"small.toml .*data.patch must be \[128, 128\]"):
+        load_config(tmp_path / "small.toml")
     (tmp_path / "odd.toml").write_text(
         '[data]\nfolder = "x"\nalso = ["y"]\n[network]\nclass = "n"\n', encoding="utf-8"
     )
     with pytest.raises(ReadError, match="also belongs to"):
         load_config(tmp_path / "odd.toml")
+
+
+def test_data_sets_that_would_be_taken_for_each_other_are_refused(tmp_path: Path) -> None:
+    one = open_dataset(write_flat(tmp_path / "x" / "set", "objects", cases=3))
+    other = open_dataset(write_flat(tmp_path / "y" / "set", "masks", cases=3))
+    with pytest.raises(ReadError) as told:
+        Dataset.to_mark([one, other])
+    assert str(one.folder) in told.value.user_text
+    assert str(other.folder) in told.value.user_text
+    with pytest.raises(ReadError, match="both have a case"):
+        Dataset.to_mark([one, one])
+
+
+def test_a_patient_is_in_one_split_of_all_data_sets(tmp_path: Path) -> None:
+    one, other = (
+        open_dataset(write_flat(tmp_path / name, kind, cases=3))
+        for name, kind in (("one", "objects"), ("other", "masks"))
+    )
+    Dataset.to_mark([one, other])
+    moved = {"train": "val", "val": "train"}
+    cases = tuple(replace(case, split=moved.get(case.split, "test")) for case in other.cases)
+    with pytest.raises(ReadError, match=r"more than one split: .*P0"):
+        Dataset.to_mark([one, replace(other, cases=cases)])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('norm = "batch"', 'norm = "instance"'),
+        ('norm = "batch"', 'norm = "batch"\nstep = 4'),
+        ("ShuffledUNet2d", "UNet2d"),
+    ],
+)
+def test_a_network_that_the_window_cannot_ask_is_refused_before_it_learns(
+    tmp_path: Path, change: tuple[str, str]
+) -> None:
+    (tmp_path / "recipe.toml").write_text(
+        CONFIG.format(folder="x", also="y").replace(*change), encoding="utf-8"
+    )
+    config = load_config(tmp_path / "recipe.toml")
+    network = build_network(config.network.class_name, config.network.args)
+    with pytest.raises(ReadError, match=r"network.class and network.args") as told:
+        task().check_network(network)
+    assert "training configuration" in told.value.hint
+
+
+def test_a_network_that_only_looks_like_one_that_can_be_asked_is_refused() -> None:
+    made = ShuffledUNet2d(CHANNELS, 1, (8, 12, 16), "batch")
+    task().check_network(made)
+    for part in made.modules():
+        if isinstance(part, torch.nn.LeakyReLU):
+            part.negative_slope = 0.9
+    with pytest.raises(ReadError) as told:
+        task().check_network(made)
+    assert told.value.detail == "Without torch it answers something else."
 
 
 def test_an_empty_label_is_named(tmp_path: Path) -> None:
@@ -259,7 +330,7 @@ def test_an_empty_label_is_named(tmp_path: Path) -> None:
 @pytest.mark.expects_warnings
 def test_from_configuration_to_a_model_that_answers_marks(tmp_path: Path) -> None:
     objects = write_flat(tmp_path / "objects", "objects", cases=6)
-    balls = write_dataset(tmp_path / "balls", patients=3)
+    balls = of_others(write_dataset(tmp_path / "balls", patients=3))
     write_flat_card(tmp_path, "objects")
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(CONFIG.format(folder=objects, also=balls), encoding="utf-8")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from medview.core.errors import ReadError
-from medview.imaging.prompts import SIDE
 
 
 @dataclass(frozen=True)
@@ -291,8 +290,6 @@ def _check_values(config: TrainConfig, problems: list[str]) -> None:
         and min(config.data.patch) > 0,
         "data.size_px must be empty or two whole numbers above zero": not config.data.size_px
         or (len(config.data.size_px) == 2 and min(config.data.size_px) > 0),
-        f"data.patch must be [{SIDE}, {SIDE}] to learn marks": config.data.learn != "marks"
-        or config.data.patch == (SIDE, SIDE),
         "data.also belongs to data.learn": bool(config.data.learn) or not config.data.also,
         "data.margin must be from 0 to below 0.5": 0 <= config.data.margin < 0.5,
         "data.patch of a volume may have one side of 1": len(config.data.patch) != 3
@@ -326,3 +323,13 @@ def _check_values(config: TrainConfig, problems: list[str]) -> None:
         and 0 < config.augment.gamma[0] <= config.augment.gamma[1],
     }
     problems.extend(text for text, good in rules.items() if not good)
+    if config.data.learn == "marks":
+        problems.extend(_unfit_for_marks(config.data.patch))
+
+
+def _unfit_for_marks(patch: tuple[int, ...]) -> list[str]:
+    # Only who learns marks pays for the import.
+    from medview.imaging.prompts import SIDE  # noqa: PLC0415
+
+    wanted = (SIDE, SIDE)
+    return [] if patch == wanted else [f"data.patch must be {[*wanted]} to learn marks"]

@@ -12,7 +12,7 @@ from medview.core.errors import ModelError, ReadError
 from medview.core.models import ModelCard
 from medview.core.paths import Paths
 from medview.core.plain import to_plain
-from medview.inference.catalog import Catalog, load_card
+from medview.inference.catalog import ANSWERERS, Catalog, load_card
 from medview.reporting import describe
 from medview.reporting.succession import verdict_text
 from medview.services import bundle
@@ -76,12 +76,18 @@ def _catalog(arguments: argparse.Namespace) -> Catalog:
     return catalog
 
 
+def _card(catalog: Catalog, model_id: str) -> ModelCard:
+    """The card of a model, one that answers marks too; ModelError if there is no such model."""
+    known = {card.id: card for card in catalog.every_card()}
+    return known[model_id] if model_id in known else catalog.card(model_id)
+
+
 def _paths(arguments: argparse.Namespace) -> Paths:
     return bundle.find_paths(arguments.profile)
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    cards = _catalog(arguments).cards()
+    cards = _catalog(arguments).every_card()
     if arguments.json:
         print_json({"models": [to_plain(card) for card in cards]})
     else:
@@ -109,8 +115,9 @@ def _offers(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.id)
     known = _catalog(arguments)
-    is_folder = folder.is_dir() and arguments.id not in {card.id for card in known.cards()}
-    card = load_card(folder.resolve(), known.engines) if is_folder else known.card(arguments.id)
+    is_folder = folder.is_dir() and arguments.id not in {card.id for card in known.every_card()}
+    engines = {**known.engines, **ANSWERERS}
+    card = load_card(folder.resolve(), engines) if is_folder else _card(known, arguments.id)
     if arguments.json:
         print_json(to_plain(card))
     else:
@@ -170,7 +177,7 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    card = _catalog(arguments).card(arguments.id)
+    card = _card(_catalog(arguments), arguments.id)
     _with_shelf(arguments, lambda shelf: shelf.remove(arguments.id))
     return _say_change(arguments, "removed", card)
 
@@ -189,7 +196,7 @@ def _trust(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace) -> int:
     out = arguments.out.absolute()
     files = _with_shelf(arguments, lambda shelf: shelf.export(arguments.id, out))
-    card = bundle.catalog(_paths(arguments)).card(arguments.id)
+    card = _card(bundle.catalog(_paths(arguments)), arguments.id)
     if arguments.json:
         print_json({**_change("exported", card), "folder": str(out), "files": list(files)})
     tell(f"{card.title} is in {out}")

@@ -13,7 +13,8 @@ from pathlib import Path
 class Paths:
     """`resources` is shipped and read only; the rest is the profile of this user.
 
-    A profile folder (`--profile DIR`) holds `settings.toml, store.sqlite, models/, cache/, logs/`.
+    A profile folder (`--profile DIR`) holds `settings.toml, store.sqlite, models/, prompts/,
+    cache/, logs/`.
     """
 
     resources: Path
@@ -68,6 +69,11 @@ class Paths:
         return self.data / "models"
 
     @property
+    def own_prompt_models(self) -> Path:
+        """Models the reader added that answer marks; they are asked before the shipped ones."""
+        return self.data / "prompts"
+
+    @property
     def own_templates(self) -> Path:
         """Report templates the reader added; one named like a shipped one takes its place."""
         return self.config / "report_templates"
@@ -80,6 +86,7 @@ class Paths:
             self.cache,
             self.logs,
             self.own_models,
+            self.own_prompt_models,
             self.own_templates,
         ):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

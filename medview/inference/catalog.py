@@ -77,7 +77,9 @@ class Catalog:
         return MappingProxyType(self._engines)
 
     def refresh(self) -> None:
-        """Look at the folders again."""
+        """Look at the folders again, also of those beside."""
+        if self.beside is not None:
+            self.beside.refresh()
         self._models = {}
         problems: list[ModelProblem] = []
         trusted = self._trusted(problems)
@@ -98,6 +100,10 @@ class Catalog:
         """All usable models, by title."""
         cards = (card for card, _ in self._models.values())
         return tuple(sorted(cards, key=lambda card: (card.title.lower(), card.id)))
+
+    def in_order(self) -> tuple[ModelCard, ...]:
+        """All usable models as they were found: folder after folder, in each by their names."""
+        return tuple(card for card, _ in self._models.values())
 
     def every_card(self) -> tuple[ModelCard, ...]:
         """All usable models, and those beside them."""

@@ -142,7 +142,7 @@ def find_paths(profile: Path | None = None) -> Paths:
 
 def catalog(paths: Paths) -> Catalog:
     """The shipped models and the reader's own."""
-    marks = Catalog((paths.prompt_models,), ANSWERERS)
+    marks = Catalog((paths.own_prompt_models, paths.prompt_models), ANSWERERS)
     folders = (paths.shipped_models, paths.own_models)
     return Catalog(folders, trust=TrustFile(paths.trust_file), beside=marks)
 

@@ -72,31 +72,39 @@ class Outlined:
 
 
 class Answering:
-    """What answers marks: the network of a model folder, else random walks, which need none.
+    """What answers marks: the first network that can be asked, else random walks, which need none.
 
-    `wanted` says whether the reader wants the network.
+    The reader's own comes before the one that is shipped. `wanted` says whether the reader wants
+    a network.
     """
 
     def __init__(self, models: Catalog | None, wanted: Callable[[], bool]) -> None:
         self._models = models
         self._wanted = wanted
         self._lock = threading.Lock()
-        self._known: tuple[Answerer, ModelAuthor | None, str] | None = None
+        self._known: dict[tuple[str, ...], tuple[Answerer, ModelAuthor | None, str]] = {}
 
     def ready(self) -> tuple[Answerer, ModelAuthor | None, str]:
         """What answers, the model it is, and what is wrong with that which should; on the pool."""
         imaging("prompted")
-        walked: Answerer = imaging("walker").walked
-        cards = self._models.cards() if self._models is not None and self._wanted() else ()
-        if self._models is None or not cards:
-            return walked, None, ""
+        if self._models is None or not self._wanted():
+            return imaging("walker").walked, None, ""
         with self._lock:
-            if self._known is None:
-                try:
-                    self._known = _opened(self._models.folder(cards[0].id)), _author(cards[0]), ""
-                except ModelError as error:
-                    self._known = walked, None, error.user_text
-            return self._known
+            key = tuple(card.sha256 for card in self._models.in_order())
+            if key not in self._known:
+                self._known = {key: self._first(self._models)}
+            return self._known[key]
+
+    def _first(self, models: Catalog) -> tuple[Answerer, ModelAuthor | None, str]:
+        """The first that can be asked, and what is wrong with those before it."""
+        problems = [one.reason for one in models.problems]
+        for card in models.in_order():
+            try:
+                return _opened(models.folder(card.id)), _author(card), " ".join(problems)
+            except ModelError as error:
+                problems.append(error.user_text)
+        missing = "The network that answers marks is missing."
+        return imaging("walker").walked, None, " ".join(problems) or missing
 
 
 def _opened(folder: Path) -> Answerer:
@@ -228,7 +236,7 @@ class Prompting:
     def _show(self, dialogue: _Dialogue, found: Outlined, *, goes_on: bool) -> None:
         """Show what was found, and carry it on where that is wanted."""
         self._task = None
-        self._tell(found.problem)
+        self._tell(found)
         if self._dialogue is None or self._dialogue.marks is not dialogue.marks:
             return
         if self._effects.busy:  # begun meanwhile: it alone knows which labels it looked at
@@ -255,12 +263,16 @@ class Prompting:
                 on_error=self._failed,
             )  # fmt: skip
 
-    def _tell(self, problem: str) -> None:
-        """Say once that the network does not answer."""
-        if problem and problem != self._told:
-            self._told = problem
-            hint = "Marks are answered without a network, by random walks."
-            self._viewing.workspace.notify(Level.WARNING, problem, hint)
+    def _tell(self, found: Outlined) -> None:
+        """Say once that a network does not answer that should, and what does."""
+        if found.problem and found.problem != self._told:
+            self._told = found.problem
+            by = "without a network, by random walks"
+            if found.aid is not None:
+                by = f"by {found.aid.model_id} {found.aid.version}"
+            self._viewing.workspace.notify(
+                Level.WARNING, found.problem, f"Marks are answered {by}."
+            )
 
     def _tell_nothing(self) -> None:
         self._viewing.workspace.notify(

@@ -18,7 +18,7 @@ from medview.core.errors import ExportError, ModelError
 from medview.core.models import ModelCard
 from medview.core.paths import Paths
 from medview.core.succession import Succession
-from medview.inference.catalog import Catalog, load_card, verify_model
+from medview.inference.catalog import ANSWERERS, Catalog, load_card, verify_model
 from medview.inference.receipts import (
     Receipt,
     make_receipt,
@@ -116,7 +116,7 @@ class Shelf:
                 _refuse_other_hash(receipt.folder_sha256, sha256, name)
             if self._describe(folder, card):
                 receipt = make_receipt(folder, source)
-            found = load_card(folder, self._catalog.engines)
+            found = load_card(folder, {**self._catalog.engines, **ANSWERERS})
             verify_model(found, folder)
             succession = comparison_in(folder, found)
         except BaseException:
@@ -136,7 +136,7 @@ class Shelf:
                 ready = self._successor(ready)
             elif self._is_taken(ready.card.id):
                 raise ModelError(f"There is a model {ready.card.id} already.", self._way_on(ready))
-            target = self._paths.own_models / ready.card.id
+            target = self._place_of(ready.card)
             self._clear(target)
             write_receipt(target, ready.receipt)
             ready.folder.rename(target)
@@ -155,10 +155,36 @@ class Shelf:
             else ready.receipt.source,
         )
         self._changed()
-        return self._catalog.card(card.id)
+        return self.card(card.id)
+
+    @property
+    def added(self) -> tuple[ModelCard, ...]:
+        """The reader's own models, those that answer marks among them."""
+        cards = self._catalog.every_card()
+        return tuple(one for one in cards if self._is_own(self._among(one.id).folder(one.id)))
+
+    def card(self, model_id: str) -> ModelCard:
+        """The card of a model of any kind; ModelError if there is no such model."""
+        return self._among(model_id).card(model_id)
+
+    def _is_own(self, folder: Path) -> bool:
+        return folder.parent in {self._paths.own_models, self._paths.own_prompt_models}
+
+    def _place_of(self, card: ModelCard) -> Path:
+        """Where an own model goes: those that answer marks lie apart."""
+        answers = card.engine in ANSWERERS.values()
+        folder = self._paths.own_prompt_models if answers else self._paths.own_models
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder / card.id
+
+    def _among(self, model_id: str) -> Catalog:
+        """The catalogue that a model is in: that of the models that answer marks, or the other."""
+        marks = self._catalog.beside
+        answers = marks is not None and model_id in {one.id for one in marks.cards()}
+        return marks if marks is not None and answers else self._catalog
 
     def _is_taken(self, model_id: str) -> bool:
-        known = {one.id for one in self._catalog.cards()}
+        known = {one.id for one in self._catalog.every_card()}
         return model_id in known or (self._paths.own_models / model_id).exists()
 
     def can_replace(self, ready: Prepared) -> bool:
@@ -202,8 +228,9 @@ class Shelf:
 
     def remove(self, model_id: str, by: str = "") -> None:
         """Delete one of the reader's own models; ModelError for shipped and unknown ones."""
-        card, folder = self._catalog.card(model_id), self._catalog.folder(model_id)
-        if not folder.is_relative_to(self._paths.own_models):
+        models = self._among(model_id)
+        card, folder = models.card(model_id), models.folder(model_id)
+        if not self._is_own(folder):
             raise ModelError(f"{card.title} comes with medview and cannot be removed.")
         self._clear(folder)
         if card.folder_sha256:
@@ -241,7 +268,8 @@ class Shelf:
         Ours are MONAI bundles: `python -m monai.bundle run` runs them. ExportError where `out`
         holds something already or cannot be written.
         """
-        card, folder = self._catalog.card(model_id), self._catalog.folder(model_id)
+        models = self._among(model_id)
+        card, folder = models.card(model_id), models.folder(model_id)
         verify_model(card, folder)
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ExportError(f"{out} is there already and not empty.")
@@ -311,7 +339,7 @@ class Shelf:
         if card is not None:
             text = card.read_text(encoding="utf-8")
         elif not target.is_file():
-            text = self._known_card(folder)
+            text = _known_card(folder, self._paths.known_models)
         else:
             return False
         if text:
@@ -319,26 +347,27 @@ class Shelf:
             target.write_text(text, encoding="utf-8")
         return bool(text)
 
-    def _known_card(self, folder: Path) -> str:
-        """The shipped description of a published network, found by the hash of its weights."""
-        known = {}
-        for path in sorted(self._paths.known_models.glob("*.json")):
-            text = path.read_text(encoding="utf-8")
-            if (own := json.loads(text).get("medview")) is not None:
-                known[own["weights"]["sha256"]] = text
-        for path in folder.iterdir():
-            if path.is_file() and path.stat().st_size < 1 << 30:
-                text = known.get(_hash_of(path), "")
-                if text:
-                    metadata = json.loads(text)
-                    metadata["medview"]["weights"]["file"] = path.name
-                    return json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
-        return ""
-
     def _record_trust(self, action: str, card: ModelCard, by: str) -> None:
         self._audit.record(
             by, action, card.folder_sha256, model=f"{card.id} {card.version}", note=card.code
         )
+
+
+def _known_card(folder: Path, cards: Path) -> str:
+    """The shipped description of a published network, found by the hash of its weights."""
+    known = {}
+    for path in sorted(cards.glob("*.json")):
+        text = path.read_text(encoding="utf-8")
+        if (own := json.loads(text).get("medview")) is not None:
+            known[own["weights"]["sha256"]] = text
+    for path in folder.iterdir():
+        if path.is_file() and path.stat().st_size < 1 << 30:
+            text = known.get(_hash_of(path), "")
+            if text:
+                metadata = json.loads(text)
+                metadata["medview"]["weights"]["file"] = path.name
+                return json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
+    return ""
 
 
 def _hash_of(path: Path) -> str:

@@ -80,10 +80,10 @@ class ModelQuestions(Asking):
 
     def remove(self, model: str = "") -> None:
         """Choose among the models that were added, and ask."""
-        catalog, own = self._services.catalog, self._services.paths.own_models
-        added = [card for card in catalog.cards() if catalog.folder(card.id).is_relative_to(own)]
+        shelf = self._services.shelf
+        added = list(shelf.added)
         if model:
-            self._ask_remove(catalog.card(model))
+            self._ask_remove(shelf.card(model))
         elif not added:
             raise CommandError("No model was added; those that come with medview stay.")
         else:

@@ -282,6 +282,44 @@ def test_a_network_that_cannot_be_read_is_told_once_and_walks_answer(
     assert one.find_segment(1).provenance.aids == ()
 
 
+def test_a_network_that_is_missing_is_told_and_walks_answer(bench: Bench, tmp_path: Path) -> None:
+    answering = Answering(Catalog((tmp_path / "none",), ANSWERERS), lambda: True)
+    bench.services.prompting._ask_by = answering.ready
+    bench.mark()
+    bench.mark(4)
+    assert bench.seen().any()
+    told = [(one.text, one.hint) for one in bench.services.workspace.notices]
+    assert told.count(
+        (
+            "The network that answers marks is missing.",
+            "Marks are answered without a network, by random walks.",
+        )
+    ) == len([one for one in told if "network" in one[0]])
+    assert any("missing" in text for text, _ in told)
+
+
+@pytest.mark.parametrize("broken", ["card", "weights"])
+def test_the_next_network_answers_where_the_readers_own_is_broken(
+    bench: Bench, tmp_path: Path, broken: str
+) -> None:
+    own = folder_of(network().state_dict(), tmp_path / "own" / "one")
+    if broken == "card":
+        (own / "configs" / "metadata.json").write_text("{", encoding="utf-8")
+    else:
+        (own / "models" / "model.safetensors").write_bytes(b"garbage")
+    folders = (tmp_path / "own", RESOURCES / "prompts")
+    bench.services.prompting._ask_by = Answering(Catalog(folders, ANSWERERS), lambda: True).ready
+    bench.mark()
+    assert bench.seen().any()
+    (told,) = [one for one in bench.services.workspace.notices if "answered by" in one.hint]
+    assert told.text.endswith(
+        "metadata.json of one cannot be read."
+        if broken == "card"
+        else "Pointer are not the ones it was released with."
+    )
+    assert told.hint.startswith("Marks are answered by clicks ")
+
+
 @pytest.mark.parametrize("wanted", [True, False])
 def test_the_reader_chooses_whether_a_network_answers(tmp_path: Path, wanted: bool) -> None:
     folder = folder_of(network().state_dict(), tmp_path / "models" / "one")

@@ -21,9 +21,12 @@ from medview.inference import scope
 from medview.inference.catalog import Catalog, load_card
 from medview.inference.receipts import hash_folder
 from medview.inference.trust import TrustFile
+from medview.services import bundle
+from medview.services.prompting import Answering
 from medview.services.shelf import Shelf
 from tests.helpers.fake_engine import FAKE_ENGINES, write_fake_model
 from tests.helpers.web_server import serving
+from tests.unit.inference.test_marks import folder_of, network
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -458,3 +461,35 @@ def test_a_compared_model_may_stand_beside_the_one_it_came_from(
     assert ready.succession.verdict is Verdict.BETTER
     assert desk.shelf.take(ready).id == "mine_tuned"
     assert {"mine", "mine_tuned"} <= {card.id for card in desk.catalog.cards()}
+
+
+def test_a_network_for_marks_answers_in_place_of_the_shipped_one_until_it_is_removed(
+    tmp_path: Path,
+) -> None:
+    paths = Paths.in_profile(ROOT / "resources", tmp_path / "profile")
+    paths.create()
+    catalog, trail = bundle.catalog(paths), Trail()
+    shelf = Shelf(paths, catalog, trail, TrustFile(paths.trust_file))  # type: ignore[arg-type]
+    answering = Answering(catalog.beside, lambda: True)
+
+    def asked() -> str:
+        _, model, problem = answering.ready()
+        assert problem == ""
+        assert model is not None
+        return model.model_id
+
+    assert asked() == "clicks"
+    given = folder_of(network().state_dict(), tmp_path / "given")
+    assert shelf.add(str(given), by="Dr A").id == "pointer"
+    assert asked() == "pointer"
+    assert [card.id for card in shelf.added] == ["pointer"]
+    assert "pointer" not in {card.id for card in catalog.cards()}
+    assert catalog.problems == ()
+    with pytest.raises(ModelError, match="There is a model pointer already"):
+        shelf.add(str(given))
+    assert "configs/metadata.json" in shelf.export("pointer", tmp_path / "out")
+    shelf.remove("pointer", by="Dr A")
+    assert asked() == "clicks"
+    assert trail.rows[-1] == ("Dr A", "model.remove", "pointer 2.1.0")
+    with pytest.raises(ModelError, match="comes with medview"):
+        shelf.remove("clicks")

@@ -137,11 +137,13 @@ class LabelEdit:
         labels = segmentation.labels
         if after.shape != box.shape:
             raise GeometryError(f"New labels {after.shape} do not fit the box {box.shape}")
-        old = np.ascontiguousarray(labels[box.slices])  # read once from where it lies apart
+        small = math.prod(box.shape) <= _LARGE
+        # Read once from where it lies apart. A small copy is kept as it is, of a large one a part.
+        old = np.array(labels[box.slices], order="C", copy=True if small else None)
         changed = _touched(old != after)
         if changed is None:
             return None
-        earlier = np.array(old[changed.slices])  # copies: `old` may be the labels themselves
+        earlier = old[changed.slices] if small else np.array(old[changed.slices])
         later = np.array(after[changed.slices], labels.dtype)
         (k, j, i), (low, high) = box.start, (changed.start, changed.stop)
         inner = Box((k + low[0], j + low[1], i + low[2]), (k + high[0], j + high[1], i + high[2]))
@@ -216,6 +218,8 @@ def _touched(changed: npt.NDArray[np.bool_]) -> Box | None:
     """The box of what changed; None for nothing. In small ones whole slices, which lie together."""
     if changed.size > _LARGE:
         return Box.of(changed)
+    if changed[0].any() and changed[-1].any():
+        return Box.whole((len(changed), *changed.shape[1:]))
     marks = changed.tobytes()  # searched for a byte in a fraction of the time of a reduction
     if (first := marks.find(1)) < 0:
         return None

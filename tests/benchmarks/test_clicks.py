@@ -26,6 +26,7 @@ from tests.helpers.clicks import (
 )
 
 pytest.importorskip("skimage")
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.mark.parametrize("cases", [hippocampi, lungs])

@@ -182,17 +182,25 @@ def delete_segment(segmentation: Segmentation, number: int) -> LabelEdit | None:
     return LabelEdit.between(segmentation, box, after, f"Delete: {label}")
 
 
-def segment_box(segmentation: Segmentation, number: int) -> Box | None:
-    """The box around a segment; None if it has no voxel. Looks slice by slice."""
+def segment_box(segmentation: Segmentation, number: int, within: Box | None = None) -> Box | None:
+    """The box around a segment; None if it has no voxel. Looks slice by slice.
+
+    With `within` there alone, where it is known to lie in no other place.
+    """
     bounds: Box | None = None
     labels: npt.NDArray[Any] = segmentation.labels
-    for k in range(labels.shape[0]):
-        hit = labels[k] == number
+    slices, rows, columns = (within or Box.whole(segmentation.geometry.shape)).slices
+    for k in range(slices.start, slices.stop):
+        hit = labels[k, rows, columns] == number
         if not hit.any():
             continue
         flat = Box.of(hit[None])
         assert flat is not None  # noqa: S101  (something was hit)
-        here = Box((k, *flat.start[1:]), (k + 1, *flat.stop[1:]))
+        (_, top, left), (_, bottom, right) = flat.start, flat.stop
+        here = Box(
+            (k, rows.start + top, columns.start + left),
+            (k + 1, rows.start + bottom, columns.start + right),
+        )
         bounds = here if bounds is None else bounds.union(here)
     return bounds
 

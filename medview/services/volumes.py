@@ -38,7 +38,7 @@ class SegmentSizes:
     ) -> Box | None:
         """The box around a segment after `edits`; None where it has no voxel.
 
-        All of it is looked for only where an edit took voxels at a face of the box.
+        It is looked for only where an edit took voxels at a face of the box, and within that.
         """
         key = (segmentation.uid, number)
         revision, box = self._boxes.get(key, (-1, None))
@@ -50,8 +50,9 @@ class SegmentSizes:
                 box = gained if box is None else box if gained is None else box.union(gained)
         else:
             follows = revision == segmentation.revision
+            box = box if follows else None
         if not follows:
-            box = segment_box(segmentation, number)
+            box = segment_box(segmentation, number, within=box)
         self._boxes[key] = (segmentation.revision, box)
         return box
 
